@@ -1,0 +1,367 @@
+// Pictures in memory, served in batches to LibTorch's data loader.
+// SPDX-License-Identifier: Apache-2.0
+#include "resnet_trainer/dataset.hpp"
+
+#include "resnet_trainer/parallel.hpp"
+
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <stdexcept>
+
+namespace trainer {
+namespace {
+
+/// OpenCV decodes a JPEG that ends too early and fills the rest with grey. A
+/// whole one has an end marker after the start of its last scan.
+bool is_cut_off_jpeg(const std::vector<unsigned char>& bytes) {
+  const std::array<unsigned char, 2> start{0xff, 0xd8}, scan{0xff, 0xda},
+      end{0xff, 0xd9};
+  if (bytes.size() < 2 ||
+      !std::equal(start.begin(), start.end(), bytes.begin())) {
+    return false;
+  }
+  const auto last_scan =
+      std::find_end(bytes.begin(), bytes.end(), scan.begin(), scan.end());
+  return std::search(last_scan, bytes.end(), end.begin(), end.end()) ==
+      bytes.end();
+}
+
+/// The stored picture as 8-bit BGR, whatever its EXIF orientation says.
+cv::Mat decode(const Record& record) {
+  const auto fail = [&](const std::string& reason) {
+    throw std::runtime_error(
+        record.where + ": expected a picture, but got " + record.file.string() +
+        ", which " + reason);
+  };
+  std::ifstream stream(record.file, std::ios::binary);
+  if (!stream || std::filesystem::is_directory(record.file)) {
+    fail("cannot be opened");
+  }
+  const std::vector<unsigned char> bytes{
+      std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  cv::Mat image;
+  try {
+    if (!bytes.empty() && !is_cut_off_jpeg(bytes)) {
+      image =
+          cv::imdecode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+    }
+  } catch (const cv::Exception&) {
+    image.release();
+  }
+  if (image.empty()) {
+    fail("is damaged or in an unknown format");
+  }
+  return image;
+}
+
+/// The record's boxes, cut at the border of its picture.
+care::Boxes boxes_on(const Record& record, care::Size size) {
+  for (size_t i = 0; i < record.boxes.size(); ++i) {
+    const auto& box = record.boxes[i];
+    const bool inside = box[0] < static_cast<double>(size.width) &&
+        box[1] < static_cast<double>(size.height) && box[2] > 0 && box[3] > 0;
+    if (!inside) {
+      throw std::runtime_error(
+          record.box_where[i] + ": expected a box on the picture of " +
+          std::to_string(size.width) + " x " + std::to_string(size.height) +
+          " pixels, but got one from (" + std::to_string(box[0]) + ", " +
+          std::to_string(box[1]) + ") to (" + std::to_string(box[2]) + ", " +
+          std::to_string(box[3]) + ")");
+    }
+  }
+  return care::Boxes::from_lists({record.boxes}, size).clip();
+}
+
+Sample load_sample(
+    const Record& record,
+    const std::vector<std::string>& classes,
+    care::Size size) {
+  const auto label = std::find(classes.begin(), classes.end(), record.label);
+  if (label == classes.end()) {
+    throw std::runtime_error(
+        record.where + ": expected one of the known labels, but got '" +
+        record.label + "'");
+  }
+  const auto stored = decode(record);
+  Sample sample;
+  sample.id = record.path;
+  sample.target = label - classes.begin();
+  sample.fold = record.fold;
+  sample.boxes = boxes_on(record, {stored.rows, stored.cols}).resize(size);
+
+  const cv::Size wanted(
+      static_cast<int>(size.width), static_cast<int>(size.height));
+  const bool shrinks = wanted.area() < stored.size().area();
+  cv::Mat resized;
+  cv::resize(
+      stored,
+      resized,
+      wanted,
+      0,
+      0,
+      shrinks ? cv::INTER_AREA : cv::INTER_LINEAR);
+  cv::cvtColor(resized, sample.image, cv::COLOR_BGR2RGB);
+  return sample;
+}
+
+/// The places of each class's samples, in random order.
+std::map<int64_t, std::vector<size_t>> shuffled_by_class(
+    const std::vector<int64_t>& targets,
+    Random& random) {
+  std::map<int64_t, std::vector<size_t>> places;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    places[targets[i]].push_back(i);
+  }
+  for (auto& entry : places) {
+    random.shuffle(entry.second);
+  }
+  return places;
+}
+
+/// `[3, H, W]` float, normalised, of 8-bit RGB.
+torch::Tensor to_tensor(const cv::Mat& image, const DatasetOptions& options) {
+  const cv::Mat whole = image.isContinuous() ? image : image.clone();
+  auto pixels = torch::empty({whole.rows, whole.cols, 3}, torch::kByte);
+  std::memcpy(
+      pixels.data_ptr<uint8_t>(), whole.data, whole.total() * whole.elemSize());
+  return pixels.permute({2, 0, 1})
+      .to(torch::kFloat)
+      .contiguous()
+      .div_(255)
+      .sub_(options.mean)
+      .div_(options.deviation);
+}
+
+} // namespace
+
+std::vector<Sample> load_samples(
+    const std::vector<Record>& records,
+    const std::vector<std::string>& classes,
+    care::Size size,
+    int jobs) {
+  cv::setNumThreads(0); // these threads are ours
+  std::vector<Sample> samples(records.size());
+  parallel_for(records.size(), jobs, [&](size_t i) {
+    samples[i] = load_sample(records[i], classes, size);
+  });
+  return samples;
+}
+
+std::vector<int64_t> targets_of(const std::vector<Sample>& samples) {
+  std::vector<int64_t> targets;
+  for (const auto& sample : samples) {
+    targets.push_back(sample.target);
+  }
+  return targets;
+}
+
+std::vector<Sample> select(
+    const std::vector<Sample>& samples,
+    const std::vector<size_t>& indices) {
+  std::vector<Sample> selected;
+  for (const auto index : indices) {
+    selected.push_back(samples.at(index));
+  }
+  return selected;
+}
+
+void assign_folds(std::vector<Sample>& samples, int64_t folds, uint64_t seed) {
+  if (folds < 2) {
+    throw std::invalid_argument(
+        "assign_folds: expected at least 2 folds, but got " +
+        std::to_string(folds));
+  }
+  Random random(mix({seed, 0xf01d}));
+  int64_t next = 0; // goes on from class to class, so that folds stay level
+  for (const auto& entry : shuffled_by_class(targets_of(samples), random)) {
+    for (const auto place : entry.second) {
+      if (samples[place].fold < 0) {
+        samples[place].fold = next++ % folds;
+      }
+    }
+  }
+}
+
+Split split_stratified(
+    const std::vector<int64_t>& targets,
+    double share,
+    uint64_t seed) {
+  if (!(share > 0 && share < 1)) {
+    throw std::invalid_argument(
+        "split_stratified: expected a share between 0 and 1, but got " +
+        std::to_string(share));
+  }
+  Random random(mix({seed, 0x5911}));
+  Split split;
+  for (const auto& entry : shuffled_by_class(targets, random)) {
+    const auto& places = entry.second;
+    const auto count = static_cast<int64_t>(places.size());
+    auto taken = std::llround(share * static_cast<double>(count));
+    if (count > 1) {
+      taken = std::clamp<int64_t>(taken, 1, count - 1);
+    } else {
+      taken = 1;
+    }
+    const auto middle = places.begin() + taken;
+    split.first.insert(split.first.end(), places.begin(), middle);
+    split.second.insert(split.second.end(), middle, places.end());
+  }
+  std::sort(split.first.begin(), split.first.end());
+  std::sort(split.second.begin(), split.second.end());
+  return split;
+}
+
+Batch collate(const std::vector<Example>& examples) {
+  std::vector<torch::Tensor> images;
+  std::vector<int64_t> targets, index;
+  std::vector<care::Boxes> boxes;
+  for (const auto& example : examples) {
+    images.push_back(example.image);
+    targets.push_back(example.target);
+    boxes.push_back(example.boxes);
+    index.push_back(example.index);
+  }
+  return {
+      torch::stack(images),
+      torch::tensor(targets, torch::kLong),
+      care::Boxes::collate(boxes),
+      torch::tensor(index, torch::kLong)};
+}
+
+LesionDataset::LesionDataset(
+    std::vector<Sample> samples,
+    DatasetOptions options)
+    : options_(std::move(options)) {
+  check(options_.augment);
+  for (const auto& sample : samples) {
+    if (sample.image.type() != CV_8UC3 ||
+        sample.image.size() != samples[0].image.size()) {
+      throw std::invalid_argument(
+          "LesionDataset: expected 8-bit RGB pictures of one size, but " +
+          sample.id + " is another");
+    }
+  }
+  cv::setNumThreads(0); // LibTorch has the cores
+  samples_ = std::make_shared<const std::vector<Sample>>(std::move(samples));
+}
+
+Example LesionDataset::get(const Draw& draw) const {
+  const auto& sample = samples_->at(draw.index);
+  Random random(mix(
+      {options_.seed,
+       static_cast<uint64_t>(draw.epoch),
+       draw.index,
+       static_cast<uint64_t>(draw.repeat)}));
+  const auto [image, boxes] =
+      augment(sample.image, sample.boxes, options_.augment, random);
+  return {
+      to_tensor(image, options_),
+      sample.target,
+      boxes,
+      static_cast<int64_t>(draw.index)};
+}
+
+Batch LesionDataset::get_batch(std::vector<Draw> draws) {
+  std::vector<Example> examples;
+  for (const auto& draw : draws) {
+    examples.push_back(get(draw));
+  }
+  return collate(examples);
+}
+
+torch::optional<size_t> LesionDataset::size() const {
+  return samples_->size();
+}
+
+EpochSampler::EpochSampler(
+    std::vector<int64_t> targets,
+    Order order,
+    uint64_t seed,
+    int64_t epoch)
+    : targets_(std::move(targets)),
+      order_(order),
+      seed_(seed),
+      epoch_(epoch) {}
+
+void EpochSampler::reset(torch::optional<size_t> new_size) {
+  if (new_size && *new_size != targets_.size()) {
+    throw std::invalid_argument(
+        "EpochSampler: expected " + std::to_string(targets_.size()) +
+        " samples as before, but got " + std::to_string(*new_size));
+  }
+  if (!draws_.empty()) {
+    ++epoch_;
+  }
+  position_ = 0;
+  plan();
+}
+
+torch::optional<std::vector<Draw>> EpochSampler::next(size_t batch_size) {
+  const auto count = std::min(batch_size, draws_.size() - position_);
+  if (count == 0) {
+    return torch::nullopt;
+  }
+  const auto from = draws_.begin() + static_cast<std::ptrdiff_t>(position_);
+  position_ += count;
+  return std::vector<Draw>(from, from + static_cast<std::ptrdiff_t>(count));
+}
+
+void EpochSampler::save(torch::serialize::OutputArchive& archive) const {
+  archive.write("epoch", c10::IValue(epoch_));
+  archive.write("position", c10::IValue(static_cast<int64_t>(position_)));
+  archive.write("started", c10::IValue(!draws_.empty()));
+}
+
+void EpochSampler::load(torch::serialize::InputArchive& archive) {
+  c10::IValue epoch, position, started;
+  archive.read("epoch", epoch);
+  archive.read("position", position);
+  archive.read("started", started);
+  epoch_ = epoch.toInt();
+  draws_.clear();
+  if (started.toBool()) {
+    plan();
+  }
+  position_ = std::min(static_cast<size_t>(position.toInt()), draws_.size());
+}
+
+void EpochSampler::plan() {
+  const auto epoch = static_cast<uint64_t>(epoch_);
+  draws_.clear();
+  if (order_ != Order::kBalanced) {
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      draws_.push_back({i, epoch_, 0});
+    }
+    if (order_ == Order::kShuffled) {
+      Random(mix({seed_, epoch})).shuffle(draws_);
+    }
+    return;
+  }
+  // Classes take turns; each deals out its samples, shuffled anew every round.
+  Random random(mix({seed_, epoch}));
+  std::vector<std::vector<size_t>> decks;
+  for (auto& entry : shuffled_by_class(targets_, random)) {
+    decks.push_back(std::move(entry.second));
+  }
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    auto& deck = decks[i % decks.size()];
+    const auto dealt = i / decks.size();
+    const auto card = dealt % deck.size();
+    if (card == 0 && dealt > 0) {
+      random.shuffle(deck);
+    }
+    const auto round = static_cast<int64_t>(dealt / deck.size());
+    draws_.push_back({deck[card], epoch_, round});
+  }
+}
+
+} // namespace trainer

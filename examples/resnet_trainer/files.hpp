@@ -1,0 +1,26 @@
+// files: whole files read and written, never half a file.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_RESNET_TRAINER_FILES_HPP
+#define CARE_EXAMPLES_RESNET_TRAINER_FILES_HPP
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace trainer {
+
+/// Replaces the file at `path` by `bytes` (text or binary) in one step: a
+/// reader, also after a crash or a full disk, finds the old file or the new
+/// one. The folder is made when it is missing. Throws std::runtime_error with
+/// the path and the system's reason.
+void write_atomically(
+    const std::filesystem::path& path,
+    std::string_view bytes);
+
+/// The whole file as bytes. Throws std::runtime_error with the path and the
+/// system's reason.
+std::string read_file(const std::filesystem::path& path);
+
+} // namespace trainer
+
+#endif // CARE_EXAMPLES_RESNET_TRAINER_FILES_HPP

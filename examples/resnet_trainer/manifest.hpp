@@ -1,0 +1,46 @@
+// Reads a manifest: a CSV file that lists pictures, classes and lesion boxes.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_RESNET_TRAINER_MANIFEST_HPP
+#define CARE_EXAMPLES_RESNET_TRAINER_MANIFEST_HPP
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace trainer {
+
+/// One picture of a manifest.
+struct Record {
+  std::string path; ///< as written in the manifest
+  std::filesystem::path file; ///< the same, found from the manifest's folder
+  std::string label;
+  /// xmin, ymin, xmax, ymax in pixels of the stored picture, half-open.
+  std::vector<std::array<double, 4>> boxes;
+  int64_t fold = -1; ///< -1: none given
+  std::string where; ///< "manifest.csv:17", the picture's first line
+  std::vector<std::string> box_where; ///< the line of each box
+};
+
+/// Reads a CSV file with the header path,label,xmin,ymin,xmax,ymax[,fold].
+///
+/// Columns may come in any order; others are ignored. Paths are relative to
+/// the manifest. Several rows of one path are several boxes of one picture;
+/// empty box fields mean no box. Fields may be quoted (RFC 4180). Records keep
+/// the order in which their paths first appear. Throws std::runtime_error
+/// "<manifest>:<line>: expected ..., but got ..." for a malformed line.
+std::vector<Record> read_manifest(const std::filesystem::path& manifest);
+
+/// The labels that occur, each once, sorted.
+std::vector<std::string> labels_of(const std::vector<Record>& records);
+
+/// The records without those of the given labels. Throws
+/// std::invalid_argument for a label that does not occur.
+std::vector<Record> without_labels(
+    const std::vector<Record>& records,
+    const std::vector<std::string>& labels);
+
+} // namespace trainer
+
+#endif // CARE_EXAMPLES_RESNET_TRAINER_MANIFEST_HPP

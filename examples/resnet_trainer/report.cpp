@@ -1,0 +1,1078 @@
+// report: report.html, one page that needs nothing else, and attention.png.
+// SPDX-License-Identifier: Apache-2.0
+#include "resnet_trainer/report.hpp"
+
+#include "resnet_trainer/files.hpp"
+
+#include <fmt/format.h>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <set>
+#include <stdexcept>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace trainer {
+namespace {
+
+using care::Interval;
+
+constexpr const char* kPlain = "plain";
+constexpr const char* kCare = "care";
+constexpr int kTileWidth = 240;
+
+constexpr const char* kStyle = R"css(
+:root { color-scheme: light dark; --ink: #1d2329; --soft: #5c6670;
+  --paper: #ffffff; --line: #d9dee3; --panel: #f5f7f9; --plain: #3867a8;
+  --care: #c2570c; --warn: #fff6e0; --warnline: #e0b64c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #a0aab4;
+  --paper: #14181c; --line: #343c44; --panel: #1c2228; --plain: #82b1f5;
+  --care: #f5a25d; --warn: #2d2715; --warnline: #7d6626; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 60rem;
+  background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
+h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 .75rem; }
+h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; }
+h3 { font-size: 1rem; margin: 1.25rem 0 .5rem; }
+p { margin: .5rem 0; max-width: 46rem; }
+.verdict { font-size: 1.15rem; }
+.soft { color: var(--soft); font-size: .9rem; }
+.notice { background: var(--warn); border-left: 4px solid var(--warnline);
+  padding: .5rem .9rem; margin: 1.25rem 0; max-width: 46rem; }
+code { font: .85rem ui-monospace, "DejaVu Sans Mono", monospace;
+  overflow-wrap: anywhere; }
+pre { background: var(--panel); padding: .7rem .9rem; white-space: pre-wrap;
+  border-radius: 4px; margin: .75rem 0; }
+.settings { columns: 15rem; column-gap: 2rem; margin: 0; font-size: .85rem; }
+.settings div { display: flex; justify-content: space-between; gap: 1rem;
+  border-bottom: 1px solid var(--line); padding: .15rem 0;
+  break-inside: avoid; }
+.settings dt { color: var(--soft); }
+.settings dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table.figures { width: 100%; max-width: 52rem; }
+th, td { padding: .28rem .75rem .28rem 0; text-align: left;
+  border-bottom: 1px solid var(--line); white-space: nowrap; }
+thead th { border-bottom: 2px solid var(--soft); }
+tr.group th { padding-top: .9rem; color: var(--soft); font-size: .8rem;
+  font-weight: 600; text-transform: uppercase; letter-spacing: .05em; }
+tbody th { font-weight: 400; }
+tr.main th { font-weight: 600; }
+.ci { color: var(--soft); font-size: .82rem; font-weight: 400; }
+.tag { color: var(--care); font-size: .75rem; border: 1px solid currentColor;
+  border-radius: 3px; padding: 0 .3rem; margin-left: .4rem; }
+.plain { color: var(--plain); } .care { color: var(--care); }
+.charts { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); }
+.charts figure { margin: 0; }
+.charts figcaption { font-weight: 600; font-size: .9rem; }
+svg { display: block; width: 100%; height: auto; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
+svg .axis { stroke: var(--line); fill: none; }
+svg .zero { stroke: var(--soft); stroke-dasharray: 3 3; }
+svg polyline { fill: none; stroke: currentColor; stroke-linejoin: round; }
+svg .thin { stroke-width: 1; opacity: .28; }
+svg .mean { stroke-width: 2.4; }
+svg .mean.plain { stroke-dasharray: 6 3; }
+.matrices { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
+.matrix { font-size: .85rem; }
+.matrix td, .matrix thead th { text-align: right; padding: .3rem .5rem; }
+.matrix thead th { font-weight: 400; }
+.matrix td.deep { color: #fff; }
+.pictures { display: grid; gap: .3rem 1rem; max-width: 50rem; }
+.pictures .head { font-weight: 600; }
+.pictures figure { margin: 0 0 .9rem; break-inside: avoid; }
+.pictures img { display: block; width: 100%; border-radius: 3px; }
+.pictures figcaption { font-size: .85rem; padding-top: .25rem;
+  overflow-wrap: anywhere; }
+@media print { body { padding: 0; max-width: none; font-size: 11pt; }
+  h2 { break-after: avoid; } figure, table { break-inside: avoid; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+)css";
+
+size_t at(int64_t i) {
+  return static_cast<size_t>(i);
+}
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+/// How an arm is called in the page.
+std::string arm_title(const std::string& arm) {
+  return arm == kPlain ? "Plain training" : arm == kCare ? "CARE" : arm;
+}
+
+/// The colour of an arm; names from outside never become CSS classes.
+const char* arm_class(const std::string& arm) {
+  return arm == kCare ? kCare : kPlain;
+}
+
+std::string number(double x, bool with_sign = false) {
+  if (std::isnan(x)) {
+    return "&ndash;";
+  }
+  const double shown = std::round(x * 1000) / 1000 + 0.0; // no -0
+  return with_sign ? fmt::format("{:+.3f}", shown)
+                   : fmt::format("{:.3f}", shown);
+}
+
+std::string counted(int64_t n, const char* what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
+
+std::string percent(double x) {
+  return std::isnan(x) ? std::string("none") : fmt::format("{:.1f} %", x * 100);
+}
+
+// ---------------------------------------------------------------- verdict
+
+bool excludes_zero(const Interval& x) {
+  return x.low > 0 || x.high < 0;
+}
+
+/// "from 50.0 % to 57.0 %: +7.0 points (95 % interval +1.0 to +12.0)".
+std::string change(
+    const Interval& plain,
+    const Interval& care,
+    const Interval& difference,
+    double level) {
+  auto text =
+      fmt::format("from {} to {}", percent(plain.value), percent(care.value));
+  if (std::isnan(difference.value)) {
+    return text;
+  }
+  return text +
+      fmt::format(
+             ": {:+.1f} points ({:g} % interval {:+.1f} to {:+.1f}{})",
+             difference.value * 100,
+             level * 100,
+             difference.low * 100,
+             difference.high * 100,
+             excludes_zero(difference) ? "" : ", which includes zero");
+}
+
+std::string rare_names(const Summary& summary) {
+  std::string names;
+  for (const auto c : summary.rare) {
+    names += (names.empty() ? "" : ", ") + summary.classes[at(c)];
+  }
+  return names;
+}
+
+/// What the trap of the generated set costs each arm, where there is one.
+std::string trap_sentence(const Summary& summary) {
+  const auto* trap = summary.test("trap");
+  const auto* free = summary.test("as_trained");
+  if (trap == nullptr || free == nullptr) {
+    return "";
+  }
+  const auto lost = [&](const char* arm) {
+    const auto* with = trap->arm(arm);
+    const auto* without = free->arm(arm);
+    return with == nullptr || without == nullptr
+        ? kNaN
+        : without->rare_recall.value - with->rare_recall.value;
+  };
+  const double plain = lost(kPlain), care = lost(kCare);
+  if (std::isnan(plain)) {
+    return "";
+  }
+  auto text = fmt::format(
+      " Against the test set without the trap, plain training loses {:.1f} "
+      "points of rare recall",
+      plain * 100);
+  if (!std::isnan(care)) {
+    text += fmt::format(", CARE {:.1f}", care * 100);
+  }
+  return text + ".";
+}
+
+struct Verdict {
+  std::string sentence;
+  std::string detail;
+};
+
+Verdict verdict_parts(const Summary& summary) {
+  if (summary.tests.empty() || summary.tests[0].arms.empty()) {
+    return {"Nothing was tested.", ""};
+  }
+  const auto& test = summary.tests[0];
+  const auto level = summary.options.level;
+  const auto* plain = test.arm(kPlain);
+  const auto* care = test.arm(kCare);
+  if (plain == nullptr || care == nullptr || !test.difference) {
+    const auto& arm = test.arms[0];
+    return {
+        fmt::format(
+            "{} alone: MCA {} ({:g} % interval {} to {}).",
+            arm_title(arm.arm),
+            percent(arm.mca.value),
+            level * 100,
+            percent(arm.mca.low),
+            percent(arm.mca.high)),
+        "One arm was trained; nothing is said on the effect of CARE." +
+            trap_sentence(summary)};
+  }
+  const auto& difference = *test.difference;
+  const bool rare = !std::isnan(difference.rare_recall.value);
+  const auto& main = rare ? difference.rare_recall : difference.mca;
+  const std::string subject = rare
+      ? (summary.rare.size() == 1 ? "recall of the rare class ("
+                                  : "recall of the rare classes (") +
+          rare_names(summary) + ")"
+      : "mean class accuracy";
+  const auto numbers = change(
+      rare ? plain->rare_recall : plain->mca,
+      rare ? care->rare_recall : care->mca,
+      main,
+      level);
+  Verdict out;
+  if (excludes_zero(main)) {
+    out.sentence = fmt::format(
+        "With CARE the {} {}, {}.",
+        subject,
+        main.value > 0 ? "rose" : "fell",
+        numbers);
+  } else {
+    out.sentence = fmt::format(
+        "These runs do not show that CARE changes the {}: it went {}.",
+        subject,
+        numbers);
+  }
+  if (rare) {
+    out.detail = fmt::format(
+        "Mean class accuracy went {}. ",
+        change(plain->mca, care->mca, difference.mca, level));
+  }
+  if (!std::isnan(plain->epg.value) || !std::isnan(care->epg.value)) {
+    out.detail += fmt::format(
+        "The share of attention inside the boxes went {}.",
+        change(plain->epg, care->epg, difference.epg, level));
+  }
+  out.detail += trap_sentence(summary);
+  const auto seeds = std::min(plain->seeds.size(), care->seeds.size());
+  if (seeds < 2) {
+    out.detail +=
+        " There is one seed, so the intervals speak of the test images alone.";
+  }
+  return out;
+}
+
+// --------------------------------------------------------------- pictures
+
+std::string base64(const std::vector<uchar>& bytes) {
+  constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const size_t left = std::min<size_t>(3, bytes.size() - i);
+    uint32_t group = 0;
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8 | (j < left ? bytes[i + j] : 0u);
+    }
+    for (size_t j = 0; j < 4; ++j) {
+      out += j <= left ? kLetters[group >> (18 - 6 * j) & 63] : '=';
+    }
+  }
+  return out;
+}
+
+std::vector<uchar> png(const cv::Mat& rgb) {
+  cv::Mat bgr;
+  cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
+  std::vector<uchar> bytes;
+  cv::imencode(".png", bgr, bytes);
+  return bytes;
+}
+
+cv::Mat scaled_to(const cv::Mat& image, int width) {
+  const auto height = std::max(
+      1, static_cast<int>(std::lround(1.0 * image.rows * width / image.cols)));
+  cv::Mat out;
+  cv::resize(
+      image,
+      out,
+      {width, height},
+      0,
+      0,
+      width < image.cols ? cv::INTER_AREA : cv::INTER_CUBIC);
+  return out;
+}
+
+void draw_boxes(cv::Mat& tile, const care::Boxes& boxes) {
+  const auto sides = boxes.resize({tile.rows, tile.cols})
+                         .xyxy()
+                         .detach()
+                         .to(torch::kCPU, torch::kDouble)
+                         .contiguous();
+  const auto* side = sides.data_ptr<double>();
+  for (int64_t i = 0; i < sides.size(0); ++i, side += 4) {
+    const auto x0 = static_cast<int>(std::lround(side[0]));
+    const auto y0 = static_cast<int>(std::lround(side[1]));
+    const auto x1 = static_cast<int>(std::lround(side[2])) - 1;
+    const auto y1 = static_cast<int>(std::lround(side[3])) - 1;
+    // Light on dark: seen on any skin, leaf or map.
+    cv::rectangle(tile, {x0, y0}, {x1, y1}, {20, 20, 20}, 3);
+    cv::rectangle(tile, {x0, y0}, {x1, y1}, {255, 255, 255}, 1);
+  }
+}
+
+void check_picture(const AttentionPicture& picture) {
+  if (picture.image.type() != CV_8UC3 || picture.image.empty()) {
+    throw std::invalid_argument(fmt::format(
+        "report: expected an RGB image of 8 bits for '{}'", picture.id));
+  }
+  const auto size = picture.boxes.size();
+  if (picture.boxes.count() > 0 &&
+      (size.height != picture.image.rows || size.width != picture.image.cols)) {
+    throw std::invalid_argument(fmt::format(
+        "report: expected boxes in the pixels of image '{}' ({}x{}), but got "
+        "boxes on {}x{}",
+        picture.id,
+        picture.image.cols,
+        picture.image.rows,
+        size.width,
+        size.height));
+  }
+}
+
+/// The image, or its overlay where `map` is defined, with its boxes.
+cv::Mat tile_of(const AttentionPicture& picture, const torch::Tensor& map) {
+  auto tile = scaled_to(picture.image, kTileWidth);
+  if (map.defined()) {
+    tile = overlay(tile, map);
+  }
+  if (picture.boxes.count() > 0) {
+    draw_boxes(tile, picture.boxes);
+  }
+  return tile;
+}
+
+struct Column {
+  std::string title;
+  torch::Tensor AttentionPicture::*map = nullptr; ///< null: the image itself
+  std::string AttentionPicture::*prediction = nullptr;
+  double AttentionPicture::*epg = nullptr;
+};
+
+/// The image, and a column for each arm that has a map.
+std::vector<Column> columns_of(const std::vector<AttentionPicture>& pictures) {
+  std::vector<Column> columns{{"Image and box", nullptr, nullptr, nullptr}};
+  const auto has = [&](torch::Tensor AttentionPicture::*map) {
+    return std::any_of(pictures.begin(), pictures.end(), [&](const auto& p) {
+      return (p.*map).defined();
+    });
+  };
+  if (has(&AttentionPicture::plain)) {
+    columns.push_back(
+        {arm_title(kPlain),
+         &AttentionPicture::plain,
+         &AttentionPicture::plain_prediction,
+         &AttentionPicture::plain_epg});
+  }
+  if (has(&AttentionPicture::care)) {
+    columns.push_back(
+        {arm_title(kCare),
+         &AttentionPicture::care,
+         &AttentionPicture::care_prediction,
+         &AttentionPicture::care_epg});
+  }
+  return columns;
+}
+
+cv::Mat tile_of(const AttentionPicture& picture, const Column& column) {
+  return tile_of(
+      picture, column.map != nullptr ? picture.*column.map : torch::Tensor());
+}
+
+/// What stands under a tile: {"says nevus (wrong)", "12 % inside the box"}.
+std::array<std::string, 2> caption(
+    const AttentionPicture& picture,
+    const Column& column) {
+  if (column.map == nullptr) {
+    return {picture.label, picture.id};
+  }
+  const auto& prediction = picture.*column.prediction;
+  const bool right = prediction == picture.label;
+  const double epg = picture.*column.epg;
+  std::string share;
+  if (!std::isnan(epg)) {
+    share = fmt::format("{:.0f} % of attention inside", epg * 100);
+  } else if (picture.boxes.count() > 0) {
+    share = "no positive attention";
+  }
+  return {"says " + prediction + (right ? " (right)" : " (wrong)"), share};
+}
+
+/// OpenCV's letters are ASCII; cut where the column ends.
+void put_text(
+    cv::Mat& sheet,
+    std::string text,
+    cv::Point corner,
+    int width,
+    double scale,
+    const cv::Scalar& colour) {
+  for (auto& c : text) {
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      c = '?';
+    }
+  }
+  constexpr int kFont = cv::FONT_HERSHEY_DUPLEX;
+  int baseline = 0;
+  while (text.size() > 3 &&
+         cv::getTextSize(text, kFont, scale, 1, &baseline).width > width) {
+    text.resize(text.size() - (text.back() == '.' ? 4 : 1));
+    text += text.size() > 3 && text.back() != '.' ? "..." : "";
+  }
+  cv::putText(sheet, text, corner, kFont, scale, colour, 1, cv::LINE_AA);
+}
+
+std::string pictures_html(const std::vector<AttentionPicture>& pictures) {
+  if (pictures.empty()) {
+    return "";
+  }
+  const auto columns = columns_of(pictures);
+  auto html = fmt::format(
+      "<h2>Where the networks look</h2>\n<p class=\"soft\">Grad-CAM of the "
+      "true class on test images: negative cells cut, divided by the map's "
+      "maximum, brought up bilinearly. Red is most, no colour is none; a map "
+      "without a positive cell leaves the image grey. White: the box, which no "
+      "network is given at test time.</p>\n"
+      "<div class=\"pictures\" style=\"grid-template-columns: repeat({}, "
+      "minmax(0, 1fr))\">\n",
+      columns.size());
+  for (const auto& column : columns) {
+    html +=
+        fmt::format("<div class=\"head\">{}</div>\n", escaped(column.title));
+  }
+  for (const auto& picture : pictures) {
+    check_picture(picture);
+    for (const auto& column : columns) {
+      if (column.map != nullptr && !(picture.*column.map).defined()) {
+        html += "<div></div>\n";
+        continue;
+      }
+      const auto [first, second] = caption(picture, column);
+      const auto alt = column.map == nullptr
+          ? fmt::format("{}, true class {}", picture.id, picture.label)
+          : fmt::format(
+                "{}: attention with {}; {}; {}",
+                picture.id,
+                column.title,
+                first,
+                second);
+      html += fmt::format(
+          "<figure><img alt=\"{}\" src=\"data:image/png;base64,{}\">"
+          "<figcaption>{}<br><span class=\"soft\">{}</span></figcaption>"
+          "</figure>\n",
+          escaped(alt),
+          base64(png(tile_of(picture, column))),
+          escaped(first),
+          escaped(second));
+    }
+  }
+  return html + "</div>\n";
+}
+
+// ----------------------------------------------------------------- tables
+
+std::string interval_html(const Interval& x, bool with_sign) {
+  if (std::isnan(x.value)) {
+    return number(x.value);
+  }
+  const auto value = number(x.value, with_sign);
+  const auto marked =
+      with_sign && excludes_zero(x) ? "<strong>" + value + "</strong>" : value;
+  return fmt::format(
+      "{} <span class=\"ci\">{} to {}</span>",
+      marked,
+      number(x.low, with_sign),
+      number(x.high, with_sign));
+}
+
+std::string figures_html(const Summary& summary, const TestSummary& test) {
+  std::string html =
+      "<div class=\"scroll\"><table class=\"figures\">\n<thead><tr><th></th>";
+  for (const auto& arm : test.arms) {
+    html += fmt::format(
+        "<th scope=\"col\" class=\"{}\">{}</th>",
+        arm_class(arm.arm),
+        escaped(arm_title(arm.arm)));
+  }
+  html += test.difference ? "<th scope=\"col\">CARE &minus; plain</th>" : "";
+  html += "</tr></thead>\n<tbody>\n";
+  const auto span = test.arms.size() + (test.difference ? 2 : 1);
+  auto rows = comparison_table(summary, test);
+  // The figures of the whole first.
+  std::stable_partition(rows.begin(), rows.end(), [](const TableRow& row) {
+    return row.group.empty();
+  });
+  std::string group;
+  for (const auto& row : rows) {
+    if (row.group != group) {
+      group = row.group;
+      html += fmt::format(
+          "<tr class=\"group\"><th colspan=\"{}\">{}</th></tr>\n",
+          span,
+          escaped(group));
+    }
+    html += fmt::format(
+        "<tr{}><th scope=\"row\">{}{}</th>",
+        row.group.empty() ? " class=\"main\"" : "",
+        escaped(row.name),
+        row.rare ? "<span class=\"tag\">rare</span>" : "");
+    for (const auto& x : row.arms) {
+      html += "<td>" + interval_html(x, false) + "</td>";
+    }
+    if (row.difference) {
+      html += "<td>" + interval_html(*row.difference, true) + "</td>";
+    }
+    html += "</tr>\n";
+  }
+  html += "<tr><th scope=\"row\">all-zero maps</th>";
+  for (const auto& arm : test.arms) {
+    html += fmt::format("<td>{} of {}</td>", arm.undefined_maps, arm.maps);
+  }
+  html += test.difference ? "<td></td>" : "";
+  return html + "</tr>\n</tbody></table></div>\n";
+}
+
+std::string matrix_html(
+    const ArmSummary& arm,
+    const std::vector<std::string>& classes) {
+  auto html = fmt::format(
+      "<div class=\"scroll\"><h3 class=\"{}\">{}</h3>\n"
+      "<table class=\"matrix\"><thead><tr><th>true \\ predicted</th>",
+      arm_class(arm.arm),
+      escaped(arm_title(arm.arm)));
+  for (const auto& name : classes) {
+    html += fmt::format("<th scope=\"col\">{}</th>", escaped(name));
+  }
+  html += "</tr></thead><tbody>\n";
+  for (size_t i = 0; i < classes.size(); ++i) {
+    html += fmt::format("<tr><th scope=\"row\">{}</th>", escaped(classes[i]));
+    int64_t total = 0;
+    for (const auto n : arm.confusion[i]) {
+      total += n;
+    }
+    for (const auto n : arm.confusion[i]) {
+      const double share =
+          total > 0 ? static_cast<double>(n) / static_cast<double>(total) : 0;
+      html += fmt::format(
+          "<td{} style=\"background: rgba(56, 103, 168, {:.2f})\" "
+          "title=\"{:.1f} % of the row\">{}</td>",
+          share > 0.5 ? " class=\"deep\"" : "",
+          share,
+          share * 100,
+          n);
+    }
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+// ----------------------------------------------------------------- curves
+
+using Line = std::map<int64_t, double>; // by epoch
+
+struct Chart {
+  std::string title;
+  double EpochRow::*member;
+};
+
+/// A step of 1, 2 or 5 times a power of ten, for about five ticks.
+double tick_step(double range) {
+  const double power = std::pow(10, std::floor(std::log10(range / 5)));
+  for (const double factor : {1, 2, 5}) {
+    if (factor * power * 5 >= range) {
+      return factor * power;
+    }
+  }
+  return 10 * power;
+}
+
+/// The part of the page a chart is drawn in, and its scales.
+struct Frame {
+  double left = 38, right = 350, top = 10, bottom = 178;
+  double x0 = 1, x1 = 2, y0 = 0, y1 = 1;
+
+  double x(double epoch) const {
+    return left + (epoch - x0) / (x1 - x0) * (right - left);
+  }
+  double y(double value) const {
+    return bottom - (value - y0) / (y1 - y0) * (bottom - top);
+  }
+};
+
+std::string polyline(
+    const Line& line,
+    const Frame& frame,
+    std::string_view css) {
+  std::string points;
+  for (const auto& [epoch, value] : line) {
+    points += fmt::format(
+        "{:.1f},{:.1f} ", frame.x(static_cast<double>(epoch)), frame.y(value));
+  }
+  return fmt::format("<polyline class=\"{}\" points=\"{}\"/>\n", css, points);
+}
+
+Line mean_of(const std::vector<Line>& lines) {
+  std::map<int64_t, std::pair<double, double>> sums;
+  for (const auto& line : lines) {
+    for (const auto& [epoch, value] : line) {
+      sums[epoch].first += value;
+      sums[epoch].second += 1;
+    }
+  }
+  Line mean;
+  for (const auto& [epoch, sum] : sums) {
+    mean[epoch] = sum.first / sum.second;
+  }
+  return mean;
+}
+
+std::string axes(const Frame& frame, int64_t stage_two) {
+  auto svg = fmt::format(
+      "<path class=\"axis\" d=\"M{0} {2}V{3}H{1}\"/>\n",
+      frame.left,
+      frame.right,
+      frame.top,
+      frame.bottom);
+  const double step = tick_step(frame.y1 - frame.y0);
+  for (double i = std::ceil(frame.y0 / step - 1e-9);
+       i * step <= frame.y1 + step * 1e-9;
+       ++i) {
+    svg += fmt::format(
+        "<path class=\"axis\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text x=\"{:.1f}\" "
+        "y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>\n",
+        frame.left,
+        frame.y(i * step),
+        frame.right,
+        frame.left - 5,
+        frame.y(i * step) + 4,
+        std::round(i * step * 1e9) / 1e9 + 0.0); // no -0
+  }
+  const double epochs = std::max(1.0, tick_step(frame.x1 - frame.x0));
+  for (double i = std::ceil(frame.x0 / epochs - 1e-9); i * epochs <= frame.x1;
+       ++i) {
+    svg += fmt::format(
+        "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:g}</text>\n",
+        frame.x(i * epochs),
+        frame.bottom + 15,
+        i * epochs);
+  }
+  if (stage_two > 1) {
+    const double x = frame.x(static_cast<double>(stage_two) - 0.5);
+    svg += fmt::format(
+        "<path class=\"zero\" d=\"M{0:.1f} {1}V{2}\"/><text x=\"{0:.1f}\" "
+        "y=\"{3}\" text-anchor=\"middle\">stage 2</text>\n",
+        x,
+        frame.top,
+        frame.bottom,
+        frame.bottom + 29);
+  }
+  return svg +
+      fmt::format(
+             "<text x=\"{}\" y=\"{}\">epoch</text>\n",
+             frame.left,
+             frame.bottom + 29);
+}
+
+std::string chart_html(
+    const std::vector<const Run*>& runs,
+    const Chart& chart) {
+  std::map<std::string, std::vector<Line>> lines;
+  Frame frame;
+  double low = INFINITY, high = -INFINITY;
+  int64_t last = 2, stage_two = 0;
+  for (const auto* run : runs) {
+    Line line;
+    for (const auto& row : run->epochs) {
+      last = std::max(last, row.epoch);
+      if (row.stage == 2 && (stage_two == 0 || row.epoch < stage_two)) {
+        stage_two = row.epoch;
+      }
+      const double value = row.*chart.member;
+      if (std::isfinite(value)) {
+        line[row.epoch] = value;
+        low = std::min(low, value);
+        high = std::max(high, value);
+      }
+    }
+    if (!line.empty()) {
+      lines[run->arm].push_back(std::move(line));
+    }
+  }
+  if (lines.empty()) {
+    return "";
+  }
+  frame.x1 = static_cast<double>(last);
+  frame.y0 = std::min(low, 0.0);
+  frame.y1 = high > frame.y0 ? high : frame.y0 + 1;
+  std::string drawn, said;
+  for (const auto& [arm, all] : lines) {
+    for (const auto& line : all) {
+      drawn += polyline(line, frame, fmt::format("thin {}", arm_class(arm)));
+    }
+  }
+  for (const auto& [arm, all] : lines) {
+    const auto mean = mean_of(all);
+    drawn += polyline(mean, frame, fmt::format("mean {}", arm_class(arm)));
+    said += fmt::format(
+        "; {} ends at {:.3f}", arm_title(arm), mean.rbegin()->second);
+  }
+  return fmt::format(
+      "<figure><figcaption>{0}</figcaption>\n<svg viewBox=\"0 0 360 212\" "
+      "role=\"img\" aria-label=\"{0} by epoch, mean over the runs{1}\">\n"
+      "{2}{3}</svg></figure>\n",
+      escaped(chart.title),
+      escaped(said),
+      axes(frame, stage_two),
+      drawn);
+}
+
+std::string curves_html(const std::vector<Run>& runs) {
+  std::vector<const Run*> networks; // not once for each test set
+  std::set<std::tuple<std::string, int64_t, int64_t>> seen;
+  for (const auto& run : runs) {
+    if (!run.epochs.empty() &&
+        seen.emplace(run.arm, run.fold, run.seed).second) {
+      networks.push_back(&run);
+    }
+  }
+  std::string html;
+  for (const auto& chart :
+       {Chart{"Training loss", &EpochRow::train_loss},
+        Chart{"Validation MCA", &EpochRow::val_mca},
+        Chart{
+            "Share of attention inside the boxes", &EpochRow::inside_share}}) {
+    html += chart_html(networks, chart);
+  }
+  if (html.empty()) {
+    return "";
+  }
+  return "<h2>Epoch by epoch</h2>\n<p class=\"soft\">Thick: the mean over the "
+         "runs. Thin: each run. <span class=\"plain\">Plain training is "
+         "dashed</span>, <span class=\"care\">CARE is solid</span>. The two "
+         "losses are not of one scale: CARE's has the attention term in "
+         "it.</p>\n<div class=\"charts\">\n" +
+      html + "</div>\n";
+}
+
+/// The differences as points with whiskers.
+std::string forest_html(const Difference& difference) {
+  const std::array<std::pair<const char*, const Interval*>, 4> rows{
+      {{"rare recall", &difference.rare_recall},
+       {"MCA", &difference.mca},
+       {"accuracy", &difference.accuracy},
+       {"EPG", &difference.epg}}};
+  double low = -0.05, high = 0.05;
+  for (const auto& [name, x] : rows) {
+    if (!std::isnan(x->low)) {
+      low = std::min(low, x->low);
+      high = std::max(high, x->high);
+    }
+  }
+  Frame frame;
+  frame.left = 90;
+  frame.right = 600;
+  frame.x0 = low - 0.02;
+  frame.x1 = high + 0.02;
+  std::string body, said;
+  double y = 16;
+  for (const auto& [name, x] : rows) {
+    if (std::isnan(x->low)) {
+      continue;
+    }
+    body += fmt::format(
+        "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>"
+        "<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"currentColor\" "
+        "stroke-width=\"2\"/><circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4.5\" "
+        "fill=\"currentColor\"/>\n",
+        frame.left - 10,
+        y + 4,
+        name,
+        frame.x(x->low),
+        y,
+        frame.x(x->high),
+        frame.x(x->value),
+        y);
+    said += fmt::format(
+        "; {} {:+.3f} ({:+.3f} to {:+.3f})", name, x->value, x->low, x->high);
+    y += 24;
+  }
+  if (said.empty()) {
+    return "";
+  }
+  const double step = tick_step(frame.x1 - frame.x0);
+  std::string ticks;
+  for (double i = std::ceil(frame.x0 / step); i * step <= frame.x1; ++i) {
+    ticks += fmt::format(
+        "<path class=\"{}\" d=\"M{:.1f} 4V{:.1f}\"/><text x=\"{:.1f}\" "
+        "y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
+        i == 0 ? "zero" : "axis",
+        frame.x(i * step),
+        y - 8,
+        frame.x(i * step),
+        y + 8,
+        i == 0 ? std::string("0") : fmt::format("{:+.3g}", i * step));
+  }
+  return fmt::format(
+      "<svg class=\"care\" style=\"max-width: 42rem; margin: .5rem 0 1rem\" "
+      "viewBox=\"0 0 620 {:.0f}\" role=\"img\" aria-label=\"CARE minus plain "
+      "training{}\">\n{}{}</svg>\n",
+      y + 14,
+      said,
+      ticks,
+      body);
+}
+
+/// A setting as people write it: lists without brackets and quotes.
+std::string setting(const nlohmann::ordered_json& value) {
+  using Json = nlohmann::ordered_json;
+  if (value.is_string()) {
+    return value.get<std::string>();
+  }
+  if (!value.is_array()) {
+    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+  std::string text;
+  for (const auto& item : value) {
+    text += (text.empty() ? "" : ", ") + setting(item);
+  }
+  return text;
+}
+
+std::string settings_html(const nlohmann::ordered_json& settings) {
+  if (!settings.is_object() || settings.empty()) {
+    return "";
+  }
+  std::string html = "<dl class=\"settings\">\n";
+  for (const auto& [name, value] : settings.items()) {
+    html += fmt::format(
+        "<div><dt>{}</dt><dd>{}</dd></div>\n",
+        escaped(name),
+        escaped(setting(value)));
+  }
+  return html + "</dl>\n";
+}
+
+std::string test_html(const Summary& summary, const TestSummary& test) {
+  std::string html;
+  if (summary.tests.size() > 1) {
+    html += fmt::format("<h3>Test set: {}</h3>\n", escaped(test.test_set));
+  }
+  const auto& arm = test.arms.front();
+  html += fmt::format(
+      "<p class=\"soft\">{}, {}, {}.</p>\n",
+      counted(arm.images, "test image"),
+      counted(static_cast<int64_t>(arm.folds.size()), "fold"),
+      counted(static_cast<int64_t>(arm.seeds.size()), "seed"));
+  if (test.difference) {
+    html += forest_html(*test.difference);
+  }
+  return html + figures_html(summary, test);
+}
+
+} // namespace
+
+std::string verdict(const Summary& summary) {
+  const auto [sentence, detail] = verdict_parts(summary);
+  return detail.empty() ? sentence : sentence + " " + detail;
+}
+
+cv::Mat overlay(const cv::Mat& image, const torch::Tensor& map) {
+  if (!map.defined() || map.dim() != 2 || map.numel() == 0) {
+    throw std::invalid_argument("overlay: expected a map of shape [h, w]");
+  }
+  const auto raw = map.detach()
+                       .to(torch::kCPU, torch::kFloat)
+                       .nan_to_num(0, 0, 0)
+                       .clamp_min(0);
+  const float top = raw.max().item<float>();
+  cv::Mat grey, base;
+  cv::cvtColor(image, grey, cv::COLOR_RGB2GRAY);
+  cv::cvtColor(grey, base, cv::COLOR_GRAY2RGB);
+  if (!(top > 0)) {
+    return base;
+  }
+  const auto scaled = (raw / top).contiguous();
+  const cv::Mat cells(
+      static_cast<int>(scaled.size(0)),
+      static_cast<int>(scaled.size(1)),
+      CV_32F,
+      scaled.data_ptr<float>());
+  cv::Mat heat, levels, colours;
+  cv::resize(cells, heat, image.size(), 0, 0, cv::INTER_LINEAR);
+  heat.convertTo(levels, CV_8U, 255);
+  cv::applyColorMap(levels, colours, cv::COLORMAP_TURBO);
+  cv::cvtColor(colours, colours, cv::COLOR_BGR2RGB);
+  cv::Mat out(image.size(), CV_8UC3);
+  for (int y = 0; y < out.rows; ++y) {
+    for (int x = 0; x < out.cols; ++x) {
+      // Little attention leaves the image to be seen.
+      const float share = 0.8f * std::pow(heat.at<float>(y, x), 0.75f);
+      const auto& a = base.at<cv::Vec3b>(y, x);
+      const auto& b = colours.at<cv::Vec3b>(y, x);
+      for (int c = 0; c < 3; ++c) {
+        out.at<cv::Vec3b>(y, x)[c] = cv::saturate_cast<uchar>(
+            static_cast<float>(a[c]) * (1 - share) +
+            static_cast<float>(b[c]) * share);
+      }
+    }
+  }
+  return out;
+}
+
+cv::Mat attention_sheet(
+    const std::vector<AttentionPicture>& pictures,
+    int64_t rows) {
+  const auto count = std::min(
+      static_cast<int64_t>(pictures.size()), std::max<int64_t>(rows, 0));
+  if (count == 0) {
+    throw std::invalid_argument("attention_sheet: expected a picture");
+  }
+  const std::vector<AttentionPicture> shown(
+      pictures.begin(), pictures.begin() + count);
+  const auto columns = columns_of(shown);
+  constexpr int kGap = 14, kHead = 38, kCaption = 48;
+  const auto width =
+      kGap + static_cast<int>(columns.size()) * (kTileWidth + kGap);
+  std::vector<std::vector<cv::Mat>> tiles;
+  int height = kHead;
+  for (const auto& picture : shown) {
+    check_picture(picture);
+    auto& row = tiles.emplace_back();
+    for (const auto& column : columns) {
+      row.push_back(tile_of(picture, column));
+    }
+    height += row[0].rows + kCaption;
+  }
+  const cv::Scalar ink(35, 35, 35), soft(95, 100, 105);
+  const cv::Scalar right(20, 110, 60), wrong(175, 45, 25);
+  cv::Mat sheet(height, width, CV_8UC3, cv::Scalar(255, 255, 255));
+  for (size_t c = 0; c < columns.size(); ++c) {
+    const auto x = kGap + static_cast<int>(c) * (kTileWidth + kGap);
+    put_text(sheet, columns[c].title, {x, 25}, kTileWidth, 0.6, ink);
+    int y = kHead;
+    for (size_t r = 0; r < tiles.size(); ++r) {
+      const auto& tile = tiles[r][c];
+      const auto& column = columns[c];
+      const bool there =
+          column.map == nullptr || (shown[r].*column.map).defined();
+      if (there) {
+        tile.copyTo(sheet(cv::Rect(x, y, tile.cols, tile.rows)));
+        const auto [first, second] = caption(shown[r], column);
+        const auto& colour = column.map == nullptr          ? ink
+            : shown[r].*column.prediction == shown[r].label ? right
+                                                            : wrong;
+        const auto below = y + tile.rows;
+        put_text(sheet, first, {x, below + 17}, kTileWidth, 0.45, colour);
+        put_text(sheet, second, {x, below + 34}, kTileWidth, 0.4, soft);
+      }
+      y += tile.rows + kCaption;
+    }
+  }
+  return sheet;
+}
+
+std::string report_html(const Report& report) {
+  const auto& summary = report.summary;
+  const auto [sentence, detail] = verdict_parts(summary);
+  auto html = fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, "
+      "initial-scale=1\">\n<title>{0}</title>\n<style>{1}</style>\n</head>\n"
+      "<body>\n<h1>{0}</h1>\n<p class=\"verdict\">{2}</p>\n<p>{3}</p>\n"
+      "<p class=\"notice\">For research and education; not a medical "
+      "device.{4}</p>\n",
+      escaped(report.title),
+      kStyle,
+      escaped(sentence),
+      escaped(detail),
+      report.data.empty() ? std::string() : " " + escaped(report.data));
+  const auto settings = settings_html(report.settings);
+  if (!report.command.empty() || !settings.empty()) {
+    html += "<h2>Settings</h2>\n";
+    if (!report.command.empty()) {
+      html +=
+          fmt::format("<pre><code>{}</code></pre>\n", escaped(report.command));
+    }
+    html += settings;
+  }
+  html += "<h2>Results</h2>\n";
+  for (const auto& test : summary.tests) {
+    html += test_html(summary, test);
+  }
+  html += fmt::format(
+      "<p class=\"soft\">Small: {:g} % intervals from a bootstrap over test "
+      "images and seeds ({} repeats). Bold differences have an interval "
+      "without "
+      "zero; many are shown, so some will by chance. MCA is the mean of the "
+      "recalls of the classes, rare recall that of the rare ones ({}). EPG is "
+      "the share of the true class's attention inside the boxes, over the "
+      "images with a box; all-zero maps have none and are counted apart.</p>\n",
+      summary.options.level * 100,
+      summary.options.repeats,
+      summary.rare.empty() ? std::string("none")
+                           : escaped(rare_names(summary)));
+  html += curves_html(report.runs);
+  html +=
+      "<h2>Confusion matrices</h2>\n<p class=\"soft\">Counts over all folds "
+      "and seeds; the shade is the share of the row.</p>\n";
+  for (const auto& test : summary.tests) {
+    if (summary.tests.size() > 1) {
+      html += fmt::format("<h3>Test set: {}</h3>\n", escaped(test.test_set));
+    }
+    html += "<div class=\"matrices\">\n";
+    for (const auto& arm : test.arms) {
+      html += matrix_html(arm, summary.classes);
+    }
+    html += "</div>\n";
+  }
+  return html + pictures_html(report.pictures) + "</body>\n</html>\n";
+}
+
+void write_report(const std::filesystem::path& folder, const Report& report) {
+  write_atomically(folder / "report.html", report_html(report));
+  if (!report.pictures.empty()) {
+    const auto bytes = png(attention_sheet(report.pictures));
+    write_atomically(
+        folder / "attention.png",
+        {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+}
+
+} // namespace trainer

@@ -1,0 +1,861 @@
+// results: what the runs gave, one by one and pooled, as JSON, CSV and a table.
+// SPDX-License-Identifier: Apache-2.0
+#include "resnet_trainer/results.hpp"
+
+#include "resnet_trainer/files.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iterator>
+#include <map>
+#include <set>
+#include <stdexcept>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace trainer {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Counts = std::vector<std::vector<int64_t>>;
+
+constexpr const char* kRunFormat = "care resnet_trainer run 1";
+constexpr const char* kPlain = "plain";
+constexpr const char* kCare = "care";
+
+size_t at(int64_t i) {
+  return static_cast<size_t>(i);
+}
+
+double ratio(double a, double b) {
+  return b > 0 ? a / b : kNaN;
+}
+
+/// Names that are not UTF-8 must not end a long training: they get a mark.
+std::string dumped(const Json& json) {
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+double number_or_nan(const Json& json) {
+  return json.is_null() ? kNaN : json.get<double>();
+}
+
+/// Counts and attention of some predictions of one network.
+class Tally {
+ public:
+  explicit Tally(size_t classes)
+      : counts_(classes, std::vector<int64_t>(classes)),
+        epg_(classes),
+        maps_(classes) {}
+
+  void add(int64_t target, int64_t predicted, double epg) {
+    ++counts_[at(target)][at(predicted)];
+    if (!std::isnan(epg)) {
+      epg_[at(target)] += epg;
+      ++maps_[at(target)];
+    }
+  }
+
+  void clear() {
+    *this = Tally(counts_.size());
+  }
+
+  const Counts& counts() const {
+    return counts_;
+  }
+
+  /// MCA, accuracy, rare recall, EPG; then recall, precision, F1 and EPG of
+  /// each class.
+  std::vector<double> figures(const std::vector<int64_t>& rare) const {
+    const auto k = counts_.size();
+    std::vector<double> out(4 + 4 * k, kNaN);
+    double hits = 0, images = 0, recalls = 0, occur = 0, epg = 0, maps = 0;
+    for (size_t c = 0; c < k; ++c) {
+      double row = 0, column = 0;
+      for (size_t j = 0; j < k; ++j) {
+        row += static_cast<double>(counts_[c][j]);
+        column += static_cast<double>(counts_[j][c]);
+      }
+      const auto hit = static_cast<double>(counts_[c][c]);
+      out[4 + c] = ratio(hit, row);
+      out[4 + k + c] = ratio(hit, column);
+      out[4 + 2 * k + c] = ratio(2 * hit, row + column);
+      out[4 + 3 * k + c] = ratio(epg_[c], maps_[c]);
+      hits += hit;
+      images += row;
+      epg += epg_[c];
+      maps += maps_[c];
+      if (row > 0) {
+        recalls += out[4 + c];
+        ++occur;
+      }
+    }
+    double rare_recalls = 0, rare_occur = 0;
+    for (const auto c : rare) {
+      if (!std::isnan(out[4 + at(c)])) {
+        rare_recalls += out[4 + at(c)];
+        ++rare_occur;
+      }
+    }
+    out[0] = ratio(recalls, occur);
+    out[1] = ratio(hits, images);
+    out[2] = ratio(rare_recalls, rare_occur);
+    out[3] = ratio(epg, maps);
+    return out;
+  }
+
+ private:
+  Counts counts_;
+  std::vector<double> epg_;
+  std::vector<double> maps_;
+};
+
+template <typename T>
+std::vector<T> part(const std::vector<T>& all, size_t first, size_t count) {
+  const auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
+  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
+}
+
+void assign(Figures& to, const std::vector<care::Interval>& all, size_t k) {
+  to.mca = all[0];
+  to.accuracy = all[1];
+  to.rare_recall = all[2];
+  to.epg = all[3];
+  to.recall = part(all, 4, k);
+  to.precision = part(all, 4 + k, k);
+  to.f1 = part(all, 4 + 2 * k, k);
+  to.epg_by_class = part(all, 4 + 3 * k, k);
+}
+
+struct Cell {
+  int64_t predicted;
+  double epg;
+};
+
+/// The predictions of one arm by seed and image. Folds put together: a cell has
+/// one prediction, or several where the folds share their test images.
+using Grid = std::vector<std::vector<std::vector<Cell>>>;
+
+/// The images of one test set, over all arms.
+struct Images {
+  std::map<std::string, int64_t> index;
+  std::vector<int64_t> target;
+};
+
+std::vector<int64_t> seeds_of(const std::vector<const Run*>& runs) {
+  std::set<int64_t> seeds;
+  for (const auto* run : runs) {
+    seeds.insert(run->seed);
+  }
+  return {seeds.begin(), seeds.end()};
+}
+
+Grid grid_of(
+    const std::vector<const Run*>& runs,
+    const std::vector<int64_t>& seeds,
+    const Images& images) {
+  Grid grid(seeds.size(), std::vector<std::vector<Cell>>(images.target.size()));
+  for (const auto* run : runs) {
+    const auto seed = std::find(seeds.begin(), seeds.end(), run->seed);
+    if (seed == seeds.end()) {
+      continue;
+    }
+    auto& row = grid[at(seed - seeds.begin())];
+    for (const auto& p : run->predictions) {
+      row[at(images.index.at(p.id))].push_back({p.predicted(), p.epg});
+    }
+  }
+  return grid;
+}
+
+/// The figures of `grid` on the drawn images and seeds: of each seed, then the
+/// mean over the seeds in which they are defined.
+std::vector<double> mean_over_seeds(
+    const Grid& grid,
+    const Images& images,
+    const Summary& summary,
+    const std::vector<int64_t>& drawn,
+    const std::vector<int64_t>& seeds) {
+  std::vector<double> sum, defined;
+  Tally tally(summary.classes.size());
+  for (const auto seed : seeds) {
+    tally.clear();
+    for (const auto i : drawn) {
+      for (const auto& cell : grid[at(seed)][at(i)]) {
+        tally.add(images.target[at(i)], cell.predicted, cell.epg);
+      }
+    }
+    const auto figures = tally.figures(summary.rare);
+    sum.resize(figures.size());
+    defined.resize(figures.size());
+    for (size_t f = 0; f < figures.size(); ++f) {
+      if (!std::isnan(figures[f])) {
+        sum[f] += figures[f];
+        ++defined[f];
+      }
+    }
+  }
+  for (size_t f = 0; f < sum.size(); ++f) {
+    sum[f] = ratio(sum[f], defined[f]);
+  }
+  return sum;
+}
+
+template <typename Statistic>
+Figures intervals(
+    const Statistic& statistic,
+    const Images& images,
+    size_t seeds,
+    const Summary& summary) {
+  Figures result;
+  const auto k = summary.classes.size();
+  if (images.target.empty() || seeds == 0) {
+    assign(result, std::vector<care::Interval>(4 + 4 * k), k);
+    return result;
+  }
+  const auto options = care::BootstrapOptions()
+                           .repeats(summary.options.repeats)
+                           .level(summary.options.level)
+                           .seed(summary.options.seed);
+  assign(
+      result,
+      care::bootstrap_intervals(
+          statistic,
+          static_cast<int64_t>(images.target.size()),
+          static_cast<int64_t>(seeds),
+          options),
+      k);
+  return result;
+}
+
+RunSummary summarize_run(const Run& run, const Summary& summary) {
+  RunSummary out;
+  out.fold = run.fold;
+  out.seed = run.seed;
+  out.images = static_cast<int64_t>(run.predictions.size());
+  Tally tally(summary.classes.size());
+  for (const auto& p : run.predictions) {
+    tally.add(p.target, p.predicted(), p.epg);
+    out.boxed += p.boxed ? 1 : 0;
+    out.undefined_maps += p.boxed && std::isnan(p.epg) ? 1 : 0;
+  }
+  const auto figures = tally.figures(summary.rare);
+  const auto k = summary.classes.size();
+  out.mca = figures[0];
+  out.accuracy = figures[1];
+  out.rare_recall = figures[2];
+  out.epg = figures[3];
+  out.recall = part(figures, 4, k);
+  out.precision = part(figures, 4 + k, k);
+  out.f1 = part(figures, 4 + 2 * k, k);
+  out.confusion = tally.counts();
+  return out;
+}
+
+ArmSummary summarize_arm(
+    const std::string& name,
+    const std::vector<const Run*>& runs,
+    const Images& images,
+    const Summary& summary) {
+  const auto k = summary.classes.size();
+  ArmSummary arm;
+  arm.seeds = seeds_of(runs);
+  const auto grid = grid_of(runs, arm.seeds, images);
+  const auto statistic = [&](const auto& drawn, const auto& seeds) {
+    return mean_over_seeds(grid, images, summary, drawn, seeds);
+  };
+  static_cast<Figures&>(arm) =
+      intervals(statistic, images, arm.seeds.size(), summary);
+  arm.arm = name;
+  arm.confusion = Counts(k, std::vector<int64_t>(k));
+  std::set<int64_t> folds;
+  std::set<std::string> ids;
+  for (const auto* run : runs) {
+    folds.insert(run->fold);
+    for (const auto& p : run->predictions) {
+      ids.insert(p.id);
+    }
+    arm.runs.push_back(summarize_run(*run, summary));
+    const auto& last = arm.runs.back();
+    arm.maps += last.boxed;
+    arm.undefined_maps += last.undefined_maps;
+    for (size_t i = 0; i < k; ++i) {
+      for (size_t j = 0; j < k; ++j) {
+        arm.confusion[i][j] += last.confusion[i][j];
+      }
+    }
+  }
+  arm.images = static_cast<int64_t>(ids.size());
+  arm.folds.assign(folds.begin(), folds.end());
+  return arm;
+}
+
+Difference compare(
+    const std::vector<const Run*>& plain,
+    const std::vector<const Run*>& care,
+    const Images& images,
+    const Summary& summary) {
+  const auto one = seeds_of(plain), two = seeds_of(care);
+  std::vector<int64_t> seeds;
+  std::set_intersection(
+      one.begin(),
+      one.end(),
+      two.begin(),
+      two.end(),
+      std::back_inserter(seeds));
+  auto a = grid_of(plain, seeds, images);
+  auto b = grid_of(care, seeds, images);
+  for (size_t s = 0; s < seeds.size(); ++s) { // what one arm lacks, none has
+    for (size_t i = 0; i < images.target.size(); ++i) {
+      if (a[s][i].size() != b[s][i].size()) {
+        a[s][i].clear();
+        b[s][i].clear();
+      }
+    }
+  }
+  const auto statistic = [&](const auto& drawn, const auto& drawn_seeds) {
+    auto difference = mean_over_seeds(b, images, summary, drawn, drawn_seeds);
+    const auto base = mean_over_seeds(a, images, summary, drawn, drawn_seeds);
+    for (size_t f = 0; f < difference.size(); ++f) {
+      difference[f] -= base[f];
+    }
+    return difference;
+  };
+  return intervals(statistic, images, seeds.size(), summary);
+}
+
+std::string name_of(const Run& run) {
+  return fmt::format(
+      "run '{}', fold {}, seed {}, test set '{}'",
+      run.arm,
+      run.fold,
+      run.seed,
+      run.test_set);
+}
+
+void check_run(const Run& run, size_t classes) {
+  std::set<std::string_view> ids;
+  for (const auto& p : run.predictions) {
+    if (p.target < 0 || at(p.target) >= classes ||
+        p.probability.size() != classes) {
+      throw std::invalid_argument(fmt::format(
+          "{}: expected a target and a probability for each of {} classes, but "
+          "image '{}' has target {} and {} probabilities",
+          name_of(run),
+          classes,
+          p.id,
+          p.target,
+          p.probability.size()));
+    }
+    if (!ids.insert(p.id).second) {
+      throw std::invalid_argument(
+          fmt::format("{}: image '{}' is there twice", name_of(run), p.id));
+    }
+  }
+}
+
+/// 0 for plain, 1 for care, then others as they came.
+void sort_arms(std::vector<std::string>& arms) {
+  const auto rank = [](const std::string& arm) {
+    return arm == kPlain ? 0 : arm == kCare ? 1 : 2;
+  };
+  std::stable_sort(arms.begin(), arms.end(), [&](const auto& a, const auto& b) {
+    return rank(a) < rank(b);
+  });
+}
+
+void add_unless_there(
+    std::vector<std::string>& names,
+    const std::string& name) {
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    names.push_back(name);
+  }
+}
+
+TestSummary summarize_test(
+    const std::string& name,
+    const std::vector<Run>& runs,
+    const Summary& summary) {
+  TestSummary test;
+  test.test_set = name;
+  Images images;
+  std::vector<std::string> arms;
+  std::map<std::string, std::vector<const Run*>> by_arm;
+  for (const auto& run : runs) {
+    if (run.test_set != name) {
+      continue;
+    }
+    add_unless_there(arms, run.arm);
+    by_arm[run.arm].push_back(&run);
+    for (const auto& p : run.predictions) {
+      const auto next = static_cast<int64_t>(images.target.size());
+      const auto [entry, fresh] = images.index.emplace(p.id, next);
+      if (fresh) {
+        images.target.push_back(p.target);
+      } else if (images.target[at(entry->second)] != p.target) {
+        throw std::invalid_argument(fmt::format(
+            "{}: image '{}' has another class in another run",
+            name_of(run),
+            p.id));
+      }
+    }
+  }
+  sort_arms(arms);
+  for (const auto& arm : arms) {
+    test.arms.push_back(summarize_arm(arm, by_arm[arm], images, summary));
+  }
+  if (by_arm.count(kPlain) > 0 && by_arm.count(kCare) > 0) {
+    test.difference = compare(by_arm[kPlain], by_arm[kCare], images, summary);
+  }
+  return test;
+}
+
+Json to_json(const care::Interval& x) {
+  return {{"value", x.value}, {"low", x.low}, {"high", x.high}};
+}
+
+template <typename T>
+Json by_class(
+    const std::vector<std::string>& classes,
+    const std::vector<T>& x) {
+  Json json = Json::object();
+  for (size_t c = 0; c < classes.size(); ++c) {
+    if constexpr (std::is_same_v<T, care::Interval>) {
+      json[classes[c]] = to_json(x[c]);
+    } else {
+      json[classes[c]] = x[c];
+    }
+  }
+  return json;
+}
+
+Json to_json(const Figures& x, const std::vector<std::string>& classes) {
+  return {
+      {"mca", to_json(x.mca)},
+      {"accuracy", to_json(x.accuracy)},
+      {"rare_recall", to_json(x.rare_recall)},
+      {"epg", to_json(x.epg)},
+      {"recall", by_class(classes, x.recall)},
+      {"precision", by_class(classes, x.precision)},
+      {"f1", by_class(classes, x.f1)},
+      {"epg_by_class", by_class(classes, x.epg_by_class)}};
+}
+
+Json to_json(
+    const RunSummary& x,
+    const std::string& test_set,
+    const std::vector<std::string>& classes) {
+  return {
+      {"fold", x.fold},
+      {"seed", x.seed},
+      {"test_set", test_set},
+      {"images", x.images},
+      {"mca", x.mca},
+      {"accuracy", x.accuracy},
+      {"rare_recall", x.rare_recall},
+      {"epg", x.epg},
+      {"images_with_box", x.boxed},
+      {"undefined_maps", x.undefined_maps},
+      {"recall", by_class(classes, x.recall)},
+      {"precision", by_class(classes, x.precision)},
+      {"f1", by_class(classes, x.f1)},
+      {"confusion", x.confusion}};
+}
+
+/// "arms" and, when both are there, "difference".
+void add_test(Json& json, const TestSummary& test, const Summary& summary) {
+  json["test_set"] = test.test_set;
+  json["arms"] = Json::object();
+  for (const auto& arm : test.arms) {
+    auto pooled = to_json(arm, summary.classes);
+    pooled["images"] = arm.images;
+    pooled["folds"] = arm.folds;
+    pooled["seeds"] = arm.seeds;
+    pooled["maps"] = arm.maps;
+    pooled["undefined_maps"] = arm.undefined_maps;
+    pooled["confusion"] = arm.confusion;
+    Json runs = Json::array();
+    for (const auto& run : arm.runs) {
+      runs.push_back(to_json(run, test.test_set, summary.classes));
+    }
+    json["arms"][arm.arm] = {{"runs", runs}, {"pooled", pooled}};
+  }
+  if (test.difference) {
+    json["difference"] = to_json(*test.difference, summary.classes);
+  }
+}
+
+std::string interval_text(const care::Interval& x, bool with_sign) {
+  const auto number = [with_sign](double v) {
+    if (std::isnan(v)) {
+      return std::string("-");
+    }
+    v = std::round(v * 1000) / 1000 + 0.0; // no -0
+    return with_sign ? fmt::format("{:+.3f}", v) : fmt::format("{:.3f}", v);
+  };
+  if (std::isnan(x.value)) {
+    return "-";
+  }
+  return fmt::format(
+      "{} [{}, {}]", number(x.value), number(x.low), number(x.high));
+}
+
+std::string counted(size_t n, const char* one, const char* many) {
+  return fmt::format("{} {}", n, n == 1 ? one : many);
+}
+
+std::string test_text(const Summary& summary, const TestSummary& test) {
+  const auto& first = test.arms.front();
+  auto text = fmt::format(
+      "Test set '{}': {}, {}, {}.\n",
+      test.test_set,
+      counted(at(first.images), "image", "images"),
+      counted(first.folds.size(), "fold", "folds"),
+      counted(first.seeds.size(), "seed", "seeds"));
+  constexpr int kColumn = 24;
+  size_t width = 16;
+  for (const auto& name : summary.classes) {
+    width = std::max(width, name.size() + 10);
+  }
+  text += fmt::format("\n{:<{}}", "", width);
+  for (const auto& arm : test.arms) {
+    text += fmt::format("{:<{}}", arm.arm, kColumn);
+  }
+  text += test.difference ? "care - plain\n" : "\n";
+  std::string group;
+  for (const auto& row : comparison_table(summary, test)) {
+    if (row.group != group) {
+      group = row.group;
+      text += group.empty() ? "\n" : fmt::format("\n{}\n", group);
+    }
+    const auto name = (row.group.empty() ? "" : "  ") + row.name +
+        (row.rare ? " (rare)" : "");
+    auto line = fmt::format("{:<{}}", name, width);
+    for (const auto& x : row.arms) {
+      line += fmt::format("{:<{}}", interval_text(x, false), kColumn);
+    }
+    if (row.difference) {
+      line += interval_text(*row.difference, true);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  auto line = fmt::format("{:<{}}", "all-zero maps", width);
+  for (const auto& arm : test.arms) {
+    line += fmt::format(
+        "{:<{}}",
+        fmt::format("{} of {}", arm.undefined_maps, arm.maps),
+        kColumn);
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  text += line + "\n";
+  for (const auto& arm : test.arms) {
+    care::ConfusionMatrix matrix(static_cast<int64_t>(summary.classes.size()));
+    const auto k = static_cast<int64_t>(arm.confusion.size());
+    auto counts = torch::zeros({k, k}, torch::kLong);
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t j = 0; j < k; ++j) {
+        counts[i][j] = arm.confusion[at(i)][at(j)];
+      }
+    }
+    matrix.add(counts);
+    text += fmt::format(
+        "\nConfusion matrix, {} (all folds and seeds)\n{}",
+        arm.arm,
+        matrix.to_string(summary.classes));
+  }
+  return text;
+}
+
+} // namespace
+
+int64_t Prediction::predicted() const {
+  return std::max_element(probability.begin(), probability.end()) -
+      probability.begin();
+}
+
+void save_run(const std::filesystem::path& path, const Run& run) {
+  Json epochs = Json::array();
+  for (const auto& row : run.epochs) {
+    epochs.push_back(
+        {{"epoch", row.epoch},
+         {"stage", row.stage},
+         {"train_loss", row.train_loss},
+         {"inner", row.inner},
+         {"outer", row.outer},
+         {"inside_share", row.inside_share},
+         {"guided", row.guided},
+         {"train_accuracy", row.train_accuracy},
+         {"val_mca", row.val_mca},
+         {"val_accuracy", row.val_accuracy},
+         {"val_rare_recall", row.val_rare_recall},
+         {"seconds", row.seconds}});
+  }
+  Json predictions = Json::array();
+  for (const auto& p : run.predictions) {
+    predictions.push_back(
+        {{"id", p.id},
+         {"target", p.target},
+         {"probability", p.probability},
+         {"boxed", p.boxed},
+         {"epg", p.epg}});
+  }
+  const Json json = {
+      {"format", kRunFormat},
+      {"arm", run.arm},
+      {"fold", run.fold},
+      {"seed", run.seed},
+      {"test_set", run.test_set},
+      {"seconds", run.seconds},
+      {"epochs", epochs},
+      {"predictions", predictions}};
+  write_atomically(path, dumped(json));
+}
+
+Run load_run(const std::filesystem::path& path) {
+  const auto text = read_file(path);
+  try {
+    const auto json = Json::parse(text);
+    if (json.at("format") != kRunFormat) {
+      throw std::runtime_error(fmt::format(
+          "'{}': expected format '{}', but got {}",
+          path.string(),
+          kRunFormat,
+          json.at("format").dump()));
+    }
+    Run run;
+    run.arm = json.at("arm").get<std::string>();
+    run.fold = json.at("fold").get<int64_t>();
+    run.seed = json.at("seed").get<int64_t>();
+    run.test_set = json.at("test_set").get<std::string>();
+    run.seconds = number_or_nan(json.at("seconds"));
+    for (const auto& row : json.at("epochs")) {
+      EpochRow epoch;
+      epoch.epoch = row.at("epoch").get<int64_t>();
+      epoch.stage = row.at("stage").get<int>();
+      epoch.train_loss = number_or_nan(row.at("train_loss"));
+      epoch.inner = number_or_nan(row.at("inner"));
+      epoch.outer = number_or_nan(row.at("outer"));
+      epoch.inside_share = number_or_nan(row.at("inside_share"));
+      epoch.guided = row.at("guided").get<int64_t>();
+      epoch.train_accuracy = number_or_nan(row.at("train_accuracy"));
+      epoch.val_mca = number_or_nan(row.at("val_mca"));
+      epoch.val_accuracy = number_or_nan(row.at("val_accuracy"));
+      epoch.val_rare_recall = number_or_nan(row.at("val_rare_recall"));
+      epoch.seconds = number_or_nan(row.at("seconds"));
+      run.epochs.push_back(epoch);
+    }
+    for (const auto& row : json.at("predictions")) {
+      Prediction p;
+      p.id = row.at("id").get<std::string>();
+      p.target = row.at("target").get<int64_t>();
+      for (const auto& x : row.at("probability")) {
+        p.probability.push_back(number_or_nan(x));
+      }
+      p.boxed = row.at("boxed").get<bool>();
+      p.epg = number_or_nan(row.at("epg"));
+      run.predictions.push_back(std::move(p));
+    }
+    return run;
+  } catch (const Json::exception& error) {
+    throw std::runtime_error(fmt::format(
+        "'{}': expected a run of this trainer, but got: {}",
+        path.string(),
+        error.what()));
+  }
+}
+
+std::string metrics_csv(const std::vector<Run>& runs) {
+  std::string text =
+      "arm,fold,seed,epoch,stage,train_loss,inner,outer,inside_share,guided,"
+      "train_accuracy,val_mca,val_accuracy,val_rare_recall,seconds\n";
+  const auto number = [](double x) {
+    return std::isnan(x) ? std::string() : fmt::format("{}", x);
+  };
+  std::set<std::tuple<std::string, int64_t, int64_t>> done;
+  for (const auto& run : runs) {
+    if (run.epochs.empty() ||
+        !done.emplace(run.arm, run.fold, run.seed).second) {
+      continue;
+    }
+    for (const auto& row : run.epochs) {
+      text += fmt::format(
+          "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
+          run.arm,
+          run.fold,
+          run.seed,
+          row.epoch,
+          row.stage,
+          number(row.train_loss),
+          number(row.inner),
+          number(row.outer),
+          number(row.inside_share),
+          row.guided,
+          number(row.train_accuracy),
+          number(row.val_mca),
+          number(row.val_accuracy),
+          number(row.val_rare_recall),
+          number(row.seconds));
+    }
+  }
+  return text;
+}
+
+const ArmSummary* TestSummary::arm(const std::string& name) const {
+  for (const auto& a : arms) {
+    if (a.arm == name) {
+      return &a;
+    }
+  }
+  return nullptr;
+}
+
+const TestSummary* Summary::test(const std::string& name) const {
+  for (const auto& t : tests) {
+    if (t.test_set == name) {
+      return &t;
+    }
+  }
+  return nullptr;
+}
+
+Summary summarize(
+    const std::vector<Run>& runs,
+    const std::vector<std::string>& classes,
+    const std::vector<int64_t>& rare,
+    const SummaryOptions& options) {
+  Summary summary{classes, rare, {}, options};
+  for (const auto c : rare) {
+    if (c < 0 || at(c) >= classes.size()) {
+      throw std::invalid_argument(fmt::format(
+          "summarize: expected rare classes in [0, {}), but got {}",
+          classes.size(),
+          c));
+    }
+  }
+  std::set<std::tuple<std::string, int64_t, int64_t, std::string>> seen;
+  std::vector<std::string> names;
+  for (const auto& run : runs) {
+    check_run(run, classes.size());
+    if (!seen.emplace(run.arm, run.fold, run.seed, run.test_set).second) {
+      throw std::invalid_argument(name_of(run) + " is there twice");
+    }
+    add_unless_there(names, run.test_set);
+  }
+  for (const auto& name : names) {
+    summary.tests.push_back(summarize_test(name, runs, summary));
+  }
+  return summary;
+}
+
+std::vector<TableRow> comparison_table(
+    const Summary& summary,
+    const TestSummary& test) {
+  std::vector<TableRow> rows;
+  const auto add = [&](const char* group, const std::string& name, auto get) {
+    TableRow row;
+    row.group = group;
+    row.name = name;
+    for (const auto& arm : test.arms) {
+      row.arms.push_back(get(arm));
+    }
+    if (test.difference) {
+      row.difference = get(*test.difference);
+    }
+    rows.push_back(row);
+  };
+  using ByClass = std::vector<care::Interval> Figures::*;
+  const std::array<std::pair<const char*, ByClass>, 4> groups{
+      {{"recall", &Figures::recall},
+       {"precision", &Figures::precision},
+       {"F1", &Figures::f1},
+       {"EPG by class", &Figures::epg_by_class}}};
+  for (const auto& [group, member] : groups) {
+    for (size_t c = 0; c < summary.classes.size(); ++c) {
+      add(group, summary.classes[c], [&, m = member](const Figures& x) {
+        return (x.*m)[c];
+      });
+      rows.back().rare = std::find(
+                             summary.rare.begin(),
+                             summary.rare.end(),
+                             static_cast<int64_t>(c)) != summary.rare.end();
+    }
+  }
+  add("", "MCA", [](const Figures& x) { return x.mca; });
+  add("", "accuracy", [](const Figures& x) { return x.accuracy; });
+  add("", "rare recall", [](const Figures& x) { return x.rare_recall; });
+  add("", "EPG", [](const Figures& x) { return x.epg; });
+  // A row in which nothing was measured (a class without boxes) says nothing.
+  rows.erase(
+      std::remove_if(
+          rows.begin(),
+          rows.end(),
+          [](const TableRow& row) {
+            return row.group == "EPG by class" &&
+                std::all_of(
+                       row.arms.begin(), row.arms.end(), [](const auto& x) {
+                         return std::isnan(x.value);
+                       });
+          }),
+      rows.end());
+  return rows;
+}
+
+Json results_json(const Summary& summary, const Json& settings) {
+  Json rare = Json::array();
+  for (const auto c : summary.rare) {
+    rare.push_back(summary.classes[at(c)]);
+  }
+  Json json = {
+      {"settings", settings},
+      {"classes", summary.classes},
+      {"rare", rare},
+      {"interval",
+       {{"level", summary.options.level},
+        {"repeats", summary.options.repeats},
+        {"over", "test images and seeds"}}}};
+  if (summary.tests.empty()) {
+    return json;
+  }
+  add_test(json, summary.tests.front(), summary);
+  for (size_t i = 1; i < summary.tests.size(); ++i) {
+    const auto& test = summary.tests[i];
+    add_test(json["other_test_sets"][test.test_set], test, summary);
+  }
+  return json;
+}
+
+std::string results_text(const Summary& summary) {
+  std::string text;
+  for (const auto& test : summary.tests) {
+    text += test_text(summary, test) + "\n";
+  }
+  return text +
+      fmt::format(
+             "In brackets: {:g} % intervals, a bootstrap over test images and "
+             "seeds ({} repeats).\n"
+             "MCA is the mean of the recalls; EPG the share of the true "
+             "class's "
+             "attention inside\nthe boxes, over images with a box whose map is "
+             "not all zero.\n",
+             summary.options.level * 100,
+             summary.options.repeats);
+}
+
+void write_results(
+    const std::filesystem::path& folder,
+    const Summary& summary,
+    const std::vector<Run>& runs,
+    const Json& settings) {
+  write_atomically(
+      folder / "results.json", dumped(results_json(summary, settings)));
+  write_atomically(folder / "results.txt", results_text(summary));
+  write_atomically(folder / "metrics.csv", metrics_csv(runs));
+}
+
+} // namespace trainer

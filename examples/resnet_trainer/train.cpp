@@ -1,0 +1,458 @@
+// Trains one network in two stages, and asks it about test images.
+// SPDX-License-Identifier: Apache-2.0
+#include "resnet_trainer/train.hpp"
+
+#include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/files.hpp"
+#include "resnet_trainer/progress.hpp"
+
+#include <care/care.hpp>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+namespace trainer {
+
+namespace F = torch::nn::functional;
+
+namespace {
+
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(
+    const Settings& settings,
+    const ResNet& net) {
+  if (settings.optimizer == "sgd") {
+    return std::make_unique<torch::optim::SGD>(
+        net->parameters(),
+        torch::optim::SGDOptions(settings.lr)
+            .momentum(0.9)
+            .weight_decay(settings.weight_decay));
+  }
+  return std::make_unique<torch::optim::Adam>(
+      net->parameters(),
+      torch::optim::AdamOptions(settings.lr)
+          .weight_decay(settings.weight_decay));
+}
+
+void set_learning_rate(
+    torch::optim::Optimizer& optimizer,
+    const Settings& settings,
+    int64_t epoch) {
+  double lr = settings.lr;
+  if (settings.lr_schedule == "cosine") {
+    const auto total = static_cast<double>(settings.stage1 + settings.stage2);
+    lr *= 0.5 * (1 + std::cos(M_PI * static_cast<double>(epoch) / total));
+  }
+  for (auto& group : optimizer.param_groups()) {
+    group.options().set_lr(lr);
+  }
+}
+
+/// Images of the whole set over images of each class, divided by the classes:
+/// an average image weighs 1.
+torch::Tensor class_weights(
+    const std::vector<Sample>& samples,
+    int64_t classes) {
+  auto counts = torch::bincount(
+      torch::tensor(targets_of(samples), torch::kLong), {}, classes);
+  return static_cast<double>(samples.size()) /
+      (counts.clamp_min(1).to(torch::kFloat) * static_cast<double>(classes));
+}
+
+care::Guide<> make_guide(const Settings& settings, const Job& job) {
+  return care::Guide(
+      care::GuideOptions()
+          .classes(job.guided)
+          .alpha(settings.alpha)
+          .order(
+              settings.full_gradient ? care::GradientOrder::kFull
+                                     : care::GradientOrder::kFirst)
+          .schedule(care::ScheduleOptions()
+                        .start(
+                            job.care ? settings.stage1
+                                     : care::ScheduleOptions::kManual)
+                        .warmup(settings.warmup)),
+      care::AttentionLossOptions().lambda(settings.lambda).tau(settings.tau));
+}
+
+// ----------------------------------------------------------- checkpoints ---
+
+/// Everything that changes while a network trains.
+struct State {
+  ResNet net;
+  std::unique_ptr<torch::optim::Optimizer> optimizer;
+  care::Guide<> guide;
+  int64_t epoch = 0; // finished ones
+  std::vector<EpochRow> rows;
+  double best = -1; // the best validation figure so far
+  ResNet best_net;
+};
+
+torch::Tensor to_tensor(const std::vector<EpochRow>& rows) {
+  std::vector<double> numbers;
+  for (const auto& r : rows) {
+    for (double x :
+         {static_cast<double>(r.epoch),
+          static_cast<double>(r.stage),
+          static_cast<double>(r.guided),
+          r.train_loss,
+          r.inner,
+          r.outer,
+          r.inside_share,
+          r.train_accuracy,
+          r.val_mca,
+          r.val_accuracy,
+          r.val_rare_recall,
+          r.seconds}) {
+      numbers.push_back(x);
+    }
+  }
+  return torch::tensor(numbers, torch::kDouble).view({-1, 12});
+}
+
+std::vector<EpochRow> to_rows(const torch::Tensor& table) {
+  std::vector<EpochRow> rows;
+  for (int64_t i = 0; i < table.size(0); ++i) {
+    const auto* x = table.data_ptr<double>() + i * table.size(1);
+    EpochRow r;
+    r.epoch = static_cast<int64_t>(x[0]);
+    r.stage = static_cast<int>(x[1]);
+    r.guided = static_cast<int64_t>(x[2]);
+    r.train_loss = x[3];
+    r.inner = x[4];
+    r.outer = x[5];
+    r.inside_share = x[6];
+    r.train_accuracy = x[7];
+    r.val_mca = x[8];
+    r.val_accuracy = x[9];
+    r.val_rare_recall = x[10];
+    r.seconds = x[11];
+    rows.push_back(r);
+  }
+  return rows;
+}
+
+void save(const State& state, const std::filesystem::path& path) {
+  torch::serialize::OutputArchive archive, net, best, optimizer, guide;
+  state.net->save(net);
+  state.best_net->save(best);
+  state.optimizer->save(optimizer);
+  guide << state.guide;
+  archive.write("net", net);
+  archive.write("best_net", best);
+  archive.write("optimizer", optimizer);
+  archive.write("guide", guide);
+  archive.write("epoch", c10::IValue(state.epoch));
+  archive.write("best", c10::IValue(state.best));
+  archive.write("rows", to_tensor(state.rows));
+  std::ostringstream bytes;
+  archive.save_to(bytes);
+  write_atomically(path, bytes.str());
+}
+
+void load(
+    State& state,
+    const std::filesystem::path& path,
+    torch::Device device) {
+  try {
+    torch::serialize::InputArchive archive, net, best, optimizer, guide;
+    archive.load_from(path.string(), device);
+    archive.read("net", net);
+    archive.read("best_net", best);
+    archive.read("optimizer", optimizer);
+    archive.read("guide", guide);
+    state.net->load(net);
+    state.best_net->load(best);
+    state.optimizer->load(optimizer);
+    guide >> state.guide;
+    c10::IValue value;
+    archive.read("epoch", value);
+    state.epoch = value.toInt();
+    archive.read("best", value);
+    state.best = value.toDouble();
+    torch::Tensor rows;
+    archive.read("rows", rows);
+    state.rows = to_rows(rows.to(torch::kCPU).contiguous());
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(fmt::format(
+        "{}: cannot go on from this checkpoint; --fresh starts anew ({})",
+        path.string(),
+        error.what_without_backtrace()));
+  }
+}
+
+void copy_weights(ResNet& from, ResNet& to) {
+  torch::NoGradGuard no_grad;
+  auto parameters = to->named_parameters();
+  for (auto& item : from->named_parameters()) {
+    parameters[item.key()].copy_(item.value());
+  }
+  auto buffers = to->named_buffers();
+  for (auto& item : from->named_buffers()) {
+    buffers[item.key()].copy_(item.value());
+  }
+}
+
+// ---------------------------------------------------------------- epochs ---
+
+template <class Visit>
+void for_each_batch(
+    const Settings& settings,
+    const std::vector<Sample>& samples,
+    Visit visit) {
+  auto loader = torch::data::make_data_loader(
+      LesionDataset(samples, {}),
+      EpochSampler(targets_of(samples), Order::kInOrder, 0),
+      torch::data::DataLoaderOptions(static_cast<size_t>(settings.batch)));
+  for (auto& batch : *loader) {
+    visit(batch);
+  }
+}
+
+void validate(
+    const Settings& settings,
+    const Job& job,
+    ResNet& net,
+    const std::vector<Sample>& samples,
+    EpochRow& row) {
+  if (samples.empty()) {
+    return;
+  }
+  torch::NoGradGuard no_grad;
+  net->eval();
+  care::ConfusionMatrix matrix(job.classes);
+  for_each_batch(settings, samples, [&](const Batch& batch) {
+    auto logits = net(batch.images.to(torch::Device(settings.device)));
+    matrix.update(batch.targets, logits.argmax(1).to(torch::kCPU));
+  });
+  row.val_mca = matrix.mca();
+  row.val_accuracy = matrix.accuracy();
+  auto recall = matrix.recall();
+  double sum = 0;
+  int64_t known = 0;
+  for (auto label : job.rare) {
+    const auto value = recall[label].item<double>();
+    if (std::isfinite(value)) {
+      sum += value;
+      ++known;
+    }
+  }
+  row.val_rare_recall = known > 0 ? sum / static_cast<double>(known) : kNaN;
+}
+
+/// One pass over the training data: the part to copy.
+template <class Loader>
+EpochRow train_epoch(
+    State& state,
+    Loader& loader,
+    const F::CrossEntropyFuncOptions& cross_entropy,
+    torch::Device device,
+    double dilate,
+    Progress& progress) {
+  auto& net = state.net;
+  net->train();
+  double loss_sum = 0, inner = 0, outer = 0, inside = 0;
+  int64_t images = 0, hits = 0, guided = 0;
+  for (auto& batch : loader) {
+    const auto input = batch.images.to(device);
+    const auto target = batch.targets.to(device);
+    const auto boxes =
+        dilate == 1 ? batch.boxes : batch.boxes.dilate(dilate).clip();
+
+    auto seen = state.guide.watch(
+        net->features(input),
+        [&](const torch::Tensor& features) { return net->classify(features); });
+    auto loss = state.guide.loss(
+        F::cross_entropy(seen.logits, target, cross_entropy),
+        seen,
+        batch.targets,
+        boxes);
+    // While the attention loss is off, its figures are for the curves alone.
+    const auto attention = loss.attention.guided > 0
+        ? loss.attention
+        : state.guide.evaluate(seen, batch.targets, boxes);
+    state.optimizer->zero_grad();
+    loss.backward();
+    state.optimizer->step();
+
+    const auto n = batch.targets.size(0);
+    const auto g = static_cast<double>(attention.guided);
+    const auto value = loss.total.template item<double>();
+    if (!std::isfinite(value)) {
+      throw std::runtime_error(
+          "the training loss is no longer finite; try a smaller --lr");
+    }
+    loss_sum += value * static_cast<double>(n);
+    inner += attention.inner.template item<double>() * g;
+    outer += attention.outer.template item<double>() * g;
+    inside += attention.inside_share.template item<double>() * g;
+    guided += attention.guided;
+    images += n;
+    hits += (seen.logits.argmax(1) == target).sum().template item<int64_t>();
+    progress.advance(n);
+  }
+  const auto count = static_cast<double>(images);
+  const auto maps = static_cast<double>(guided);
+  EpochRow row;
+  row.guided = guided;
+  row.train_loss = loss_sum / count;
+  row.train_accuracy = static_cast<double>(hits) / count;
+  if (guided > 0) {
+    row.inner = inner / maps;
+    row.outer = outer / maps;
+    row.inside_share = inside / maps;
+  }
+  return row;
+}
+
+} // namespace
+
+ResNet make_net(const Settings& settings, int64_t classes) {
+  ResNetOptions options;
+  options.depth = std::stoll(settings.net.substr(std::string("resnet").size()));
+  options.classes = classes;
+  options.width = settings.width;
+  options.last_stride = settings.last_stride;
+  return ResNet(options);
+}
+
+Trained train(const Settings& settings, const Job& job, const FoldData& data) {
+  const torch::Device device(settings.device);
+  const auto seed = static_cast<uint64_t>(job.seed);
+  torch::manual_seed(seed);
+  State state{
+      make_net(settings, job.classes),
+      nullptr,
+      make_guide(settings, job),
+      0,
+      {},
+      -1,
+      make_net(settings, job.classes)};
+  state.net->to(device);
+  state.best_net->to(device);
+  state.optimizer = make_optimizer(settings, state.net);
+
+  const auto epochs = settings.stage1 + settings.stage2;
+  const auto per_epoch = static_cast<int64_t>(data.train.size());
+  if (std::filesystem::exists(job.checkpoint)) {
+    load(state, job.checkpoint, device);
+  } else if (std::filesystem::exists(job.stage1)) {
+    load(state, job.stage1, device);
+  }
+  Progress progress(job.label, epochs * per_epoch, state.epoch * per_epoch);
+  if (state.epoch > 0) {
+    progress.line(fmt::format("going on after epoch {}", state.epoch));
+  }
+
+  F::CrossEntropyFuncOptions cross_entropy;
+  if (settings.class_weights) {
+    cross_entropy.weight(class_weights(data.train, job.classes).to(device));
+  }
+  DatasetOptions dataset;
+  dataset.augment = settings.augment;
+  dataset.seed = seed;
+  auto loader = torch::data::make_data_loader(
+      LesionDataset(data.train, dataset),
+      EpochSampler(
+          targets_of(data.train),
+          settings.balanced ? Order::kBalanced : Order::kShuffled,
+          seed,
+          state.epoch),
+      torch::data::DataLoaderOptions(static_cast<size_t>(settings.batch))
+          .workers(1));
+
+  while (state.epoch < epochs) {
+    const auto start = steady_seconds();
+    set_learning_rate(*state.optimizer, settings, state.epoch);
+    auto row = train_epoch(
+        state, *loader, cross_entropy, device, settings.dilate, progress);
+    row.epoch = state.epoch + 1;
+    row.stage = state.epoch < settings.stage1 ? 1 : 2;
+    validate(settings, job, state.net, data.validation, row);
+    row.seconds = steady_seconds() - start;
+    state.rows.push_back(row);
+    state.guide.advance();
+    ++state.epoch;
+    // The best epoch is sought in stage 2, where the arms differ.
+    const bool stage2 = state.epoch > settings.stage1;
+    if (stage2 && settings.select == "best" && row.val_mca > state.best) {
+      state.best = row.val_mca;
+      copy_weights(state.net, state.best_net);
+    }
+    save(state, job.checkpoint);
+    if (state.epoch == settings.stage1 &&
+        !std::filesystem::exists(job.stage1)) {
+      save(state, job.stage1);
+    }
+    progress.line(fmt::format(
+        "epoch {:2}: loss {:.3f}, accuracy {:.3f}, attention inside {:.3f}, "
+        "validation MCA {:.3f}, {:.1f} s",
+        row.epoch,
+        row.train_loss,
+        row.train_accuracy,
+        row.inside_share,
+        row.val_mca,
+        row.seconds));
+  }
+  progress.finish();
+  Trained result;
+  result.net = state.best >= 0 ? state.best_net : state.net;
+  result.epochs = state.rows;
+  return result;
+}
+
+std::vector<Prediction> predict(
+    const Settings& settings,
+    ResNet net,
+    const std::vector<Sample>& samples) {
+  torch::NoGradGuard no_grad;
+  net->eval();
+  std::vector<Prediction> predictions;
+  for_each_batch(settings, samples, [&](const Batch& batch) {
+    auto features =
+        net->features(batch.images.to(torch::Device(settings.device)));
+    auto probability = torch::softmax(net->classify(features), 1)
+                           .to(torch::kCPU, torch::kDouble)
+                           .contiguous();
+    auto maps = care::grad_cam_linear(features, net->fc->weight, batch.targets)
+                    .to(torch::kCPU);
+    auto epg = care::energy_pointing_game(maps, care::pixel_mask(batch.boxes));
+    auto boxed = batch.boxes.counts() > 0;
+    for (int64_t i = 0; i < batch.targets.size(0); ++i) {
+      Prediction p;
+      p.id = samples[predictions.size()].id;
+      p.target = batch.targets[i].item<int64_t>();
+      const auto* row = probability[i].data_ptr<double>();
+      p.probability.assign(row, row + probability.size(1));
+      p.boxed = boxed[i].item<bool>();
+      p.epg = p.boxed ? epg[i].item<double>() : kNaN;
+      predictions.push_back(std::move(p));
+    }
+  });
+  return predictions;
+}
+
+torch::Tensor attention_maps(
+    const Settings& settings,
+    ResNet net,
+    const std::vector<Sample>& samples) {
+  torch::NoGradGuard no_grad;
+  net->eval();
+  std::vector<torch::Tensor> maps;
+  for_each_batch(settings, samples, [&](const Batch& batch) {
+    auto features =
+        net->features(batch.images.to(torch::Device(settings.device)));
+    maps.push_back(
+        care::grad_cam_linear(features, net->fc->weight, batch.targets)
+            .to(torch::kCPU));
+  });
+  return torch::cat(maps);
+}
+
+} // namespace trainer

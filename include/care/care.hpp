@@ -1,0 +1,17 @@
+// The whole library: class attention to regions of lesion.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_CARE_HPP
+#define CARE_CARE_HPP
+
+#include <care/attention.hpp>
+#include <care/boxes.hpp>
+#include <care/guide.hpp>
+#include <care/loss.hpp>
+#include <care/masks.hpp>
+#include <care/metrics.hpp>
+#include <care/normalise.hpp>
+#include <care/rasterize.hpp>
+#include <care/schedule.hpp>
+#include <care/version.hpp>
+
+#endif // CARE_CARE_HPP

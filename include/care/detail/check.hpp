@@ -1,0 +1,89 @@
+// Checks of arguments that name the argument and the offending value.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_DETAIL_CHECK_HPP
+#define CARE_DETAIL_CHECK_HPP
+
+#include <c10/util/Exception.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+
+namespace care::detail {
+
+/// The shape as text, also of an undefined tensor.
+inline std::string sizes_of(const torch::Tensor& tensor) {
+  return tensor.defined() ? c10::str(tensor.sizes())
+                          : std::string("an undefined tensor");
+}
+
+inline void check_shape(
+    const char* where,
+    const char* name,
+    const torch::Tensor& tensor,
+    torch::IntArrayRef sizes) {
+  TORCH_CHECK_VALUE(
+      tensor.defined() && tensor.sizes() == sizes,
+      where,
+      ": expected ",
+      name,
+      " of shape ",
+      sizes,
+      ", but got ",
+      sizes_of(tensor));
+}
+
+inline void check_integral(
+    const char* where,
+    const char* name,
+    const torch::Tensor& tensor) {
+  TORCH_CHECK_TYPE(
+      tensor.defined() &&
+          c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/false),
+      where,
+      ": expected ",
+      name,
+      " to hold integers, but got ",
+      tensor.defined() ? c10::toString(tensor.scalar_type()) : "nothing");
+}
+
+inline void check_floating(
+    const char* where,
+    const char* name,
+    const torch::Tensor& tensor) {
+  TORCH_CHECK_TYPE(
+      tensor.defined() && tensor.is_floating_point(),
+      where,
+      ": expected ",
+      name,
+      " to hold floating point numbers, but got ",
+      tensor.defined() ? c10::toString(tensor.scalar_type()) : "nothing");
+}
+
+/// The first index at which `[M]` bool `ok` (on the host) is false, or -1.
+inline int64_t first_false(const torch::Tensor& ok) {
+  const auto bad = ok.logical_not().nonzero();
+  return bad.numel() == 0 ? -1 : bad[0][0].item<int64_t>();
+}
+
+/// Throws c10::ValueError with `message`, the first row of `rows` (on the host)
+/// whose `ok` is false, and its index.
+inline void check_all(
+    const torch::Tensor& ok,
+    const char* message,
+    const torch::Tensor& rows) {
+  const auto bad = first_false(ok);
+  if (bad < 0) {
+    return;
+  }
+  const auto row = rows[bad].reshape(-1).to(torch::kDouble).contiguous();
+  std::string text;
+  for (int64_t i = 0; i < row.numel(); ++i) {
+    text += (i > 0 ? ", " : "") + c10::str(row[i].item<double>());
+  }
+  TORCH_CHECK_VALUE(false, message, "(", text, ") at index ", bad);
+}
+
+} // namespace care::detail
+
+#endif // CARE_DETAIL_CHECK_HPP

@@ -1,0 +1,102 @@
+// What a guide can be told: which classes, how strongly, when.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_GUIDE_OPTIONS_HPP
+#define CARE_GUIDE_OPTIONS_HPP
+
+#include <care/attention.hpp>
+#include <care/rasterize.hpp>
+#include <care/schedule.hpp>
+
+#include <c10/util/Exception.h>
+#include <torch/arg.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace care {
+
+/// The classes that make up less than `share` (0 to 1) of the data; `counts`
+/// holds the number of images of each class. For `GuideOptions::classes`.
+inline std::vector<int64_t> classes_rarer_than(
+    double share,
+    const std::vector<int64_t>& counts) {
+  TORCH_CHECK_VALUE(
+      share > 0 && share <= 1,
+      "care::classes_rarer_than: expected a share in (0, 1], but got ",
+      share);
+  double total = 0;
+  for (auto count : counts) {
+    TORCH_CHECK_VALUE(
+        count >= 0,
+        "care::classes_rarer_than: expected counts of at least 0, but got ",
+        count);
+    total += static_cast<double>(count);
+  }
+  std::vector<int64_t> rare;
+  for (size_t k = 0; k < counts.size(); ++k) {
+    if (static_cast<double>(counts[k]) < share * total) {
+      rare.push_back(static_cast<int64_t>(k));
+    }
+  }
+  return rare;
+}
+
+/// Options of `Guide`.
+class GuideOptions {
+ public:
+  /// The guided classes. Not called: every class whose images have boxes. An
+  /// empty list guides nothing.
+  GuideOptions& classes(std::vector<int64_t> classes) {
+    classes_ = std::move(classes);
+    return *this;
+  }
+  const torch::optional<std::vector<int64_t>>& classes() const {
+    return classes_;
+  }
+
+  /// The paper's convex form: L = (1 - alpha) Lc + alpha La. Default: 0.5.
+  TORCH_ARG(double, alpha) = 0.5;
+  /// The additive form, if given: L = Lc + weight La; alpha is then not used.
+  TORCH_ARG(torch::optional<double>, weight) = torch::nullopt;
+  /// Which parameters La can move. Default: GradientOrder::kFirst.
+  TORCH_ARG(GradientOrder, order) = GradientOrder::kFirst;
+  /// How boxes become weights.
+  TORCH_ARG(RasterizeOptions, raster);
+  /// When La is on.
+  TORCH_ARG(ScheduleOptions, schedule);
+
+ private:
+  torch::optional<std::vector<int64_t>> classes_;
+};
+
+namespace detail {
+
+inline void check_options(const char* where, const GuideOptions& options) {
+  TORCH_CHECK_VALUE(
+      options.alpha() >= 0 && options.alpha() <= 1,
+      where,
+      ": expected alpha in [0, 1], but got ",
+      options.alpha());
+  TORCH_CHECK_VALUE(
+      !options.weight() ||
+          (std::isfinite(*options.weight()) && *options.weight() >= 0),
+      where,
+      ": expected a weight of at least 0, but got ",
+      options.weight().value_or(0));
+  check_options(where, options.raster());
+  if (options.classes()) {
+    for (auto label : *options.classes()) {
+      TORCH_CHECK_INDEX(
+          label >= 0, where, ": expected classes >= 0, but got ", label);
+    }
+  }
+}
+
+} // namespace detail
+
+} // namespace care
+
+#endif // CARE_GUIDE_OPTIONS_HPP

@@ -1,0 +1,10 @@
+// Metrics: what a confusion matrix tells, where attention lies, how sure it is.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_METRICS_HPP
+#define CARE_METRICS_HPP
+
+#include <care/metrics/attention.hpp>
+#include <care/metrics/bootstrap.hpp>
+#include <care/metrics/confusion.hpp>
+
+#endif // CARE_METRICS_HPP

@@ -1,0 +1,184 @@
+// Attention metrics: how much of a map lies in the region it should.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_METRICS_ATTENTION_HPP
+#define CARE_METRICS_ATTENTION_HPP
+
+#include <care/detail/check.hpp>
+
+#include <torch/types.h>
+
+#include <limits>
+
+namespace care {
+
+namespace detail {
+
+inline void check_maps(const char* where, const torch::Tensor& maps) {
+  check_floating(where, "maps", maps);
+  TORCH_CHECK_VALUE(
+      maps.dim() == 3 && maps.size(1) > 0 && maps.size(2) > 0,
+      where,
+      ": expected maps of shape [N, h, w], but got ",
+      maps.sizes());
+  const auto ok = maps.detach().flatten(1).isfinite().all(1).to(torch::kCPU);
+  const auto bad = first_false(ok);
+  TORCH_CHECK_VALUE(
+      bad < 0, where, ": expected finite maps, but map ", bad, " is not");
+}
+
+/// max(A, 0) / max(A), `[N, 1, h, w]` double; 0 where no cell is positive.
+inline torch::Tensor positive_maps(const torch::Tensor& maps) {
+  const auto positive = maps.detach().to(torch::kDouble).clamp_min(0);
+  const auto top = positive.amax({1, 2}, /*keepdim=*/true);
+  return (positive / torch::where(top > 0, top, torch::ones_like(top)))
+      .unsqueeze(1);
+}
+
+/// The positive maps at the size of `masks`, `[N, H, W]` double.
+inline torch::Tensor maps_at_masks(
+    const char* where,
+    const torch::Tensor& maps,
+    const torch::Tensor& masks) {
+  check_maps(where, maps);
+  TORCH_CHECK_VALUE(
+      masks.defined() && masks.dim() == 3 && masks.size(0) == maps.size(0) &&
+          masks.size(1) > 0 && masks.size(2) > 0,
+      where,
+      ": expected masks of shape [",
+      maps.size(0),
+      ", H, W], but got ",
+      sizes_of(masks));
+  TORCH_CHECK_VALUE(
+      masks.device() == maps.device(),
+      where,
+      ": expected maps and masks on one device, but got ",
+      maps.device(),
+      " and ",
+      masks.device());
+  TORCH_CHECK_VALUE(
+      ((masks >= 0) & (masks <= 1)).all().item<bool>(),
+      where,
+      ": expected masks between 0 and 1, but got values outside");
+  if (maps.size(0) == 0) {
+    return torch::empty_like(masks, torch::kDouble);
+  }
+  return torch::upsample_bilinear2d(
+             positive_maps(maps),
+             {masks.size(1), masks.size(2)},
+             /*align_corners=*/false)
+      .squeeze(1);
+}
+
+inline torch::Tensor nan_unless(
+    const torch::Tensor& defined,
+    const torch::Tensor& value) {
+  return torch::where(
+      defined,
+      value.to(torch::kDouble),
+      torch::full_like(
+          value, std::numeric_limits<double>::quiet_NaN(), torch::kDouble));
+}
+
+} // namespace detail
+
+/// The share of attention that lies inside a region:
+/// <A+, inside> / (<A+, inside> + <A+, outside>) with A+ = max(A, 0).
+///
+/// `maps`, `inside` and `outside` are `[N, h, w]` of one size; the weights are
+/// at least 0 and need no normalisation. With flat weights brought down by the
+/// adjoint of bilinear up-sampling this is `energy_pointing_game` at a fraction
+/// of its work. Returns `[N]` double, NaN where the map has no positive cell
+/// under a weight. No gradient. Throws c10::ValueError for wrong shapes and
+/// for maps that are not finite.
+inline torch::Tensor energy_share(
+    const torch::Tensor& maps,
+    const torch::Tensor& inside,
+    const torch::Tensor& outside) {
+  const char* where = "care::energy_share";
+  detail::check_maps(where, maps);
+  detail::check_shape(where, "inside", inside, maps.sizes());
+  detail::check_shape(where, "outside", outside, maps.sizes());
+  TORCH_CHECK_VALUE(
+      ((inside >= 0) & (outside >= 0)).all().item<bool>(),
+      where,
+      ": expected weights of at least 0, but got negative ones or NaN");
+  if (maps.size(0) == 0) {
+    return torch::empty({0}, maps.options().dtype(torch::kDouble));
+  }
+  const auto map = detail::positive_maps(maps).squeeze(1);
+  const auto in = (map * inside.detach()).sum({1, 2});
+  const auto all = in + (map * outside.detach()).sum({1, 2});
+  return detail::nan_unless(all > 0, in / all);
+}
+
+/// Energy-based pointing game (EPG): the share of the positive attention that
+/// lies inside the region.
+///
+/// Raw maps `[N, h, w]` lose their negative cells, are brought to the masks'
+/// size by bilinear interpolation (align_corners=false), and summed:
+/// sum(M * U(A+)) / sum(U(A+)). Masks `[N, H, W]` hold 0 to 1, any dtype.
+/// Returns `[N]` double on the maps' device; no gradient. NaN for an image
+/// without a region and for a map without a positive cell: average over the
+/// images with a region, and count the maps that are NaN there apart, as
+/// dropping them in silence would reward a network that looks nowhere. Throws
+/// c10::ValueError for wrong shapes, for masks outside [0, 1] and for maps that
+/// are not finite. Score-CAM (Wang et al. 2020) names the measure; the ReLU
+/// before the interpolation is as in Model Guidance (Rao et al. 2023).
+inline torch::Tensor energy_pointing_game(
+    const torch::Tensor& maps,
+    const torch::Tensor& image_masks) {
+  const auto map =
+      detail::maps_at_masks("care::energy_pointing_game", maps, image_masks);
+  const auto in = (map * image_masks.detach()).sum({1, 2});
+  const auto all = map.sum({1, 2});
+  const auto region = image_masks.flatten(1).gt(0).any(1);
+  return detail::nan_unless((all > 0) & region, in / all);
+}
+
+/// Pointing game: 1 where a maximum of the positive attention lies inside the
+/// region (masks of at least 0.5), else 0. Arguments, NaN and errors as in
+/// `energy_pointing_game`; of equal maxima one inside is enough.
+inline torch::Tensor pointing_game(
+    const torch::Tensor& maps,
+    const torch::Tensor& image_masks) {
+  const auto map =
+      detail::maps_at_masks("care::pointing_game", maps, image_masks);
+  if (map.size(0) == 0) {
+    return torch::empty({0}, map.options());
+  }
+  const auto inside = image_masks >= 0.5;
+  const auto top = map.amax({1, 2});
+  const auto best = map.masked_fill(inside.logical_not(), -1).amax({1, 2});
+  const auto region = inside.flatten(1).any(1);
+  return detail::nan_unless((top > 0) & region, best >= top);
+}
+
+/// Intersection over union of the region (masks of at least 0.5) and the pixels
+/// where the positive attention, scaled to [0, 1] by its minimum and maximum at
+/// the masks' size, is above `threshold` (0 to 1, 1 excluded). Arguments, NaN
+/// and errors as in `energy_pointing_game`; a flat map is NaN too.
+inline torch::Tensor iou_at(
+    double threshold,
+    const torch::Tensor& maps,
+    const torch::Tensor& image_masks) {
+  TORCH_CHECK_VALUE(
+      threshold >= 0 && threshold < 1,
+      "care::iou_at: expected a threshold in [0, 1), but got ",
+      threshold);
+  const auto map = detail::maps_at_masks("care::iou_at", maps, image_masks);
+  if (map.size(0) == 0) {
+    return torch::empty({0}, map.options());
+  }
+  const auto low = map.amin({1, 2}, true);
+  const auto range = map.amax({1, 2}, true) - low;
+  const auto region = image_masks >= 0.5;
+  const auto seen = map - low > threshold * range;
+  const auto both = (seen & region).sum({1, 2}).to(torch::kDouble);
+  // Interpolating a flat map leaves rounding noise, which is no attention.
+  const auto defined = region.flatten(1).any(1) & (range.view(-1) > 1e-12);
+  return detail::nan_unless(defined, both / (seen | region).sum({1, 2}));
+}
+
+} // namespace care
+
+#endif // CARE_METRICS_ATTENTION_HPP

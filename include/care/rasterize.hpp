@@ -1,0 +1,327 @@
+// Boxes or masks -> inside and outside weights at the resolution of a map.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_RASTERIZE_HPP
+#define CARE_RASTERIZE_HPP
+
+#include <care/boxes.hpp>
+#include <care/detail/check.hpp>
+#include <care/detail/coverage.hpp>
+#include <care/detail/distance.hpp>
+
+#include <torch/arg.h>
+#include <torch/nn/cloneable.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <ostream>
+
+namespace care {
+
+/// How pixels are brought down to the cells of a map.
+enum class RasterMode {
+  /// The adjoint of bilinear up-sampling (align_corners = false): for every map
+  /// F of the map's size and pixel mask m, <weights, F> = <m, upsample(F)>. The
+  /// loss at 7x7 then equals the paper's at 224x224 exactly.
+  kPaper,
+  /// The share of each cell's area that the region covers, 0 to 1;
+  /// differentiable in the box coordinates.
+  kCoverage,
+};
+
+/// Distance from a pixel to the nearest box, in whole pixels beside the border.
+enum class Distance { kCityblock, kEuclidean };
+
+/// Options of `rasterize` and `BoxMaskRasterizer`.
+struct RasterizeOptions {
+  /// How pixels are brought down to cells. Default: kPaper.
+  TORCH_ARG(RasterMode, mode) = RasterMode::kPaper;
+  /// Weight of an outside pixel: start + delta * distance to the nearest box.
+  /// Default: 1 and 0, a flat weight.
+  TORCH_ARG(double, start) = 1.0;
+  TORCH_ARG(double, delta) = 0.0;
+  /// Default: kCityblock, as the authors'.
+  TORCH_ARG(Distance, distance) = Distance::kCityblock;
+  /// Pixels around each box that count neither as inside nor as outside.
+  /// Default: 0.
+  TORCH_ARG(double, margin) = 0.0;
+};
+
+/// What the attention losses need to know of the regions of N images: weights
+/// for the cells of their maps. Where they came from no loss asks.
+struct RegionWeights {
+  torch::Tensor inside; ///< [N, h, w], >= 0; all 0 for an image without region
+  torch::Tensor outside; ///< [N, h, w], >= 0; all 0 where nothing is outside
+  torch::Tensor weight; ///< [N], how much the image counts; 0 without region
+
+  /// Moves to a device; float32 and float64 are kept.
+  RegionWeights to(torch::Device device) const {
+    return {inside.to(device), outside.to(device), weight.to(device)};
+  }
+  RegionWeights to(torch::Dtype dtype) const {
+    return {inside.to(dtype), outside.to(dtype), weight.to(dtype)};
+  }
+};
+
+namespace detail {
+
+inline void check_options(const char* where, const RasterizeOptions& options) {
+  TORCH_CHECK_VALUE(
+      std::isfinite(options.start()) && std::isfinite(options.delta()) &&
+          options.start() >= 0 && options.delta() >= 0 &&
+          options.start() + options.delta() > 0,
+      where,
+      ": expected start and delta of at least 0, not both 0, but got ",
+      options.start(),
+      " and ",
+      options.delta());
+  TORCH_CHECK_VALUE(
+      std::isfinite(options.margin()) && options.margin() >= 0,
+      where,
+      ": expected a margin of at least 0 pixels, but got ",
+      options.margin());
+}
+
+inline void check_map_size(const char* where, Size map_size) {
+  TORCH_CHECK_VALUE(
+      map_size.height > 0 && map_size.width > 0,
+      where,
+      ": expected a map size of at least 1x1, but got ",
+      map_size);
+}
+
+/// Brings pixel weights `[N, H, W]` down to cells `[N, h, w]`.
+inline torch::Tensor pixels_to_cells(
+    const torch::Tensor& pixels,
+    Size map_size,
+    RasterMode mode) {
+  auto rows = pixel_weights(
+      pixels.size(1), map_size.height, mode == RasterMode::kPaper, pixels);
+  auto columns = pixel_weights(
+      pixels.size(2), map_size.width, mode == RasterMode::kPaper, pixels);
+  return torch::matmul(torch::matmul(rows.t(), pixels), columns);
+}
+
+/// What the whole image gives to each cell of a map: `[h, w]`.
+inline torch::Tensor image_to_cells(
+    Size image_size,
+    Size map_size,
+    RasterMode mode,
+    const torch::Tensor& like) {
+  const bool paper = mode == RasterMode::kPaper;
+  auto rows = pixel_weights(image_size.height, map_size.height, paper, like);
+  auto columns = pixel_weights(image_size.width, map_size.width, paper, like);
+  return torch::outer(rows.sum(0), columns.sum(0));
+}
+
+} // namespace detail
+
+/// Weights of the cells inside and outside the boxes of each image.
+///
+///   inside = A_y^T m A_x,  outside = A_y^T ((1 - m') (start + delta d)) A_x
+///
+/// m is the union of the image's boxes in pixels (a pixel counts by its covered
+/// share, overlapping boxes once), m' that of the boxes grown by the margin, d
+/// the distance to the nearest box, A the map from pixels to cells
+/// (RasterMode). With box weights m is the largest weight of the boxes over a
+/// place, and the image's `weight` the largest of its boxes.
+///
+/// Shapes: N = boxes.images(); inside and outside [N, h, w], weight [N]; on the
+/// boxes' device, in their dtype (float32 or float64; `to` makes others).
+/// Gradient: reaches the box coordinates (piecewise, in both modes), but not
+/// through the distances, which count as constants.
+/// Throws c10::ValueError for a box wholly outside its image (boxes on the
+/// host; on a device such a box counts for nothing). Boxes partly outside are
+/// cut. An image without boxes gets zeros.
+/// Cost: with K boxes on the fullest image O(N K (K^2 + K (h + w) + h w)), no
+/// image-sized tensor; with delta > 0, O(N K H W) for the distances. Boxes on a
+/// device synchronise once (for K).
+/// Source: P19 eq. 2-3 for the masks; the adjoint and the union are ours.
+///
+///   auto boxes = care::Boxes::from_lists({{{32, 32, 96, 96}}}, {224, 224});
+///   auto weights = care::rasterize(boxes, {7, 7});
+inline RegionWeights rasterize(
+    const Boxes& boxes,
+    Size map_size,
+    const RasterizeOptions& options = {}) {
+  const char* where = "care::rasterize";
+  detail::check_options(where, options);
+  detail::check_map_size(where, map_size);
+
+  const auto size = boxes.size();
+  const auto n = boxes.images();
+  if (boxes.count() == 0) {
+    auto like = boxes.xyxy().options().requires_grad(false);
+    auto zero = torch::zeros({n, map_size.height, map_size.width}, like);
+    return {zero, zero.clone(), torch::zeros({n}, like)};
+  }
+  if (boxes.device().is_cpu()) {
+    const auto outside_at = detail::first_false(
+        detail::lies_on(boxes.xyxy().detach(), size.height, size.width));
+    TORCH_CHECK_VALUE(
+        outside_at < 0,
+        where,
+        ": expected boxes on images of ",
+        size,
+        ", but box ",
+        outside_at,
+        " (image ",
+        boxes.image()[outside_at < 0 ? 0 : outside_at].item<int64_t>(),
+        ") lies wholly outside; Boxes::clip drops such boxes");
+  }
+
+  const bool paper = options.mode() == RasterMode::kPaper;
+  auto slots = detail::slots_of(boxes.image(), n);
+  auto weights = boxes.has_weights() ? detail::to_slots(boxes.weights(), slots)
+                                     : torch::Tensor();
+  if (!boxes.device().is_cpu()) {
+    auto on = detail::lies_on(boxes.xyxy().detach(), size.height, size.width);
+    slots.used = detail::to_slots(on, slots);
+    weights = weights.defined() ? weights * slots.used : weights;
+  }
+  const auto padded = detail::to_slots(boxes.xyxy(), slots);
+
+  auto grid = detail::ElementaryGrid(padded, size.height, size.width);
+  auto cells = grid.cells(
+      paper ? detail::Cells::kAdjoint : detail::Cells::kArea,
+      map_size.height,
+      map_size.width);
+  RegionWeights result;
+  result.inside = cells(grid.covered(weights));
+
+  auto has_region = slots.used.any(1);
+  if (options.margin() > 0) {
+    auto grown = detail::to_slots(boxes.pad(options.margin()).xyxy(), slots);
+    grid = detail::ElementaryGrid(grown, size.height, size.width);
+    cells = grid.cells(
+        paper ? detail::Cells::kAdjoint : detail::Cells::kArea,
+        map_size.height,
+        map_size.width);
+  }
+  if (options.delta() == 0) {
+    result.outside = cells(1 - grid.covered({})) * options.start();
+  } else {
+    auto pixels = grid.cells(
+        detail::Cells::kArea, size.height, size.width)(1 - grid.covered({}));
+    auto distance = detail::distance_to_boxes(
+        padded.detach(),
+        slots.used,
+        size.height,
+        size.width,
+        options.distance() == Distance::kEuclidean);
+    result.outside = detail::pixels_to_cells(
+        pixels * (options.start() + options.delta() * distance),
+        map_size,
+        options.mode());
+  }
+  result.outside = result.outside * has_region.view({-1, 1, 1});
+  result.weight = weights.defined()
+      ? weights.amax(1)
+      : has_region.to(result.inside.scalar_type());
+  return result;
+}
+
+/// The union of each image's boxes as a mask at the image's own resolution:
+/// `[N, H, W]`, 0 to 1, a pixel by its covered share.
+inline torch::Tensor pixel_mask(const Boxes& boxes) {
+  return rasterize(
+             boxes,
+             boxes.size(),
+             RasterizeOptions().mode(RasterMode::kCoverage))
+      .inside;
+}
+
+/// Weights from masks instead of boxes: the mask itself is the region.
+///
+/// `masks`: [N, H, W], bool or floating in [0, 1] (checked on the host only).
+/// The rest as for boxes, but only the city-block distance is available, and
+/// the margin is rounded up to whole pixels. Distances are taken to the nearest
+/// pixel above 0.5. A mask of zeros is no region.
+inline RegionWeights rasterize(
+    const torch::Tensor& masks,
+    Size map_size,
+    const RasterizeOptions& options = {}) {
+  const char* where = "care::rasterize";
+  detail::check_options(where, options);
+  detail::check_map_size(where, map_size);
+  TORCH_CHECK_VALUE(
+      masks.defined() && masks.dim() == 3 && masks.size(1) > 0 &&
+          masks.size(2) > 0,
+      where,
+      ": expected masks of shape [N, H, W], but got ",
+      detail::sizes_of(masks));
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      options.delta() == 0 || options.distance() == Distance::kCityblock,
+      where,
+      ": expected Distance::kCityblock for masks, but got kEuclidean");
+  auto inside =
+      masks.scalar_type() == torch::kDouble ? masks : masks.to(torch::kFloat);
+  if (masks.device().is_cpu() && masks.numel() > 0) {
+    const auto low = inside.min().item<double>();
+    const auto high = inside.max().item<double>();
+    TORCH_CHECK_VALUE(
+        low >= 0 && high <= 1,
+        where,
+        ": expected masks in [0, 1], but got values from ",
+        low,
+        " to ",
+        high);
+  }
+  auto outside = 1 -
+      detail::dilate_mask(
+                     inside, static_cast<int64_t>(std::ceil(options.margin())));
+  outside = outside *
+      (options.delta() == 0 ? torch::full({}, options.start(), inside.options())
+                            : options.start() +
+               options.delta() * detail::cityblock_to_mask(inside > 0.5));
+  auto has_region = inside.flatten(1).amax(1) > 0;
+  RegionWeights result;
+  result.inside = detail::pixels_to_cells(inside, map_size, options.mode());
+  result.outside = detail::pixels_to_cells(
+      outside * has_region.view({-1, 1, 1}), map_size, options.mode());
+  result.weight = has_region.to(inside.scalar_type());
+  return result;
+}
+
+/// The rasterizer as a module without parameters.
+///
+///   care::BoxMaskRasterizer rasterizer(care::RasterizeOptions().margin(4));
+///   auto weights = rasterizer(boxes, care::Size{7, 7});
+class BoxMaskRasterizerImpl
+    : public torch::nn::Cloneable<BoxMaskRasterizerImpl> {
+ public:
+  explicit BoxMaskRasterizerImpl(const RasterizeOptions& options_ = {})
+      : options(options_) {
+    reset();
+  }
+
+  void reset() override {
+    detail::check_options("care::BoxMaskRasterizer", options);
+  }
+
+  void pretty_print(std::ostream& stream) const override {
+    stream << "care::BoxMaskRasterizer("
+           << (options.mode() == RasterMode::kPaper ? "paper" : "coverage")
+           << ", start=" << options.start() << ", delta=" << options.delta()
+           << ", margin=" << options.margin() << ")";
+  }
+
+  RegionWeights forward(const Boxes& boxes, Size map_size) const {
+    return rasterize(boxes, map_size, options);
+  }
+
+  /// The same for masks. (A second `forward` would hide the holder's call
+  /// operator: LibTorch looks for one `forward` only.)
+  RegionWeights from_masks(const torch::Tensor& masks, Size map_size) const {
+    return rasterize(masks, map_size, options);
+  }
+
+  RasterizeOptions options;
+};
+
+/// See `BoxMaskRasterizerImpl` and `rasterize`.
+TORCH_MODULE(BoxMaskRasterizer);
+
+} // namespace care
+
+#endif // CARE_RASTERIZE_HPP

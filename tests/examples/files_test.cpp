@@ -1,0 +1,66 @@
+// Whole files: what was written is read, and never half of it.
+// SPDX-License-Identifier: Apache-2.0
+#include "resnet_trainer/files.hpp"
+
+#include "support/support.hpp"
+
+#include <unistd.h>
+
+#include <stdexcept>
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder that goes away with the test.
+struct Folder {
+  fs::path path = fs::temp_directory_path() /
+      ("care_files_test_" + std::to_string(::getpid()));
+  Folder() {
+    fs::remove_all(path);
+  }
+  ~Folder() {
+    fs::remove_all(path);
+  }
+};
+
+} // namespace
+
+TEST_CASE("files: bytes come back as they were, folders are made") {
+  const Folder folder;
+  const auto path = folder.path / "a" / "b.bin";
+  const std::string bytes("line\r\n\0\xff end", 13);
+  trainer::write_atomically(path, bytes);
+  CHECK(trainer::read_file(path) == bytes);
+  trainer::write_atomically(path, "");
+  CHECK(trainer::read_file(path).empty());
+}
+
+TEST_CASE("files: a failed write leaves the old file and nothing else") {
+  const Folder folder;
+  const auto path = folder.path / "taken";
+  trainer::write_atomically(path / "inside", "kept"); // `taken` is a folder
+  CARE_REQUIRE_THROWS_AS(
+      trainer::write_atomically(path, "new"),
+      std::runtime_error,
+      "cannot write '" + path.string() + "'");
+  CHECK(trainer::read_file(path / "inside") == "kept");
+  CHECK(
+      std::distance(
+          fs::directory_iterator(folder.path), fs::directory_iterator()) == 1);
+}
+
+TEST_CASE("files: errors name the path and the reason") {
+  const Folder folder;
+  CARE_REQUIRE_THROWS_AS(
+      trainer::read_file(folder.path / "missing.txt"),
+      std::runtime_error,
+      "missing.txt': No such file or directory");
+  trainer::write_atomically(folder.path / "file", "x");
+  CARE_REQUIRE_THROWS_AS(
+      trainer::read_file(folder.path), std::runtime_error, "Is a directory");
+  CARE_REQUIRE_THROWS_AS(
+      trainer::write_atomically(folder.path / "file" / "below", "x"),
+      std::runtime_error,
+      "cannot make the folder");
+}

@@ -1,0 +1,232 @@
+// Tests of the trainer as a program: what it writes, how it resumes, its
+// errors. SPDX-License-Identifier: Apache-2.0
+#include "support/catch.hpp"
+
+#include "resnet_trainer/files.hpp"
+#include "resnet_trainer/resnet.hpp"
+#include "resnet_trainer/results.hpp"
+
+#include <torch/serialize.h>
+#include <nlohmann/json.hpp>
+#include <opencv2/imgcodecs.hpp>
+
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace fs = std::filesystem;
+using trainer::read_file;
+
+namespace {
+
+/// A folder of its own for each test, gone afterwards.
+class Folder {
+ public:
+  Folder() {
+    auto name = (fs::temp_directory_path() / "care-trainer-XXXXXX").string();
+    path = mkdtemp(name.data());
+  }
+  ~Folder() {
+    fs::remove_all(path);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  fs::path path;
+};
+
+struct Outcome {
+  int status = 0;
+  std::string text; // what it printed, on both streams
+};
+
+Outcome run(const std::string& arguments) {
+  const Folder folder;
+  const auto log = folder.path / "log";
+  const auto command = std::string(CARE_TRAINER) + " " + arguments + " > " +
+      log.string() + " 2>&1 < /dev/null";
+  const int status = std::system(command.c_str());
+  return {WEXITSTATUS(status), read_file(log)};
+}
+
+/// A run of a few seconds on the generated set.
+std::string tiny(const fs::path& out, const std::string& more = "") {
+  return "--size 32 --counts 12,8,8,6 --test-count 4 --stage1 2 --stage2 4 "
+         "--width 0.125 --batch 8 --val-share 0.2 --threads 1 --pictures 2 "
+         "--compare --out " +
+      out.string() + " " + more;
+}
+
+nlohmann::json figures(const fs::path& out) {
+  auto json = nlohmann::json::parse(read_file(out / "results.json"));
+  return {json["arms"], json["difference"], json["other_test_sets"]};
+}
+
+} // namespace
+
+TEST_CASE("trainer: a run leaves figures, weights and a report", "[trainer]") {
+  const Folder folder;
+  const auto outcome = run(tiny(folder.path));
+  INFO(outcome.text);
+  REQUIRE(outcome.status == 0);
+
+  const auto json =
+      nlohmann::json::parse(read_file(folder.path / "results.json"));
+  for (const char* arm : {"plain", "care"}) {
+    INFO(arm);
+    const auto& pooled = json["arms"][arm]["pooled"];
+    for (const char* name : {"mca", "accuracy", "epg"}) {
+      INFO(name);
+      REQUIRE(pooled[name].contains("value"));
+      CHECK(pooled[name].contains("low"));
+      CHECK(pooled[name].contains("high"));
+    }
+    CHECK(pooled["recall"].contains("dermatofibroma"));
+    CHECK(json["arms"][arm]["runs"].size() == 1);
+    CHECK(json["arms"][arm]["runs"][0]["seed"] == 0);
+  }
+  CHECK(json["other_test_sets"].contains("as_trained"));
+  CHECK(outcome.text.find("MCA") != std::string::npos);
+  CHECK(
+      read_file(folder.path / "report.html").find("not a medical device") !=
+      std::string::npos);
+  CHECK_FALSE(cv::imread((folder.path / "attention.png").string()).empty());
+  // Six epochs for each arm, and a header.
+  const auto rows = read_file(folder.path / "metrics.csv");
+  CHECK(std::count(rows.begin(), rows.end(), '\n') == 13);
+  CHECK(fs::is_empty(folder.path / "checkpoints"));
+
+  // The weights are those of a plain network: the same keys, and a forward pass
+  // without any of care.
+  trainer::ResNetOptions options;
+  options.width = 0.125;
+  options.classes = 4;
+  options.last_stride = 1;
+  trainer::ResNet net(options);
+  torch::load(net, (folder.path / "weights" / "care-fold0-seed0.pt").string());
+  net->eval();
+  CHECK(
+      net->forward(torch::zeros({1, 3, 32, 32})).isfinite().all().item<bool>());
+
+  // The same command again trains nothing, and says the same.
+  const auto before = figures(folder.path);
+  const auto again = run(tiny(folder.path));
+  CHECK(again.status == 0);
+  CHECK(again.text.find("epoch") == std::string::npos);
+  CHECK(figures(folder.path) == before);
+
+  const auto other = run(tiny(folder.path, "--alpha 0.3"));
+  CHECK(other.status == 1);
+  CHECK(other.text.find("alpha") != std::string::npos);
+}
+
+TEST_CASE("trainer: a killed run goes on and gives the same", "[trainer]") {
+  const Folder whole, broken;
+  REQUIRE(run(tiny(whole.path)).status == 0);
+
+  const auto checkpoint = broken.path / "checkpoints" / "care-fold0-seed0.pt";
+  const auto child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    std::freopen("/dev/null", "w", stdout);
+    std::freopen("/dev/null", "w", stderr);
+    const auto command =
+        "exec " + std::string(CARE_TRAINER) + " " + tiny(broken.path);
+    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    _exit(127);
+  }
+  for (int i = 0; i < 6000 && !fs::exists(checkpoint); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(fs::exists(checkpoint)); // else it had finished, or never started
+
+  const auto rest = run(tiny(broken.path));
+  INFO(rest.text);
+  REQUIRE(rest.status == 0);
+  CHECK(rest.text.find("going on after epoch") != std::string::npos);
+  CHECK(rest.text.find("plain, fold 0") == std::string::npos); // was finished
+  CHECK(figures(broken.path) == figures(whole.path));
+}
+
+TEST_CASE(
+    "trainer: a damaged checkpoint is an error that names it",
+    "[trainer]") {
+  const Folder folder;
+  fs::create_directories(folder.path / "checkpoints");
+  std::ofstream(folder.path / "checkpoints" / "plain-fold0-seed0.pt") << "half";
+  const auto outcome = run(tiny(folder.path));
+  CHECK(outcome.status == 1);
+  CHECK(outcome.text.find("plain-fold0-seed0.pt") != std::string::npos);
+  CHECK(outcome.text.find("--fresh") != std::string::npos);
+}
+
+TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
+  const Folder folder;
+  const auto manifest = folder.path / "m.csv";
+  auto expect = [&](const std::string& arguments, const std::string& part) {
+    const auto outcome =
+        run(arguments + " --out " + (folder.path / "out").string());
+    INFO(arguments << "\n" << outcome.text);
+    CHECK(outcome.status != 0);
+    CHECK(outcome.text.find(part) != std::string::npos);
+  };
+  expect("--data " + (folder.path / "none.csv").string(), "--data");
+  expect("--size 12", "--size");
+  expect("--net vgg19", "--net");
+  expect("--alpha 2", "--alpha");
+  expect("--tau 0", "--tau");
+  expect("--guide melanom", "--guide");
+  expect("--test-fold x", "--test-fold");
+  expect("--select best --val-share 0", "--val-share");
+
+  std::ofstream(manifest) << "path,label,xmin,ymin,xmax,ymax\n"
+                             "a.png,x,1,2,,\n";
+  expect("--data " + manifest.string(), "m.csv:2");
+  std::ofstream(manifest) << "path,label,xmin,ymin,xmax,ymax\n"
+                             "a.png,x,,,,\nb.png,y,,,,\n";
+  expect("--data " + manifest.string(), "a.png");
+  std::ofstream(folder.path / "a.png") << "not a picture";
+  expect("--data " + manifest.string(), "a.png");
+}
+
+TEST_CASE("trainer: the real sets, when they are there", "[trainer]") {
+  const fs::path shared = CARE_SHARED_DATA;
+  for (const auto& [name, more] :
+       std::vector<std::pair<std::string, std::string>>{
+           {"bccd", "--exclude basophil --size 64"},
+           {"coffee_leaf", "--size 128x64"}}) {
+    const auto manifest = shared / name / "manifest.csv";
+    if (!fs::exists(manifest)) {
+      std::cout << "SKIPPED: the real set " << name << " is not at "
+                << manifest.string() << std::endl;
+      continue;
+    }
+    const Folder folder;
+    const auto outcome =
+        run("--data " + manifest.string() + " " + more +
+            " --test-fold 0 --stage1 0 --stage2 1 --width 0.125 --guide all "
+            "--class-weights --pictures 2 --out " +
+            folder.path.string());
+    INFO(outcome.text);
+    CHECK(outcome.status == 0);
+    const auto json =
+        nlohmann::json::parse(read_file(folder.path / "results.json"));
+    CHECK(json["arms"]["care"]["pooled"]["epg"]["value"].get<double>() > 0);
+  }
+}

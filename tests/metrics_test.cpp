@@ -1,0 +1,360 @@
+// The metrics by closed forms: confusion matrix, attention, bootstrap.
+// SPDX-License-Identifier: Apache-2.0
+#include <care/metrics.hpp>
+
+#include "support/support.hpp"
+
+#include <cmath>
+#include <random>
+
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+torch::Tensor doubles(const std::vector<double>& values) {
+  return torch::tensor(values, torch::kDouble);
+}
+
+/// The counts of three classes; the third never occurs, the second is never
+/// predicted.
+care::ConfusionMatrix odd_matrix() {
+  care::ConfusionMatrix matrix(3);
+  matrix.add(torch::tensor({{6, 0, 2}, {2, 0, 0}, {0, 0, 0}}));
+  return matrix;
+}
+
+} // namespace
+
+TEST_CASE("metrics: the confusion matrix counts rows true, columns predicted") {
+  care::ConfusionMatrix matrix(3);
+  matrix.update(torch::tensor({0, 0, 1, 2}), torch::tensor({0, 1, 1, 0}));
+  matrix.update(torch::tensor({2}, torch::kInt), torch::tensor({2}));
+  matrix.update(
+      torch::empty({0}, torch::kLong), torch::empty({0}, torch::kLong));
+  const auto expected = torch::tensor({{1, 1, 0}, {0, 1, 0}, {1, 0, 1}});
+  CHECK(care_test::identical(matrix.counts(), expected));
+
+  care::ConfusionMatrix sum(3);
+  sum.merge(matrix);
+  sum.add(expected);
+  CHECK(care_test::identical(sum.counts(), 2 * expected));
+}
+
+TEST_CASE("metrics: recall, precision, F1 and specificity by hand") {
+  const auto matrix = odd_matrix();
+  CHECK(care_test::allclose(matrix.recall(), doubles({0.75, 0, kNaN})));
+  CHECK(care_test::allclose(matrix.precision(), doubles({0.75, kNaN, 0})));
+  CHECK(care_test::allclose(matrix.f1(), doubles({0.75, 0, 0})));
+  CHECK(care_test::allclose(matrix.specificity(), doubles({0, 1, 0.8})));
+  CHECK(matrix.mca() == Approx(0.375)); // over the two that occur
+  CHECK(matrix.accuracy() == Approx(0.6));
+}
+
+TEST_CASE("metrics: an empty confusion matrix knows nothing") {
+  const care::ConfusionMatrix matrix(2);
+  CHECK(std::isnan(matrix.mca()));
+  CHECK(std::isnan(matrix.accuracy()));
+  CHECK(care_test::allclose(matrix.f1(), doubles({kNaN, kNaN})));
+}
+
+TEST_CASE("metrics: the confusion matrix prints as a table") {
+  CHECK(
+      odd_matrix().to_string({"mole", "cyst", "rare one"}) ==
+      "true \\ predicted    mole    cyst  rare one  recall\n"
+      "mole                   6       0         2   0.750\n"
+      "cyst                   2       0         0   0.000\n"
+      "rare one               0       0         0       -\n"
+      "precision          0.750       -     0.000\n"
+      "MCA 0.375, accuracy 0.600\n");
+  CHECK(odd_matrix().to_string().find("\n2    ") != std::string::npos);
+}
+
+TEST_CASE("metrics: the confusion matrix refuses what does not fit") {
+  care::ConfusionMatrix matrix(3);
+  const auto ok = torch::tensor({0, 1});
+  CARE_REQUIRE_THROWS(care::ConfusionMatrix(0), "at least 1 class, but got 0");
+  CARE_REQUIRE_THROWS_AS(
+      matrix.update(ok, torch::tensor({1, 3})),
+      c10::IndexError,
+      "expected predictions in [0, 3), but predictions[1] is 3");
+  CARE_REQUIRE_THROWS_AS(
+      matrix.update(torch::tensor({-1, 0}), ok),
+      c10::IndexError,
+      "targets[0] is -1");
+  CARE_REQUIRE_THROWS_AS(
+      matrix.update(ok, torch::tensor({0.5, 1.0})),
+      c10::TypeError,
+      "expected predictions to hold integers");
+  CARE_REQUIRE_THROWS_AS(
+      matrix.update(ok, torch::tensor({1})), c10::ValueError, "1 and 2");
+  CARE_REQUIRE_THROWS_AS(
+      matrix.update(ok.view({1, 2}), ok), c10::ValueError, "shape [N]");
+  CARE_REQUIRE_THROWS(matrix.add(torch::zeros({2, 2}, torch::kLong)), "[3, 3]");
+  CARE_REQUIRE_THROWS(
+      matrix.add(torch::full({3, 3}, -1)), "at least 0, but got -1");
+  CARE_REQUIRE_THROWS(
+      matrix.to_string({"one"}), "expected 3 class names, but got 1");
+  CHECK(matrix.counts().sum().item<int64_t>() == 0);
+}
+
+TEST_CASE("metrics: EPG is the share of the positive map inside") {
+  // One size for map and mask: nothing is interpolated.
+  const auto maps = torch::tensor(
+      {{{3.0, -5.0}, {1.0, 0.0}}, // positive: 3 and 1
+       {{-1.0, -2.0}, {0.0, -3.0}}, // nothing positive
+       {{2.0, 2.0}, {2.0, 2.0}}, // flat: the region's share of the image
+       {{1.0, 1.0}, {1.0, 1.0}}}); // no region
+  const auto masks = torch::tensor(
+      {{{1.0, 1.0}, {0.0, 0.0}},
+       {{1.0, 1.0}, {0.0, 0.0}},
+       {{0.5, 0.0}, {0.0, 0.0}}, // half a pixel
+       {{0.0, 0.0}, {0.0, 0.0}}});
+  const auto expected = doubles({0.75, kNaN, 0.125, kNaN});
+  CHECK(care_test::allclose(care::energy_pointing_game(maps, masks), expected));
+  for (const auto dtype : {torch::kFloat, torch::kHalf, torch::kBFloat16}) {
+    CHECK(care_test::allclose(
+        care::energy_pointing_game(maps.to(dtype), masks.to(dtype)), expected));
+  }
+  // As a share it does not depend on the map's scale, however large or small.
+  for (const double scale : {1e-300, 1e300}) {
+    CHECK(care_test::allclose(
+        care::energy_pointing_game(maps.to(torch::kDouble) * scale, masks),
+        expected));
+  }
+}
+
+TEST_CASE("metrics: EPG brings the map up bilinearly") {
+  // 1x2 to 1x4 without aligned corners: 1 0 becomes 1 3/4 1/4 0.
+  const auto maps = torch::tensor({{{1.0, 0.0}}});
+  for (int64_t pixel = 0; pixel < 4; ++pixel) {
+    auto mask = torch::zeros({1, 1, 4}, torch::kBool);
+    mask[0][0][pixel] = true;
+    const std::vector<double> share{0.5, 0.375, 0.125, 0};
+    CHECK(
+        care::energy_pointing_game(maps, mask).item<double>() ==
+        Approx(share[static_cast<size_t>(pixel)]));
+  }
+  // The ReLU comes before: 1 -1 becomes 1 0, not 1 1/2 -1/2 -1.
+  auto first = torch::tensor({{{1.0, 0.0, 0.0, 0.0}}});
+  CHECK(
+      care::energy_pointing_game(torch::tensor({{{1.0, -1.0}}}), first)
+          .item<double>() == Approx(0.5));
+}
+
+TEST_CASE("metrics: the share at map resolution is EPG, by the adjoint") {
+  torch::manual_seed(0);
+  for (int repeat = 0; repeat < 10; ++repeat) {
+    const auto maps = torch::randn({3, 5, 7}, torch::kDouble);
+    const auto masks = torch::randint(0, 2, {3, 40, 33}, torch::kDouble);
+    const auto down = [](const torch::Tensor& image) {
+      auto map = torch::zeros({3, 1, 5, 7}, torch::kDouble).requires_grad_();
+      auto up = torch::upsample_bilinear2d(map, {40, 33}, false);
+      return torch::autograd::grad({up}, {map}, {image.unsqueeze(1)})[0]
+          .squeeze(1);
+    };
+    CHECK(care_test::allclose(
+        care::energy_share(maps, down(masks), down(1 - masks)),
+        care::energy_pointing_game(maps, masks),
+        1e-12));
+  }
+  const auto flat = torch::zeros({1, 2, 2});
+  CHECK(care_test::allclose(
+      care::energy_share(flat, flat + 1, flat), doubles({kNaN})));
+}
+
+TEST_CASE("metrics: the pointing game asks where the maximum is") {
+  const auto maps = torch::tensor(
+      {{{1.0, 4.0}, {2.0, 0.0}},
+       {{1.0, 4.0}, {2.0, 0.0}},
+       {{4.0, 0.0}, {4.0, 0.0}}, // one of two equal maxima is inside
+       {{-4.0, -1.0}, {-4.0, -2.0}}});
+  const auto masks = torch::tensor(
+      {{{0.0, 1.0}, {0.0, 0.0}},
+       {{1.0, 0.4}, {1.0, 1.0}}, // less than half a pixel is outside
+       {{1.0, 0.0}, {0.0, 0.0}},
+       {{1.0, 1.0}, {1.0, 1.0}}});
+  CHECK(care_test::allclose(
+      care::pointing_game(maps, masks), doubles({1, 0, 1, kNaN})));
+}
+
+TEST_CASE("metrics: IoU of the map above a threshold with the region") {
+  const auto maps =
+      torch::tensor({{{1.0, 0.6}, {0.4, 0.0}}, {{3.0, 3.0}, {3.0, 3.0}}});
+  const auto masks =
+      torch::tensor({{{1.0, 0.0}, {1.0, 0.0}}, {{1.0, 0.0}, {1.0, 0.0}}});
+  CHECK(care_test::allclose(
+      care::iou_at(0.5, maps, masks), doubles({1.0 / 3, kNaN})));
+  CHECK(care_test::allclose(
+      care::iou_at(0.3, maps, masks), doubles({2.0 / 3, kNaN})));
+  CHECK(care_test::allclose(
+      care::iou_at(0.7, maps, masks), doubles({0.5, kNaN})));
+  // The minimum counts as 0: raising every positive cell changes nothing.
+  CHECK(care_test::allclose(
+      care::iou_at(0.5, maps + 10, masks), doubles({1.0 / 3, kNaN})));
+  // A flat map brought up is still flat.
+  const auto large =
+      torch::zeros({2, 33, 47}).index_fill(2, torch::tensor({0, 1, 2}), 1);
+  const auto iou =
+      care::iou_at(0.5, maps.index({torch::tensor({1, 1})}), large);
+  CHECK(care_test::allclose(iou, doubles({kNaN, kNaN})));
+  for (const double threshold : {-0.1, 1.0, kNaN}) {
+    CARE_REQUIRE_THROWS_AS(
+        care::iou_at(threshold, maps, masks), c10::ValueError, "threshold");
+  }
+}
+
+TEST_CASE("metrics: attention metrics take an empty batch and no gradient") {
+  const auto maps = torch::zeros({0, 2, 2});
+  const auto masks = torch::zeros({0, 8, 8});
+  CHECK(
+      care::energy_pointing_game(maps, masks).sizes() == torch::IntArrayRef{0});
+  CHECK(care::pointing_game(maps, masks).sizes() == torch::IntArrayRef{0});
+  CHECK(care::iou_at(0.5, maps, masks).sizes() == torch::IntArrayRef{0});
+  CHECK(care::energy_share(maps, maps, maps).sizes() == torch::IntArrayRef{0});
+  const auto live = torch::ones({1, 2, 2}).requires_grad_();
+  const auto mask = torch::ones({1, 4, 4});
+  CHECK_FALSE(care::energy_pointing_game(live, mask).requires_grad());
+}
+
+TEST_CASE("metrics: attention metrics refuse what does not fit") {
+  const auto maps = torch::ones({2, 2, 2});
+  const auto masks = torch::ones({2, 4, 4});
+  CARE_REQUIRE_THROWS_AS(
+      care::energy_pointing_game(maps[0], masks),
+      c10::ValueError,
+      "care::energy_pointing_game: expected maps of shape [N, h, w]");
+  CARE_REQUIRE_THROWS_AS(
+      care::pointing_game(maps, masks[0]),
+      c10::ValueError,
+      "expected masks of shape [2, H, W], but got [4, 4]");
+  CARE_REQUIRE_THROWS_AS(
+      care::energy_pointing_game(maps, masks * 255),
+      c10::ValueError,
+      "masks between 0 and 1");
+  CARE_REQUIRE_THROWS_AS(
+      care::energy_pointing_game(maps, masks * kNaN),
+      c10::ValueError,
+      "masks between 0 and 1");
+  auto bad = maps.clone();
+  bad[1][0][0] = kNaN;
+  CARE_REQUIRE_THROWS_AS(
+      care::iou_at(0.5, bad, masks), c10::ValueError, "map 1 is not");
+  CARE_REQUIRE_THROWS_AS(
+      care::energy_pointing_game(maps.to(torch::kLong), masks),
+      c10::TypeError,
+      "floating point");
+  CARE_REQUIRE_THROWS_AS(
+      care::energy_share(maps, maps, masks), c10::ValueError, "outside");
+  CARE_REQUIRE_THROWS_AS(
+      care::energy_share(maps, -maps, maps), c10::ValueError, "at least 0");
+}
+
+TEST_CASE("metrics: the bootstrap draws images and runs") {
+  using Indices = std::vector<int64_t>;
+  bool first = true;
+  std::vector<int64_t> seen_images(5), seen_runs(3);
+  care::bootstrap_interval(
+      [&](const Indices& images, const Indices& runs) {
+        REQUIRE(images.size() == 5);
+        REQUIRE(runs.size() == 3);
+        if (first) { // the value itself: everything, in order
+          CHECK(images == Indices{0, 1, 2, 3, 4});
+          CHECK(runs == Indices{0, 1, 2});
+          first = false;
+        } else {
+          for (const auto i : images) {
+            ++seen_images.at(static_cast<size_t>(i));
+          }
+          for (const auto r : runs) {
+            ++seen_runs.at(static_cast<size_t>(r));
+          }
+        }
+        return 0.0;
+      },
+      5,
+      3,
+      care::BootstrapOptions().repeats(2000));
+  for (const auto n : seen_images) {
+    CHECK(std::abs(static_cast<double>(n) - 2000) < 200);
+  }
+  for (const auto n : seen_runs) {
+    CHECK(std::abs(static_cast<double>(n) - 2000) < 200);
+  }
+}
+
+TEST_CASE("metrics: the bootstrap interval of a mean is the normal one") {
+  using Indices = std::vector<int64_t>;
+  // 400 images, half 0 and half 1: standard error sqrt(0.25 / 400) = 0.025.
+  const auto mean = [](const Indices& images, const Indices&) {
+    double sum = 0;
+    for (const auto i : images) {
+      sum += static_cast<double>(i % 2);
+    }
+    return sum / static_cast<double>(images.size());
+  };
+  const auto interval = care::bootstrap_interval(
+      mean, 400, 1, care::BootstrapOptions().repeats(4000).seed(1));
+  CHECK(interval.value == 0.5);
+  CHECK(interval.low == Approx(0.5 - 1.96 * 0.025).margin(0.005));
+  CHECK(interval.high == Approx(0.5 + 1.96 * 0.025).margin(0.005));
+  const auto narrow = care::bootstrap_interval(
+      mean, 400, 1, care::BootstrapOptions().level(0.5));
+  CHECK(narrow.low == Approx(0.5 - 0.674 * 0.025).margin(0.005));
+
+  // Equal seeds, equal intervals; another seed, another one.
+  const auto options = care::BootstrapOptions().repeats(50);
+  const auto a = care::bootstrap_interval(mean, 400, 2, options);
+  const auto b = care::bootstrap_interval(mean, 400, 2, options);
+  CHECK(a.low == b.low);
+  CHECK(a.high == b.high);
+}
+
+TEST_CASE("metrics: runs that differ widen the interval") {
+  using Indices = std::vector<int64_t>;
+  const auto of_runs = [](const Indices&, const Indices& runs) {
+    double sum = 0;
+    for (const auto r : runs) {
+      sum += static_cast<double>(r);
+    }
+    return sum / static_cast<double>(runs.size());
+  };
+  // Two runs, 0 and 1: the mean is 0 or 1 in a quarter of the draws each.
+  const auto interval = care::bootstrap_interval(of_runs, 10, 2);
+  CHECK(interval.value == 0.5);
+  CHECK(interval.low == 0);
+  CHECK(interval.high == 1);
+}
+
+TEST_CASE("metrics: the bootstrap leaves undefined draws out") {
+  using Indices = std::vector<int64_t>;
+  const auto figures = [](const Indices& images, const Indices&) {
+    const bool there =
+        std::find(images.begin(), images.end(), 0) != images.end();
+    return std::vector<double>{there ? 2.0 : kNaN, kNaN, 1.0};
+  };
+  const auto intervals = care::bootstrap_intervals(figures, 3, 1);
+  REQUIRE(intervals.size() == 3);
+  CHECK(intervals[0].low == 2.0);
+  CHECK(intervals[0].high == 2.0);
+  CHECK(std::isnan(intervals[1].value));
+  CHECK(std::isnan(intervals[1].low));
+  CHECK(intervals[2].high == 1.0);
+}
+
+TEST_CASE("metrics: the bootstrap refuses what does not fit") {
+  using Indices = std::vector<int64_t>;
+  const auto zero = [](const Indices&, const Indices&) { return 0.0; };
+  using Options = care::BootstrapOptions;
+  CARE_REQUIRE_THROWS_AS(
+      care::bootstrap_interval(zero, 0, 1),
+      c10::ValueError,
+      "at least 1 image");
+  CARE_REQUIRE_THROWS_AS(
+      care::bootstrap_interval(zero, 1, 1, Options().repeats(1)),
+      c10::ValueError,
+      "at least 2 repeats");
+  CARE_REQUIRE_THROWS_AS(
+      care::bootstrap_interval(zero, 1, 1, Options().level(1)),
+      c10::ValueError,
+      "level");
+}

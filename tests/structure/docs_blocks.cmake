@@ -1,0 +1,109 @@
+# Turns the code of the docs into a program.
+#
+# care_docs_blocks(<programs> <pages> <folder>) takes each block of the pages
+# whose fence reads exactly ```cpp and writes to the folder
+#   docs_blocks.cpp    each block in a function of its own, in the namespace of
+#                      its page; its #include lines move to the top. A block
+#                      after the line <!-- file scope --> stands outside
+#                      functions, and the later blocks of its page see it.
+#                      Blocks see what docs_prelude.hpp declares.
+#   docs_<page>_<n>.cpp  each block with an `int main` as it is.
+# and puts the names of the latter, without .cpp, into the variable. Errors name
+# the line of the page.
+# SPDX-License-Identifier: Apache-2.0
+string(ASCII 1 semicolon)
+string(ASCII 2 open)
+string(ASCII 3 close)
+string(ASCII 4 backslash)
+
+# Writes the text, with what was put aside, unless the file has it already.
+function(care_docs_write file text)
+  string(REPLACE "${semicolon}" ";" text "${text}")
+  string(REPLACE "${open}" "[" text "${text}")
+  string(REPLACE "${close}" "]" text "${text}")
+  string(REPLACE "${backslash}" "\\" text "${text}")
+  file(WRITE ${file}.new "${text}")
+  file(COPY_FILE ${file}.new ${file} ONLY_IF_DIFFERENT)
+endfunction()
+
+function(care_docs_blocks programs pages folder)
+  set(includes "")
+  set(bodies "")
+  set(calls "")
+  set(names "")
+
+  foreach(page IN LISTS pages)
+    cmake_path(GET page STEM LAST_ONLY page_name)
+    string(MAKE_C_IDENTIFIER "${page_name}" page_name)
+    cmake_path(RELATIVE_PATH page BASE_DIRECTORY ${PROJECT_SOURCE_DIR}
+      OUTPUT_VARIABLE shown)
+
+    # A list of lines: what means something in a CMake list is put aside.
+    file(READ ${page} text)
+    string(REPLACE ";" "${semicolon}" text "${text}")
+    string(REPLACE "[" "${open}" text "${text}")
+    string(REPLACE "]" "${close}" text "${text}")
+    string(REPLACE "\\" "${backslash}" text "${text}")
+    string(REPLACE "\r" "" text "${text}")
+    string(REPLACE "\n" ";" lines "${text}")
+
+    set(number 0)
+    set(count 0)
+    set(inside FALSE)
+    set(file_scope FALSE)
+    foreach(line IN LISTS lines)
+      math(EXPR number "${number} + 1")
+      if(NOT inside)
+        if(line STREQUAL "```cpp")
+          set(inside TRUE)
+          set(block "")
+          set(block_includes "")
+          math(EXPR first "${number} + 1")
+          math(EXPR count "${count} + 1")
+        elseif(line MATCHES "^<!-- file scope -->$")
+          set(file_scope TRUE)
+        elseif(NOT line STREQUAL "")
+          set(file_scope FALSE)
+        endif()
+      elseif(NOT line STREQUAL "```")
+        if(line MATCHES "^#include " )
+          string(APPEND block_includes "${line}\n")
+          string(APPEND block "\n")
+        else()
+          string(APPEND block "${line}\n")
+        endif()
+      else()
+        set(inside FALSE)
+        set(from "#line ${first} \"${shown}\"\n")
+        if(block MATCHES "int main\\(")
+          set(name docs_${page_name}_${count})
+          care_docs_write(${folder}/${name}.cpp
+            "${block_includes}${from}${block}")
+          list(APPEND names ${name})
+        else()
+          string(APPEND includes "${block_includes}")
+          string(APPEND bodies "namespace docs_${page_name} {\n")
+          if(file_scope)
+            string(APPEND bodies "${from}${block}")
+          else()
+            string(APPEND bodies
+              "static void block_${count}() {\n${from}${block}}\n")
+            string(APPEND calls "  run(\"${shown}:${first}\", "
+              "docs_${page_name}::block_${count})${semicolon}\n")
+          endif()
+          string(APPEND bodies "} // namespace docs_${page_name}\n")
+        endif()
+        set(file_scope FALSE)
+      endif()
+    endforeach()
+    if(inside)
+      message(FATAL_ERROR "${shown}:${first}: this block has no end")
+    endif()
+  endforeach()
+
+  set(text "#include \"docs_prelude.hpp\"\n${includes}${bodies}\n")
+  string(APPEND text "int main() {\n  DocsRunner run${semicolon}\n${calls}"
+    "  return run.failures()${semicolon}\n}\n")
+  care_docs_write(${folder}/docs_blocks.cpp "${text}")
+  set(${programs} ${names} PARENT_SCOPE)
+endfunction()
