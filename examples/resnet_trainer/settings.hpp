@@ -37,7 +37,7 @@ struct Settings {
   // training
   int64_t stage1 = 10; ///< epochs of plain training
   int64_t stage2 = 20; ///< epochs with the attention loss
-  int64_t batch = 32;
+  int64_t batch = 16;
   std::string optimizer = "adam";
   double lr = 1e-3;
   double weight_decay = 1e-4;
