@@ -5,6 +5,7 @@
 
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
+#include <care/capture.hpp>
 #include <care/guide.hpp>
 #include <care/loss.hpp>
 #include <care/masks.hpp>

@@ -5,6 +5,7 @@
 
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
+#include <care/capture.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/options.hpp>
 #include <care/loss.hpp>
@@ -80,6 +81,13 @@ class Guide {
   Guide(const GuideOptions& options, const AttentionLossOptions& loss)
       : Guide(options, CareLoss{loss}) {
     detail::check_options("care::Guide", loss);
+  }
+
+  /// Runs the forward of a network that knows nothing of this and keeps its
+  /// logits with the features behind them: `capture`, which see.
+  template <class Forward>
+  Seen watch(Forward&& forward) const {
+    return capture(std::forward<Forward>(forward), options_.capture());
   }
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps

@@ -112,12 +112,7 @@ inline Boxes boxes_from_masks(
     MaskBoxes kind = MaskBoxes::kComponents,
     int64_t min_pixels = 1) {
   const char* where = "care::boxes_from_masks";
-  TORCH_CHECK_VALUE(
-      masks.defined() && masks.dim() == 3 && masks.size(1) > 0 &&
-          masks.size(2) > 0,
-      where,
-      ": expected masks of shape [N, H, W], but got ",
-      detail::sizes_of(masks));
+  detail::check_planes(where, "masks of shape [N, H, W]", masks);
   auto host = masks.detach().to(torch::kCPU);
   host = (host.scalar_type() == torch::kBool ? host : host > 0.5).contiguous();
   const auto height = host.size(1), width = host.size(2);

@@ -51,11 +51,7 @@ inline NormalisedMaps normalise(
     const torch::Tensor& maps,
     Normalisation how = Normalisation::kMinMax) {
   const char* where = "care::normalise";
-  TORCH_CHECK_VALUE(
-      maps.defined() && maps.dim() == 3 && maps.size(1) > 0 && maps.size(2) > 0,
-      where,
-      ": expected maps of shape [N, h, w], but got ",
-      detail::sizes_of(maps));
+  detail::check_planes(where, "maps of shape [N, h, w]", maps);
   detail::check_floating(where, "maps", maps);
 
   const auto dtype = maps.scalar_type();

@@ -244,12 +244,7 @@ inline RegionWeights rasterize(
   const char* where = "care::rasterize";
   detail::check_options(where, options);
   detail::check_map_size(where, map_size);
-  TORCH_CHECK_VALUE(
-      masks.defined() && masks.dim() == 3 && masks.size(1) > 0 &&
-          masks.size(2) > 0,
-      where,
-      ": expected masks of shape [N, H, W], but got ",
-      detail::sizes_of(masks));
+  detail::check_planes(where, "masks of shape [N, H, W]", masks);
   TORCH_CHECK_NOT_IMPLEMENTED(
       options.delta() == 0 || options.distance() == Distance::kCityblock,
       where,

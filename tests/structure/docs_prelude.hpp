@@ -14,18 +14,14 @@
 
 namespace F = torch::nn::functional;
 
-// The README's training loop: a network with the two halves that the example
-// ResNet has, and a loader of two small batches.
-struct DocsNet {
+// The README's training loop: a network, and a loader of two small batches.
+struct DocsNet : torch::nn::Module {
   torch::nn::Conv2d body{
       torch::nn::Conv2dOptions(3, 8, 3).stride(8).padding(1)};
   torch::nn::Linear head{8, 3};
 
-  torch::Tensor features(const torch::Tensor& images) {
-    return body(images).relu();
-  }
-  torch::Tensor classify(const torch::Tensor& maps) {
-    return head(maps.mean({2, 3}));
+  torch::Tensor forward(const torch::Tensor& images) {
+    return head(body(images).relu().mean({2, 3}));
   }
 };
 

@@ -33,6 +33,22 @@ inline void check_shape(
       sizes_of(tensor));
 }
 
+/// `[N, H, W]` with at least one cell; `what` says so, as in "masks of shape
+/// [N, H, W]".
+inline void check_planes(
+    const char* where,
+    const char* what,
+    const torch::Tensor& tensor) {
+  TORCH_CHECK_VALUE(
+      tensor.defined() && tensor.dim() == 3 && tensor.size(1) > 0 &&
+          tensor.size(2) > 0,
+      where,
+      ": expected ",
+      what,
+      ", but got ",
+      sizes_of(tensor));
+}
+
 inline void check_integral(
     const char* where,
     const char* name,

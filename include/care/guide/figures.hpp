@@ -1,4 +1,4 @@
-// What goes into a guide and what comes out of it: a forward pass, the figures.
+// What a guide gives back: the loss, and figures to log.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_GUIDE_FIGURES_HPP
 #define CARE_GUIDE_FIGURES_HPP
@@ -10,13 +10,6 @@
 #include <string>
 
 namespace care {
-
-/// A forward pass as the guide needs it: the logits [N, K] and the feature maps
-/// [N, C, h, w] they were computed from. Make it by `Guide::watch`, or by hand.
-struct Seen {
-  torch::Tensor logits;
-  torch::Tensor features;
-};
 
 /// For micro-batches whose gradients are accumulated: how many there are, and
 /// how many guided images in all (`Guide::count` summed). With the step's loss

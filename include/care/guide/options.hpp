@@ -4,6 +4,7 @@
 #define CARE_GUIDE_OPTIONS_HPP
 
 #include <care/attention.hpp>
+#include <care/capture.hpp>
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
@@ -65,6 +66,8 @@ class GuideOptions {
   TORCH_ARG(GradientOrder, order) = GradientOrder::kFirst;
   /// How boxes become weights.
   TORCH_ARG(RasterizeOptions, raster);
+  /// Which map `watch` takes from a forward that is not split by hand.
+  TORCH_ARG(CaptureOptions, capture);
   /// When La is on.
   TORCH_ARG(ScheduleOptions, schedule);
 
