@@ -14,6 +14,7 @@
 #include <care/guide.hpp>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h> // join
 #include <torch/serialize.h>
 #include <nlohmann/json.hpp>
 

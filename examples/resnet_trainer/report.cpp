@@ -1023,15 +1023,7 @@ std::string report_html(const Report& report) {
       escaped(sentence),
       escaped(detail),
       report.data.empty() ? std::string() : " " + escaped(report.data));
-  const auto settings = settings_html(report.settings);
-  if (!report.command.empty() || !settings.empty()) {
-    html += "<h2>Settings</h2>\n";
-    if (!report.command.empty()) {
-      html +=
-          fmt::format("<pre><code>{}</code></pre>\n", escaped(report.command));
-    }
-    html += settings;
-  }
+  html += pictures_html(report.pictures);
   html += "<h2>Results</h2>\n";
   for (const auto& test : summary.tests) {
     html += test_html(summary, test);
@@ -1062,7 +1054,16 @@ std::string report_html(const Report& report) {
     }
     html += "</div>\n";
   }
-  return html + pictures_html(report.pictures) + "</body>\n</html>\n";
+  const auto settings = settings_html(report.settings);
+  if (!report.command.empty() || !settings.empty()) {
+    html += "<h2>Settings</h2>\n";
+    if (!report.command.empty()) {
+      html +=
+          fmt::format("<pre><code>{}</code></pre>\n", escaped(report.command));
+    }
+    html += settings;
+  }
+  return html + "</body>\n</html>\n";
 }
 
 void write_report(const std::filesystem::path& folder, const Report& report) {
