@@ -5,6 +5,7 @@
 #define CARE_CAPTURE_HPP
 
 #include <care/boxes.hpp>
+#include <care/detail/check.hpp>
 #include <care/detail/observer.hpp>
 
 #include <c10/util/Exception.h>
@@ -124,7 +125,7 @@ Seen capture(Forward&& forward, const CaptureOptions& options = {}) {
       logits.defined() && logits.dim() == 2,
       where,
       ": expected the forward to return logits of shape [N, K], but got ",
-      logits.defined() ? c10::str(logits.sizes()) : "an undefined tensor");
+      detail::sizes_of(logits));
   TORCH_CHECK_VALUE(
       logits.requires_grad() && logits.grad_fn(),
       where,
