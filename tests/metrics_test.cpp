@@ -203,6 +203,70 @@ TEST_CASE("metrics: IoU of the map above a threshold with the region") {
   }
 }
 
+TEST_CASE("metrics: the chance-adjusted energy by hand") {
+  const auto maps = torch::tensor(
+      {{{1.0, 3.0}, {-5.0, 0.0}},
+       {{2.0, 2.0}, {2.0, 2.0}},
+       {{0.0, 4.0}, {0.0, 0.0}},
+       {{0.0, 0.0}, {0.0, -1.0}}});
+  const auto masks = torch::tensor({{0.0, 1.0}, {0.0, 0.0}}).expand({4, 2, 2});
+  // EPG is 3/4, 1/4 and 1; the region covers 1/4.
+  CHECK(care_test::allclose(
+      care::chance_adjusted_energy(maps, masks),
+      doubles({0.5, 0, 0.75, kNaN})));
+  // Half the picture covered by a map that is the same everywhere.
+  CHECK(care_test::allclose(
+      care::chance_adjusted_energy(
+          torch::ones({1, 3, 3}),
+          torch::ones({1, 8, 8}).index_fill(1, torch::arange(4), 0)),
+      doubles({0})));
+}
+
+TEST_CASE("metrics: the ratio of inside to outside by hand") {
+  const auto maps = torch::tensor(
+      {{{1.0, 3.0}, {-5.0, 0.0}}, // 3 inside, 1/3 outside
+       {{2.0, 2.0}, {2.0, 2.0}},
+       {{0.0, 4.0}, {0.0, 0.0}}, // nothing outside
+       {{4.0, 0.0}, {0.0, 0.0}}, // nothing inside
+       {{-4.0, 0.0}, {0.0, 0.0}}}); // nothing
+  const auto masks = torch::tensor({{0.0, 1.0}, {0.0, 0.0}}).expand({5, 2, 2});
+  CHECK(care_test::allclose(
+      care::inside_outside_ratio(maps, masks),
+      doubles({9, 1, std::numeric_limits<double>::infinity(), 0, kNaN})));
+  // No region, and a region that leaves no outside.
+  CHECK(care_test::allclose(
+      care::inside_outside_ratio(
+          torch::ones({2, 2, 2}),
+          torch::stack({torch::zeros({4, 4}), torch::ones({4, 4})})),
+      doubles({kNaN, kNaN})));
+}
+
+TEST_CASE("metrics: the best IoU over all thresholds") {
+  // Falling: 1 is in, 0.6 out, 0.4 in, 0 out: IoU 1/2, 1/3, 2/3.
+  const auto maps = torch::tensor(
+      {{{1.0, 0.6}, {0.4, 0.0}},
+       {{1.0, 0.4}, {0.4, 0.0}}, // two equal cells rise together: 1/2, 2/3
+       {{3.0, 3.0}, {3.0, 3.0}},
+       {{0.0, 1.0}, {0.0, 1.0}}}); // the lowest are above no threshold
+  const auto masks = torch::tensor({{1.0, 0.0}, {1.0, 0.0}}).expand({4, 2, 2});
+  CHECK(care_test::allclose(
+      care::best_iou(maps, masks), doubles({2.0 / 3, 2.0 / 3, kNaN, 0})));
+  CHECK(care_test::allclose(
+      care::best_iou(maps, torch::zeros({4, 2, 2})),
+      doubles({kNaN, kNaN, kNaN, kNaN})));
+
+  // No threshold is better, and one is as good.
+  torch::manual_seed(12);
+  const auto map = torch::randn({1, 3, 4});
+  const auto mask = torch::rand({1, 9, 11}) > 0.6;
+  const auto best = care::best_iou(map, mask).item<double>();
+  double found = 0;
+  for (int i = 0; i < 4000; ++i) {
+    found = std::max(found, care::iou_at(i / 4000.0, map, mask).item<double>());
+  }
+  CHECK(found == Approx(best));
+}
+
 TEST_CASE("metrics: attention metrics take an empty batch and no gradient") {
   const auto maps = torch::zeros({0, 2, 2});
   const auto masks = torch::zeros({0, 8, 8});
@@ -210,6 +274,9 @@ TEST_CASE("metrics: attention metrics take an empty batch and no gradient") {
       care::energy_pointing_game(maps, masks).sizes() == torch::IntArrayRef{0});
   CHECK(care::pointing_game(maps, masks).sizes() == torch::IntArrayRef{0});
   CHECK(care::iou_at(0.5, maps, masks).sizes() == torch::IntArrayRef{0});
+  CHECK(care::best_iou(maps, masks).sizes() == torch::IntArrayRef{0});
+  CHECK(care::chance_adjusted_energy(maps, masks).numel() == 0);
+  CHECK(care::inside_outside_ratio(maps, masks).numel() == 0);
   CHECK(care::energy_share(maps, maps, maps).sizes() == torch::IntArrayRef{0});
   const auto live = torch::ones({1, 2, 2}).requires_grad_();
   const auto mask = torch::ones({1, 4, 4});

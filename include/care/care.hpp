@@ -7,6 +7,7 @@
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
 #include <care/guide.hpp>
+#include <care/imbalance.hpp>
 #include <care/loss.hpp>
 #include <care/masks.hpp>
 #include <care/metrics.hpp>

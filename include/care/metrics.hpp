@@ -5,6 +5,9 @@
 
 #include <care/metrics/attention.hpp>
 #include <care/metrics/bootstrap.hpp>
+#include <care/metrics/comparison.hpp>
 #include <care/metrics/confusion.hpp>
+#include <care/metrics/groups.hpp>
+#include <care/metrics/ranking.hpp>
 
 #endif // CARE_METRICS_HPP

@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <limits>
+#include <tuple>
 
 namespace care {
 
@@ -135,6 +136,37 @@ inline torch::Tensor energy_pointing_game(
   return detail::nan_unless((all > 0) & region, in / all);
 }
 
+/// The energy pointing game less what chance gives: EPG - |M| / (H W), the
+/// share of the picture that the region covers. 0 for a map that is the same
+/// everywhere, above 0 for one that prefers the region; at most 1 - |M| / (H
+/// W). So small and large regions compare. Arguments, NaN and errors as in
+/// `energy_pointing_game`. *Ours*.
+inline torch::Tensor chance_adjusted_energy(
+    const torch::Tensor& maps,
+    const torch::Tensor& image_masks) {
+  return energy_pointing_game(maps, image_masks) -
+      image_masks.detach().to(torch::kDouble).mean({1, 2});
+}
+
+/// How much more a pixel inside the region is attended to than one outside: the
+/// mean of the positive attention inside over the mean outside. 1 by chance,
+/// infinite where nothing outside is attended to (so take the median over
+/// images). NaN also for a region that fills the picture; else arguments, NaN
+/// and errors as in `energy_pointing_game`.
+inline torch::Tensor inside_outside_ratio(
+    const torch::Tensor& maps,
+    const torch::Tensor& image_masks) {
+  const auto map =
+      detail::maps_at_masks("care::inside_outside_ratio", maps, image_masks);
+  const auto in = image_masks.detach().to(torch::kDouble), out = 1 - in;
+  const auto mean = [&](const torch::Tensor& weights) {
+    return (map * weights).sum({1, 2}) / weights.sum({1, 2});
+  };
+  const auto defined =
+      (map.sum({1, 2}) > 0) & (in.sum({1, 2}) > 0) & (out.sum({1, 2}) > 0);
+  return detail::nan_unless(defined, mean(in) / mean(out));
+}
+
 /// Pointing game: 1 where a maximum of the positive attention lies inside the
 /// region (masks of at least 0.5), else 0. Arguments, NaN and errors as in
 /// `energy_pointing_game`; of equal maxima one inside is enough.
@@ -177,6 +209,38 @@ inline torch::Tensor iou_at(
   // Interpolating a flat map leaves rounding noise, which is no attention.
   const auto defined = region.flatten(1).any(1) & (range.view(-1) > 1e-12);
   return detail::nan_unless(defined, both / (seen | region).sum({1, 2}));
+}
+
+/// The best `iou_at` over all thresholds in [0, 1): how well the region could
+/// be cut out of the map, however strong the map is. Arguments, NaN and errors
+/// as in `iou_at`. Cost: one sort of each map at the masks' size.
+inline torch::Tensor best_iou(
+    const torch::Tensor& maps,
+    const torch::Tensor& image_masks) {
+  const auto map = detail::maps_at_masks("care::best_iou", maps, image_masks);
+  if (map.size(0) == 0) {
+    return torch::empty({0}, map.options());
+  }
+  const auto values = map.flatten(1);
+  const auto region = (image_masks >= 0.5).flatten(1);
+  const auto range = values.amax(1) - values.amin(1);
+  // Above a threshold lie the first pixels in falling order, up to the last of
+  // equal ones; the lowest are above none.
+  const auto sorted = values.sort(1, /*descending=*/true);
+  const auto& falling = std::get<0>(sorted);
+  const auto both = region.gather(1, std::get<1>(sorted))
+                        .to(torch::kDouble)
+                        .cumsum(1)
+                        .slice(1, 0, -1);
+  const auto seen =
+      torch::arange(1, values.size(1), both.options()).unsqueeze(0);
+  const auto iou = both / (seen + region.sum(1, /*keepdim=*/true) - both);
+  const auto last_of_equal = falling.slice(1, 0, -1) > falling.slice(1, 1);
+  const auto defined = region.any(1) & (range > 1e-12);
+  return detail::nan_unless(
+      defined,
+      values.size(1) > 1 ? iou.masked_fill(~last_of_equal, 0).amax(1)
+                         : torch::zeros_like(range));
 }
 
 } // namespace care
