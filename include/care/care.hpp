@@ -4,8 +4,10 @@
 #define CARE_CARE_HPP
 
 #include <care/attention.hpp>
+#include <care/auto_boxes.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
+#include <care/find_boxes.hpp>
 #include <care/guide.hpp>
 #include <care/imbalance.hpp>
 #include <care/loss.hpp>
@@ -13,7 +15,9 @@
 #include <care/metrics.hpp>
 #include <care/normalise.hpp>
 #include <care/rasterize.hpp>
+#include <care/saliency.hpp>
 #include <care/schedule.hpp>
+#include <care/segmentation.hpp>
 #include <care/version.hpp>
 
 #endif // CARE_CARE_HPP

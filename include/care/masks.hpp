@@ -5,14 +5,13 @@
 
 #include <care/boxes.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/components.hpp>
 
 #include <torch/types.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <numeric>
-#include <utility>
 #include <vector>
 
 namespace care {
@@ -22,83 +21,6 @@ enum class MaskBoxes {
   kComponents, ///< one round each 8-connected component
   kTight, ///< one round everything
 };
-
-namespace detail {
-
-/// Bounding box and pixel count of a connected set of pixels.
-struct Component {
-  int64_t x0, y0, x1, y1, pixels;
-};
-
-/// The 8-connected components of one mask, row by row with union-find, in the
-/// order of their first pixels.
-inline std::vector<Component> connected_components(
-    const bool* mask,
-    int64_t height,
-    int64_t width) {
-  std::vector<int64_t> label(static_cast<size_t>(height * width), -1);
-  std::vector<int64_t> parent;
-  auto root = [&](int64_t i) {
-    while (parent[static_cast<size_t>(i)] != i) {
-      auto& up = parent[static_cast<size_t>(i)];
-      up = parent[static_cast<size_t>(up)];
-      i = up;
-    }
-    return i;
-  };
-  auto at = [&](int64_t y, int64_t x) -> int64_t& {
-    return label[static_cast<size_t>(y * width + x)];
-  };
-  constexpr std::array<std::pair<int, int>, 4> kBefore = {
-      {{-1, -1}, {-1, 0}, {-1, 1}, {0, -1}}};
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) {
-      if (!mask[y * width + x]) {
-        continue;
-      }
-      int64_t mine = -1;
-      for (const auto& [dy, dx] : kBefore) {
-        const auto v = y + dy, u = x + dx;
-        if (v < 0 || u < 0 || u >= width || at(v, u) < 0) {
-          continue;
-        }
-        const auto other = root(at(v, u));
-        if (mine >= 0 && other != mine) {
-          parent[static_cast<size_t>(std::max(mine, other))] =
-              std::min(mine, other);
-        }
-        mine = mine < 0 ? other : std::min(mine, other);
-      }
-      if (mine < 0) {
-        mine = static_cast<int64_t>(parent.size());
-        parent.push_back(mine);
-      }
-      at(y, x) = mine;
-    }
-  }
-  std::vector<int64_t> index(parent.size(), -1);
-  std::vector<Component> found;
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) {
-      if (at(y, x) < 0) {
-        continue;
-      }
-      auto& slot = index[static_cast<size_t>(root(at(y, x)))];
-      if (slot < 0) {
-        slot = static_cast<int64_t>(found.size());
-        found.push_back({x, y, x + 1, y + 1, 0});
-      }
-      auto& c = found[static_cast<size_t>(slot)];
-      c.x0 = std::min(c.x0, x);
-      c.x1 = std::max(c.x1, x + 1);
-      c.y1 = y + 1;
-      ++c.pixels;
-    }
-  }
-  return found;
-}
-
-} // namespace detail
 
 /// Boxes round the true pixels of each mask.
 ///
@@ -119,8 +41,9 @@ inline Boxes boxes_from_masks(
   std::vector<std::vector<std::array<double, 4>>> lists;
   for (int64_t n = 0; n < host.size(0); ++n) {
     auto& list = lists.emplace_back();
-    for (const auto& c : detail::connected_components(
-             host.data_ptr<bool>() + n * height * width, height, width)) {
+    const auto components = detail::connected_components(
+        host.data_ptr<bool>() + n * height * width, height, width);
+    for (const auto& c : components.found) {
       if (c.pixels < min_pixels) {
         continue;
       }

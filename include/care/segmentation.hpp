@@ -1,0 +1,285 @@
+// Maps and boxes from any segmentation model.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_SEGMENTATION_HPP
+#define CARE_SEGMENTATION_HPP
+
+#include <care/boxes.hpp>
+#include <care/detail/check.hpp>
+#include <care/detail/image.hpp>
+#include <care/find_boxes.hpp>
+
+#include <ATen/core/ivalue.h>
+#include <torch/arg.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace care {
+
+/// What the floating point numbers a model returns are.
+enum class MaskValues {
+  kLogits, ///< one channel: through a sigmoid; several: through a softmax
+  kProbabilities, ///< already in [0, 1]
+};
+
+/// Options of `segment` and `segmentation_boxes`.
+struct SegmentationOptions {
+  /// The size the model wants; 0 x 0 for that of the images. Default: 0 x 0.
+  TORCH_ARG(Size, input_size) = Size{};
+  /// Default: MaskValues::kLogits.
+  TORCH_ARG(MaskValues, values) = MaskValues::kLogits;
+  /// The channels (or integer labels) that are lesion; empty for all but 0.
+  TORCH_ARG(std::vector<int64_t>, foreground) = {};
+  /// How `segmentation_boxes` makes boxes. Default: where the probability is at
+  /// least one half.
+  TORCH_ARG(BoxFinderOptions, finder) =
+      BoxFinderOptions().threshold(MapThreshold::kFixed).level(0.5);
+};
+
+namespace detail {
+
+// The ways a model may be handed over.
+template <typename M, typename = void>
+struct is_script : std::false_type {};
+template <typename M>
+struct is_script<
+    M,
+    std::enable_if_t<std::is_same_v<
+        c10::IValue,
+        decltype(std::declval<M&>().forward(
+            std::declval<std::vector<c10::IValue>>()))>>> : std::true_type {};
+
+template <typename M, typename = void>
+struct points_to_module : std::false_type {};
+template <typename M>
+struct points_to_module<
+    M,
+    std::enable_if_t<std::is_base_of_v<
+        torch::nn::Module,
+        std::remove_reference_t<decltype(*std::declval<M&>())>>>>
+    : std::true_type {};
+
+/// Puts modules into evaluation mode, and each back into its own at the end.
+///
+/// `Module` is torch::nn::Module by shared_ptr, or torch::jit::Module.
+template <typename Pointer>
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(std::vector<Pointer> modules)
+      : modules_(std::move(modules)) {
+    for (const auto& module : modules_) {
+      training_.push_back(module->is_training());
+    }
+    set([](bool) { return false; });
+  }
+
+  ~EvaluationMode() {
+    set([](bool before) { return before; });
+  }
+
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  // Parents come before their children, which train() reaches too.
+  template <typename Choose>
+  void set(Choose choose) {
+    for (size_t i = 0; i < modules_.size(); ++i) {
+      modules_[i]->train(choose(training_[i]));
+    }
+  }
+
+  std::vector<Pointer> modules_;
+  std::vector<bool> training_;
+};
+
+/// The tensor in what a TorchScript module returned: itself, the first of a
+/// tuple, or what torchvision's networks call "out".
+inline torch::Tensor script_output(const c10::IValue& value) {
+  if (value.isTuple() && !value.toTupleRef().elements().empty()) {
+    return script_output(value.toTupleRef().elements()[0]);
+  }
+  if (value.isGenericDict()) {
+    const auto found = value.toGenericDict().find("out");
+    if (found != value.toGenericDict().end()) {
+      return script_output(found->value());
+    }
+  }
+  TORCH_CHECK_TYPE(
+      value.isTensor(),
+      "care::segment: expected a TorchScript module that returns a tensor, a "
+      "tuple of them, or a dictionary with \"out\", but got ",
+      value.tagKind());
+  return value.toTensor();
+}
+
+/// What `model` makes of `images`, without a gradient, in evaluation mode.
+template <typename Model>
+torch::Tensor run_model(Model& model, const torch::Tensor& images) {
+  if constexpr (
+      std::is_const_v<Model> &&
+      !std::is_invocable_v<Model&, const torch::Tensor&>) {
+    auto handle = model; // a handle: the module itself is not copied
+    return run_model(handle, images);
+  } else if constexpr (is_script<Model>::value) {
+    std::vector<std::unique_ptr<Model>> parts;
+    for (const auto& part : model.modules()) {
+      parts.push_back(std::make_unique<Model>(part));
+    }
+    const EvaluationMode<std::unique_ptr<Model>> mode(std::move(parts));
+    return script_output(model.forward({images}));
+  } else if constexpr (points_to_module<Model>::value) {
+    TORCH_CHECK_VALUE(
+        static_cast<bool>(model),
+        "care::segment: expected a model, but got an empty one");
+    const EvaluationMode<std::shared_ptr<torch::nn::Module>> mode(
+        model->modules());
+    return model->forward(images);
+  } else {
+    static_assert(
+        std::is_invocable_r_v<torch::Tensor, Model&, const torch::Tensor&>,
+        "care::segment: the model must be a callable that takes images "
+        "(const torch::Tensor&) and returns a torch::Tensor, a module holder "
+        "or shared_ptr to a torch::nn::Module with forward(images), or a "
+        "torch::jit::Module");
+    return model(images);
+  }
+}
+
+/// `[N, 1, h, w]` float32 in [0, 1] from what the model returned.
+inline torch::Tensor foreground_share(
+    torch::Tensor output,
+    int64_t images,
+    const SegmentationOptions& options) {
+  const char* where = "care::segment";
+  if (output.defined() && output.dim() == 3) {
+    output = output.unsqueeze(1);
+  }
+  TORCH_CHECK_VALUE(
+      output.defined() && output.dim() == 4 && output.size(0) == images &&
+          output.size(1) > 0 && output.size(2) > 0 && output.size(3) > 0,
+      where,
+      ": expected a model that returns [",
+      images,
+      ", K, h, w] or [",
+      images,
+      ", h, w], but got ",
+      sizes_of(output));
+  output = output.detach();
+  const auto& wanted = options.foreground();
+  if (!output.is_floating_point()) {
+    TORCH_CHECK_VALUE(
+        output.size(1) == 1,
+        where,
+        ": expected one plane of labels for each image, but got ",
+        sizes_of(output));
+    if (wanted.empty()) {
+      return (output != 0).to(torch::kFloat);
+    }
+    auto mask =
+        torch::zeros(output.sizes(), output.options().dtype(torch::kBool));
+    for (const auto label : wanted) {
+      mask = mask | (output == label);
+    }
+    return mask.to(torch::kFloat);
+  }
+  output = output.to(torch::kFloat);
+  const auto channels = output.size(1);
+  if (options.values() == MaskValues::kLogits) {
+    output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
+  }
+  if (channels == 1) {
+    return output;
+  }
+  if (wanted.empty()) {
+    return output.slice(1, 1).sum(1, /*keepdim=*/true).clamp_max(1);
+  }
+  for (const auto channel : wanted) {
+    TORCH_CHECK_INDEX(
+        channel >= 0 && channel < channels,
+        where,
+        ": expected foreground channels in [0, ",
+        channels,
+        "), but got ",
+        channel);
+  }
+  auto index = torch::tensor(wanted, torch::kLong).to(output.device());
+  return output.index_select(1, index).sum(1, /*keepdim=*/true).clamp_max(1);
+}
+
+} // namespace detail
+
+/// How likely each pixel is lesion, as a segmentation model sees it.
+///
+/// `model` is one of: a callable images -> tensor; a torch::nn module holder or
+/// shared_ptr with `forward(images)`; a torch::jit::Module (`torch::jit::load`,
+/// with <torch/script.h>). It is given the images, resized if `input_size` says
+/// so, and returns, at any size, [N, 1, h, w] or [N, h, w] (logits or
+/// probabilities of lesion), [N, K, h, w] (of K classes, 0 the background), or
+/// integers or bools (labels or masks). A module is run in evaluation mode, and
+/// each part of it is put back into the mode it was in, also after an
+/// exception. No gradient is recorded. The mean and deviation that many
+/// networks want taken off are for the caller to take off, and the device is
+/// his too.
+///
+/// Shapes: images [N, C, H, W] floating -> [N, H, W] float32 in [0, 1], on the
+/// model's device. Throws c10::ValueError for other shapes, NaN (the device is
+/// waited for) and probabilities outside [0, 1], c10::IndexError for a
+/// foreground channel that is not there.
+///
+///   auto maps = care::segment(images, [](const torch::Tensor& x) {
+///     return x.mean(1, true) * 4 - 2; // logits
+///   });
+template <typename Model>
+torch::Tensor segment(
+    const torch::Tensor& images,
+    Model&& model,
+    const SegmentationOptions& options = {}) {
+  const char* where = "care::segment";
+  TORCH_CHECK_VALUE(
+      images.defined() && images.dim() == 4 && images.size(2) > 0 &&
+          images.size(3) > 0,
+      where,
+      ": expected images of shape [N, C, H, W], but got ",
+      detail::sizes_of(images));
+  detail::check_floating(where, "images", images);
+  const Size size{images.size(2), images.size(3)};
+  const auto& wanted = options.input_size();
+  TORCH_CHECK_VALUE(
+      wanted == Size() || (wanted.height > 0 && wanted.width > 0),
+      where,
+      ": expected an input_size of at least 1x1, or 0x0, but got ",
+      wanted);
+  torch::NoGradGuard no_grad;
+  if (images.size(0) == 0) {
+    return torch::zeros(
+        {0, size.height, size.width}, images.options().dtype(torch::kFloat));
+  }
+  auto input = wanted == Size() ? images : detail::resized(images, wanted);
+  auto share = detail::foreground_share(
+      detail::run_model(model, input), images.size(0), options);
+  detail::checked_maps(where, share.squeeze(1), "probabilities");
+  return detail::resized(share, size).squeeze(1).clamp(0, 1);
+}
+
+/// Boxes round what a segmentation model takes for lesion: `segment`, then
+/// `find_boxes` with `options.finder()`. Each box's confidence is its contrast
+/// in probability times the rest of the formula there.
+template <typename Model>
+FoundBoxes segmentation_boxes(
+    const torch::Tensor& images,
+    Model&& model,
+    const SegmentationOptions& options = {}) {
+  return find_boxes(
+      segment(images, std::forward<Model>(model), options), options.finder());
+}
+
+} // namespace care
+
+#endif // CARE_SEGMENTATION_HPP
