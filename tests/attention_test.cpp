@@ -1,4 +1,4 @@
-// Tests of care/attention.hpp: Grad-CAM, its orders, its gradients, its errors.
+// Tests of care/attention: scores, and Grad-CAM with its orders and errors.
 // SPDX-License-Identifier: Apache-2.0
 #include "support/support.hpp"
 
@@ -54,9 +54,110 @@ TEST_CASE("class_scores: the logit of each image's class", "[attention]") {
       c10::TypeError,
       "expected target to hold integers, but got Float");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits[0], classes({1})),
+      care::class_scores(logits.unsqueeze(0), classes({1})),
       c10::ValueError,
-      "expected logits of shape [N, K], but got [3]");
+      "expected logits of shape [N, K], or [N, 1] or [N] of a binary head, but "
+      "got [1, 2, 3]");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(torch::Tensor(), classes({1})),
+      c10::ValueError,
+      "but got an undefined tensor");
+}
+
+TEST_CASE("class_scores: one logit of a binary head", "[attention]") {
+  auto logits = torch::tensor({2.F, -3.F, 5.F}).requires_grad_();
+  auto target = classes({1, 0, 0});
+  auto expected = torch::tensor({2.F, 3.F, -5.F});
+  for (const auto& shape : {logits, logits.unsqueeze(1)}) {
+    auto scores = care::class_scores(shape, target);
+    CHECK(care_test::identical(scores, expected));
+    CHECK(care_test::identical(
+        torch::autograd::grad({scores.sum()}, {logits}, {}, true)[0],
+        torch::tensor({1.F, -1.F, -1.F})));
+  }
+  // One of two columns, which does not lie in one piece.
+  auto column = torch::stack({logits, logits}, 1).slice(1, 0, 1);
+  CHECK(care_test::identical(care::class_scores(column, target), expected));
+  for (auto shape : {torch::zeros({0}), torch::zeros({0, 1})}) {
+    CHECK(care::class_scores(shape, classes({})).size(0) == 0);
+  }
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits, classes({1, 0, 2})),
+      c10::IndexError,
+      "care::class_scores: expected classes in [0, 2), but target[2] is 2");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits.unsqueeze(1), classes({1, -1, 0})),
+      c10::IndexError,
+      "but target[1] is -1");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits, classes({1})),
+      c10::ValueError,
+      "expected target of shape [3], but got [1]");
+}
+
+TEST_CASE("grad_cam: a binary head's maps of 1 and of 0", "[attention]") {
+  auto features = torch::rand({2, 3, 4, 5}).requires_grad_();
+  auto logits = torch::matmul(features.mean({2, 3}), torch::randn({3, 1}));
+  auto one =
+      care::grad_cam(features, care::class_scores(logits, classes({1, 1})));
+  auto mixed = care::grad_cam(
+      features, care::class_scores(logits.squeeze(1), classes({1, 0})));
+  CHECK(care_test::allclose(mixed[0], one[0]));
+  CHECK(care_test::allclose(mixed[1], -one[1]));
+}
+
+TEST_CASE("class_scores: pairs of image and class", "[attention]") {
+  auto logits = torch::arange(6, torch::kFloat).view({2, 3}).requires_grad_();
+  CHECK(care_test::identical(
+      care::class_scores(logits, classes({1, 0, 1}), classes({2, 1, 0})),
+      torch::tensor({5.F, 1.F, 3.F})));
+  auto twice = care::class_scores(
+      logits, classes({1, 1}).to(torch::kInt), classes({0, 0}));
+  CHECK(care_test::identical(twice, torch::tensor({3.F, 3.F})));
+  CHECK(care_test::identical(
+      torch::autograd::grad({twice.sum()}, {logits})[0],
+      torch::tensor({{0.F, 0.F, 0.F}, {2.F, 0.F, 0.F}})));
+  CHECK(care::class_scores(logits, classes({}), classes({})).size(0) == 0);
+
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits, classes({0, 2}), classes({0, 0})),
+      c10::IndexError,
+      "care::class_scores: expected images in [0, 2), but images[1] is 2");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits, classes({0, 1}), classes({-1, 0})),
+      c10::IndexError,
+      "expected classes in [0, 3), but classes[0] is -1");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits, classes({0, 1}), classes({0})),
+      c10::ValueError,
+      "expected classes of shape [2], but got [1]");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits, classes({0, 1}).view({1, 2}), classes({0, 1})),
+      c10::ValueError,
+      "expected images of shape [M], but got [1, 2]");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits, classes({0}), torch::ones({1})),
+      c10::TypeError,
+      "expected classes to hold integers, but got Float");
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(logits[0], classes({0}), classes({0})),
+      c10::ValueError,
+      "expected logits of shape [N, K] beside images and classes, but got [3]");
+}
+
+TEST_CASE("grad_cam: a pair of each image, for its class", "[attention]") {
+  torch::manual_seed(5);
+  auto features = torch::rand({3, 2, 4, 4}).requires_grad_();
+  auto logits = curved_head(features, torch::randn({2, 4}));
+  auto all =
+      care::grad_cam(features, care::class_scores(logits, classes({1, 3, 2})));
+  auto images = classes({2, 0});
+  auto scores = care::class_scores(logits, images, classes({2, 1}));
+  auto gradients = care::score_gradients(features, scores);
+  CHECK(care_test::allclose(
+      care::GradCam()(
+          features.index_select(0, images), gradients.index_select(0, images)),
+      all.index_select(0, images)));
 }
 
 TEST_CASE("grad_cam: a linear head after pooling gives CAM", "[attention]") {

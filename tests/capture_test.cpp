@@ -1,5 +1,6 @@
 // Tests of capture: the features behind the logits of networks nobody changed.
 // SPDX-License-Identifier: Apache-2.0
+#include "support/autocast.hpp"
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
@@ -14,6 +15,8 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace nn = torch::nn;
@@ -164,12 +167,11 @@ TEST_CASE("capture: steps past pooling, as in VGG", "[capture]") {
     return head(torch::adaptive_avg_pool2d(y, {3, 3}).flatten(1));
   };
   CHECK(care::capture(forward).features.size(2) == 12);
-  const auto pooled =
-      care::capture(forward, care::CaptureOptions().map_size(care::Size{6, 6}));
+  const auto pooled = care::capture(forward, {care::Layer().map_size({6, 6})});
   CHECK(pooled.features.size(2) == 6);
   CARE_REQUIRE_THROWS(
-      care::capture(forward, care::CaptureOptions().map_size(care::Size{5, 5})),
-      "of the wanted size");
+      care::capture(forward, {care::Layer().map_size({5, 5})}),
+      "that the Layer asks for");
 }
 
 TEST_CASE("capture: an attention head after a map", "[capture]") {
@@ -278,4 +280,361 @@ TEST_CASE("capture: in several threads at once", "[capture]") {
     thread.join();
   }
   CHECK(channels == std::vector<int64_t>({2, 3, 4, 5}));
+}
+
+namespace {
+
+/// Three stages at strides 1, 2 and 4.
+struct StagesImpl : nn::Module {
+  StagesImpl() {
+    one = register_module("one", conv(3, 4));
+    two = register_module(
+        "two", nn::Conv2d(nn::Conv2dOptions(4, 5, 3).stride(2).padding(1)));
+    three = register_module(
+        "three", nn::Conv2d(nn::Conv2dOptions(5, 6, 3).stride(2).padding(1)));
+    head = register_module("head", nn::Linear(6, 3));
+  }
+  torch::Tensor forward(const torch::Tensor& x) {
+    first = one(x).relu();
+    second = two(first).relu();
+    third = three(second).relu();
+    return head(third.mean({2, 3}));
+  }
+  nn::Conv2d one{nullptr}, two{nullptr}, three{nullptr};
+  nn::Linear head{nullptr};
+  torch::Tensor first, second, third; // of the last forward, for the tests
+};
+TORCH_MODULE(Stages);
+
+} // namespace
+
+TEST_CASE(
+    "capture: a layer by size, stride, operator, predicate",
+    "[capture]") {
+  torch::manual_seed(0);
+  Stages net;
+  const auto x = torch::rand({2, 3, 9, 13}); // odd: 9 -> 5 -> 3, 13 -> 7 -> 4
+  const auto taken = [&](const care::Layer& layer) {
+    return care::capture(net, x, {layer}).features;
+  };
+  using care::Layer;
+  CHECK(torch::equal(taken(Layer()), net->third));
+  CHECK(torch::equal(taken(Layer().map_size({5, 7})), net->second));
+  CHECK(torch::equal(taken(Layer().stride(1)), net->first));
+  CHECK(torch::equal(taken(Layer().stride(2)), net->second));
+  CHECK(torch::equal(taken(Layer().stride(4)), net->third));
+  CHECK(torch::equal(taken(Layer().operation("aten::relu", 1)), net->first));
+  CHECK(torch::equal(taken(Layer().operation("aten::relu", -2)), net->second));
+  CHECK(torch::equal(taken(Layer().operation("aten::relu")), net->third));
+  const auto before = taken(Layer().operation("aten::conv2d", 2));
+  CHECK(torch::equal(before.relu(), net->second));
+  CHECK_FALSE(torch::equal(before, net->second));
+  CHECK(torch::equal(
+      taken(Layer().where([](const care::Candidate& c) {
+        return c.result.size(1) == 4 && c.operation == "aten::relu";
+      })),
+      net->first));
+  // The tensor itself, not a copy of its values: gradients reach it.
+  const auto seen = care::capture(net, x, {Layer().stride(2)});
+  const auto scores =
+      care::class_scores(seen.logits, torch::zeros({2}, torch::kLong));
+  CHECK(
+      care::score_gradients(seen.features, scores).abs().sum().item<double>() >
+      0);
+}
+
+TEST_CASE("capture: several layers at once", "[capture]") {
+  torch::manual_seed(0);
+  Stages net;
+  const auto x = torch::rand({2, 3, 8, 8});
+  const auto seen = care::capture(
+      net,
+      x,
+      {care::Layer(), care::Layer().stride(2), care::Layer().stride(1)});
+  REQUIRE(seen.more.size() == 2);
+  CHECK(torch::equal(seen.features, net->third));
+  CHECK(torch::equal(seen.more[0], net->second));
+  CHECK(torch::equal(seen.more[1], net->first));
+}
+
+TEST_CASE("capture: refuses layers that say nothing", "[capture]") {
+  Stages net;
+  const auto x = torch::rand({2, 3, 8, 8});
+  auto forward = [&] { return net->forward(x); };
+  CARE_REQUIRE_THROWS(
+      care::capture(forward, {care::Layer().stride(2)}), "input");
+  CARE_REQUIRE_THROWS(
+      care::capture(net, x, {care::Layer().stride(0)}), "at least 1");
+  CARE_REQUIRE_THROWS(
+      care::capture(net, x, {care::Layer().stride(8)}),
+      "that the Layer asks for");
+  CARE_REQUIRE_THROWS(
+      care::capture(net, x, {care::Layer().operation("aten::relu", 4)}),
+      "has 3 of them");
+  CARE_REQUIRE_THROWS(
+      care::capture(net, x, {care::Layer().operation("aten::relu", -4)}),
+      "has 3 of them");
+  CARE_REQUIRE_THROWS(
+      care::capture(net, x, {care::Layer().operation("", 1)}), "name");
+  CARE_REQUIRE_THROWS(care::capture(forward, care::Layers()), "at least one");
+  CARE_REQUIRE_THROWS(care::capture(net, x[0]), "[N, C, H, W]");
+}
+
+TEST_CASE(
+    "capture: a counted result that the logits do not need",
+    "[capture]") {
+  torch::manual_seed(0);
+  auto body = conv(3, 4), side = conv(3, 4);
+  auto head = nn::Linear(4, 2);
+  const auto x = torch::rand({1, 3, 6, 6});
+  torch::Tensor aside;
+  auto forward = [&] {
+    const auto y = body(x).relu();
+    aside = side(x).sigmoid();
+    return head(y.mean({2, 3}));
+  };
+  CARE_REQUIRE_THROWS(
+      care::capture(forward, {care::Layer().operation("aten::sigmoid", 1)}),
+      "behind the logits");
+}
+
+TEST_CASE("capture: networks that return more than logits", "[capture]") {
+  torch::manual_seed(0);
+  auto body = conv(3, 4);
+  auto head = nn::Linear(4, 2), other = nn::Linear(4, 5);
+  const auto x = torch::rand({2, 3, 6, 6});
+  torch::Tensor map;
+  auto run = [&] {
+    map = body(x).relu();
+    const auto pooled = map.mean({2, 3});
+    return std::make_pair(head(pooled), other(pooled));
+  };
+  SECTION("a pair") {
+    const auto seen = care::capture(run);
+    CHECK(seen.logits.size(1) == 2);
+    CHECK(seen.output.second.size(1) == 5);
+    CHECK(torch::equal(seen.features, map));
+  }
+  SECTION("a tuple") {
+    const auto seen = care::capture([&] {
+      auto [first, second] = run();
+      return std::make_tuple(first, second, int64_t{7});
+    });
+    CHECK(seen.logits.size(1) == 2);
+    CHECK(std::get<2>(seen.output) == 7);
+  }
+  SECTION("a struct with logits") {
+    struct Output {
+      torch::Tensor embedding;
+      torch::Tensor logits;
+      explicit Output(int /*not default constructible*/) {}
+    };
+    const auto seen = care::capture([&] {
+      Output output(0);
+      std::tie(output.logits, output.embedding) = run();
+      return output;
+    });
+    CHECK(seen.logits.size(1) == 2);
+    CHECK(seen.output.embedding.size(1) == 5);
+  }
+  SECTION("a vector") {
+    const auto seen = care::capture([&] {
+      auto [first, second] = run();
+      return std::vector<torch::Tensor>{first, second};
+    });
+    CHECK(seen.logits.size(1) == 2);
+    CARE_REQUIRE_THROWS(
+        care::logits_of(std::vector<torch::Tensor>()), "at least one");
+  }
+  SECTION("a TorchScript tuple, or something else") {
+    const auto seen = care::capture([&] {
+      auto [first, second] = run();
+      return c10::IValue(std::make_tuple(first, second));
+    });
+    CHECK(seen.logits.size(1) == 2);
+    CARE_REQUIRE_THROWS(care::logits_of(c10::IValue(3)), "Int");
+  }
+}
+
+TEST_CASE("capture: a TorchScript module by itself", "[capture]") {
+  auto net = scripted();
+  const auto x = torch::rand({2, 3, 8, 8});
+  const auto seen = care::capture(net, x);
+  CHECK(seen.features.sizes() == torch::IntArrayRef({2, 5, 4, 4}));
+  CHECK(torch::equal(seen.output.toTensor(), seen.logits));
+  const auto earlier = care::capture(net, x, {care::Layer().stride(1)});
+  CHECK(earlier.features.sizes() == torch::IntArrayRef({2, 4, 8, 8}));
+}
+
+TEST_CASE(
+    "capture: tokens and other layouts are not taken for maps",
+    "[capture]") {
+  torch::manual_seed(0);
+  auto body = conv(3, 8);
+  auto head = nn::Linear(8, 2);
+  const auto x = torch::rand({2, 3, 5, 5});
+  SECTION("attention by hand, [N, heads, T, d]") {
+    torch::Tensor map;
+    auto forward = [&] {
+      map = body(x).relu();
+      const auto heads =
+          map.flatten(2).transpose(1, 2).view({2, 25, 2, 4}).transpose(1, 2);
+      const auto weight =
+          torch::softmax(heads.matmul(heads.transpose(2, 3)) / 2.0, -1);
+      const auto tokens =
+          weight.matmul(heads).transpose(1, 2).reshape({2, 25, 8});
+      return head(tokens.mean(1));
+    };
+    CARE_REQUIRE_THROWS(care::capture(forward), "may be tokens");
+    const auto seen =
+        care::capture(forward, {care::Layer().operation("aten::relu")});
+    CHECK(torch::equal(seen.features, map));
+  }
+  SECTION("channels last, [N, h, w, C]") {
+    auto norm = nn::LayerNorm(nn::LayerNormOptions({8}));
+    auto forward = [&] {
+      const auto y = norm(body(x).permute({0, 2, 3, 1}));
+      return head(y.mean({1, 2}));
+    };
+    CARE_REQUIRE_THROWS(care::capture(forward), "layer_norm");
+    const auto seen =
+        care::capture(forward, {care::Layer().operation("aten::conv2d")});
+    CHECK(seen.features.size(1) == 8);
+  }
+  SECTION("a pooled map in channels-last layout is stepped past") {
+    auto norm = nn::LayerNorm(nn::LayerNormOptions({8}));
+    torch::Tensor map;
+    const auto seen = care::capture([&] {
+      map = body(x).relu();
+      const auto pooled = torch::adaptive_avg_pool2d(map, {1, 1});
+      const auto normed = norm(pooled.permute({0, 2, 3, 1})); // [2, 1, 1, 8]
+      return head(normed.permute({0, 3, 1, 2}).flatten(1));
+    });
+    CHECK(torch::equal(seen.features, map));
+  }
+}
+
+TEST_CASE("capture: maps that are one row high", "[capture]") {
+  auto body = nn::Conv2d(nn::Conv2dOptions(3, 4, {1, 3}));
+  auto head = nn::Linear(4, 2);
+  const auto x = torch::rand({2, 3, 1, 20});
+  const auto seen = care::capture([&] {
+    return head(body(x).relu().mean({2, 3}));
+  });
+  CHECK(seen.features.sizes() == torch::IntArrayRef({2, 4, 1, 18}));
+}
+
+TEST_CASE(
+    "capture: one of the parts an operator splits a map into",
+    "[capture]") {
+  torch::manual_seed(0);
+  auto body = conv(3, 6);
+  auto head = nn::Linear(3, 2);
+  const auto x = torch::rand({2, 3, 5, 5});
+  std::vector<torch::Tensor> parts;
+  const auto seen = care::capture([&] {
+    parts = body(x).chunk(2, 1);
+    return head(parts[1].mean({2, 3}));
+  });
+  CHECK(torch::equal(seen.features, parts[1]));
+  const auto scores =
+      care::class_scores(seen.logits, torch::zeros({2}, torch::kLong));
+  CHECK(
+      care::score_gradients(seen.features, scores).abs().sum().item<double>() >
+      0);
+}
+
+TEST_CASE("capture: a module used twice, in-place operators", "[capture]") {
+  torch::manual_seed(0);
+  auto shared = conv(4, 4);
+  auto stem = conv(3, 4);
+  auto head = nn::Linear(4, 2);
+  const auto x = torch::rand({2, 3, 5, 5});
+  torch::Tensor last;
+  const auto seen = care::capture([&] {
+    auto y = stem(x).relu_();
+    y = shared(y).relu_();
+    last = shared(y).relu_();
+    return head(last.mean({2, 3}));
+  });
+  CHECK(torch::equal(seen.features, last));
+  // The convolution's result was overwritten by relu_: it is the same tensor.
+  CHECK((seen.features >= 0).all().item<bool>());
+}
+
+TEST_CASE("capture: captures may nest", "[capture]") {
+  auto inner = small_net(), outer = small_net();
+  const auto x = torch::rand({2, 3, 8, 8});
+  care::Seen within;
+  const auto seen = care::capture([&] {
+    within = care::capture([&] { return inner->forward(x); });
+    return outer->forward(x) + within.logits.detach();
+  });
+  CHECK(within.features.sizes() == seen.features.sizes());
+  CHECK_FALSE(torch::equal(within.features, seen.features));
+  CHECK_FALSE(at::hasThreadLocalCallbacks());
+}
+
+TEST_CASE("capture: says that the backbone is frozen", "[capture]") {
+  auto net = small_net();
+  for (auto& p : net->parameters()) {
+    p.set_requires_grad(p.dim() == 2 || p.size(0) == 3); // the head alone
+  }
+  const auto x = torch::rand({2, 3, 8, 8});
+  CARE_REQUIRE_THROWS(
+      care::capture([&] { return net->forward(x); }), "backbone frozen");
+}
+
+TEST_CASE("capture: under autocast", "[capture]") {
+  torch::manual_seed(0);
+  Stages net;
+  const auto x = torch::rand({2, 3, 16, 16});
+  const auto target = torch::tensor({0, 2}, torch::kLong);
+  const auto boxes =
+      care::Boxes::from_lists({{{0, 0, 8, 8}}, {{4, 4, 16, 16}}}, {16, 16});
+  const care::Guide guide;
+  care::Seen seen;
+  {
+    const care_test::Autocast on;
+    seen = guide.watch(net, x);
+  }
+  CHECK(seen.features.scalar_type() == torch::kBFloat16);
+  CHECK(seen.features.sizes() == net->third.sizes());
+  CHECK(torch::equal(seen.features, net->third));
+  const auto loss = guide.loss(
+      torch::nn::functional::cross_entropy(
+          seen.logits.to(torch::kFloat), target),
+      seen,
+      target,
+      boxes);
+  loss.backward();
+  const auto gradient = net->one->weight.grad();
+  REQUIRE(gradient.defined());
+  CHECK(torch::isfinite(gradient).all().item<bool>());
+  CHECK(gradient.abs().sum().item<double>() > 0);
+}
+
+TEST_CASE("capture: a tap in the forward", "[capture]") {
+  torch::manual_seed(0);
+  care::Tap tap;
+  auto net = nn::Sequential(
+      conv(3, 4),
+      nn::ReLU(),
+      tap,
+      nn::AdaptiveAvgPool2d(1),
+      nn::Flatten(),
+      nn::Linear(4, 2));
+  const auto x = torch::rand({2, 3, 6, 6});
+  const auto seen = care::Seen{net->forward(x), tap->take()};
+  const auto watched = care::capture(net, x);
+  CHECK(torch::equal(seen.features, watched.features));
+  CHECK(tap->parameters().empty());
+  CHECK(tap->buffers().empty());
+  tap->take(); // of the watched forward
+  CARE_REQUIRE_THROWS(tap->take(), "there was none");
+  {
+    torch::NoGradGuard no_grad;
+    net->forward(x);
+  }
+  CARE_REQUIRE_THROWS(tap->take(), "NoGradGuard");
 }

@@ -449,7 +449,7 @@ TEST_CASE("Guide: figures", "[guide]") {
   }
   SECTION("a line for the log") {
     auto line = guide.loss(lc, seen, s.target, s.boxes).str();
-    CHECK(line.find("guided 3, flat 0, strength 1.00") != std::string::npos);
+    CHECK(line.find("guided 3, flat 0, saturated ") != std::string::npos);
     auto unguided = guide.loss(lc, seen, s.target, Boxes::none(4, {16, 20}));
     CHECK(unguided.str().find("La 0.0000") != std::string::npos);
   }
@@ -666,7 +666,7 @@ TEST_CASE("Guide: bad input", "[guide]") {
   CARE_REQUIRE_THROWS_AS(
       guide.loss(lc, {seen.logits[0], seen.features}, s.target, s.boxes),
       c10::ValueError,
-      "expected logits of shape [4, K] beside 4 features, but got [3]");
+      "[4] of a binary head) beside 4 features, but got [3]");
   CARE_REQUIRE_THROWS_AS(
       guide.loss(lc, {seen.logits, seen.features.detach()}, s.target, s.boxes),
       c10::ValueError,

@@ -89,6 +89,7 @@ struct State {
   std::unique_ptr<torch::optim::Optimizer> optimizer;
   care::Guide<> guide;
   int64_t epoch = 0; // finished ones
+  bool audited = false; // in this process
   std::vector<EpochRow> rows;
   double best = -1; // the best validation figure so far
   ResNet best_net;
@@ -268,11 +269,15 @@ EpochRow train_epoch(
     auto seen = state.guide.watch(
         net->features(input),
         [&](const torch::Tensor& features) { return net->classify(features); });
-    auto loss = state.guide.loss(
-        F::cross_entropy(seen.logits, target, cross_entropy),
-        seen,
-        batch.targets,
-        boxes);
+    const auto classification =
+        F::cross_entropy(seen.logits, target, cross_entropy);
+    auto loss = state.guide.loss(classification, seen, batch.targets, boxes);
+    if (!state.audited && loss.attention.guided > 0) {
+      const auto audit = state.guide.audit(
+          classification, seen, batch.targets, boxes, net->parameters());
+      progress.line(audit.str());
+      state.audited = true;
+    }
     // While the attention loss is off, its figures are for the curves alone.
     const auto attention = loss.attention.guided > 0
         ? loss.attention
@@ -331,6 +336,7 @@ Trained train(const Settings& settings, const Job& job, const FoldData& data) {
       nullptr,
       make_guide(settings, job),
       0,
+      false,
       {},
       -1,
       make_net(settings, job.classes)};

@@ -5,18 +5,22 @@
 #define CARE_CAPTURE_HPP
 
 #include <care/boxes.hpp>
+#include <care/capture/layer.hpp>
+#include <care/capture/outputs.hpp>
+#include <care/capture/tap.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/graph.hpp>
 #include <care/detail/observer.hpp>
 
 #include <c10/util/Exception.h>
-#include <torch/arg.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <cstdint>
+#include <functional>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,87 +28,259 @@ namespace care {
 
 /// A forward pass as the guide needs it: the logits [N, K] and the feature maps
 /// [N, C, h, w] they were computed from. Make it by `capture` or
-/// `Guide::watch`, or by hand.
+/// `Guide::watch`, or by hand: `care::Seen{logits, features}`.
 struct Seen {
   torch::Tensor logits;
   torch::Tensor features;
+  /// Maps of further layers, if several were asked for.
+  std::vector<torch::Tensor> more = {};
+  /// The head with its statistics frozen, features -> logits; empty: the map's
+  /// scores are `logits`. See `GuideOptions::frozen_statistics`.
+  std::function<torch::Tensor(const torch::Tensor&)> frozen_head = {};
 };
 
-/// Options of `capture`.
-struct CaptureOptions {
-  /// Take the last map of this size instead of the last map. Default: any size.
-  TORCH_ARG(torch::optional<Size>, map_size) = torch::nullopt;
+/// With all that the network returned, where that is not just the logits.
+template <class Output>
+struct SeenOutput : Seen {
+  Output output;
 };
 
 namespace detail {
 
-inline std::string describe(const Observed& seen) {
-  return c10::str(seen.operation, " ", seen.result.sizes());
-}
-
-inline std::string describe(const std::vector<const Observed*>& maps) {
-  constexpr size_t kMost = 12;
-  std::string text;
-  for (size_t i = 0; i < maps.size(); ++i) {
-    if (i + kMost >= maps.size()) { // the last ones are the likely ones
-      text += "\n  " + describe(*maps[i]);
+inline bool fulfils(
+    const SeenMap& map,
+    const Layer& layer,
+    const torch::optional<Size>& input) {
+  const Size size{map.result().size(2), map.result().size(3)};
+  if ((layer.map_size() && size != *layer.map_size()) ||
+      (layer.stride() && !is_at_stride(size, *input, *layer.stride()))) {
+    return false;
+  }
+  for (const auto* name : map.names) {
+    if ((layer.operation().empty() || name->operation == layer.operation()) &&
+        (!layer.where() || layer.where()(*name))) {
+      return true;
     }
   }
-  return text.empty() ? "\n  none" : text;
+  return false;
 }
 
-/// The spatial maps from which the logits come: on every way back through the
-/// autograd graph the first result that `wanted` accepts.
-template <class Wanted>
-std::vector<const Observed*> maps_behind(
+/// The one result that `layer` names by operator and count.
+inline const Candidate* counted(
+    const std::vector<Candidate>& candidates,
+    const Layer& layer) {
+  std::vector<const Candidate*> named;
+  for (const auto& candidate : candidates) {
+    if (candidate.operation == layer.operation()) {
+      named.push_back(&candidate);
+    }
+  }
+  const auto size = static_cast<int64_t>(named.size());
+  const auto index =
+      layer.count() > 0 ? layer.count() - 1 : size + layer.count();
+  TORCH_CHECK_VALUE(
+      index >= 0 && index < size,
+      "care::capture: expected result ",
+      layer.count(),
+      " of ",
+      layer.operation(),
+      ", but the forward has ",
+      size,
+      " of them");
+  return named[static_cast<size_t>(index)];
+}
+
+/// The map that `layer` asks for.
+inline torch::Tensor find_map(
+    const Observer& observer,
     const torch::Tensor& logits,
-    const std::vector<Observed>& observed,
-    Wanted wanted) {
-  // Read now, after the forward: an in-place operator replaces the node.
-  std::unordered_map<const torch::autograd::Node*, const Observed*> made;
-  for (const auto& seen : observed) {
-    if (seen.result.grad_fn()) {
-      made.emplace(seen.result.grad_fn().get(), &seen);
+    const Layer& layer,
+    const torch::optional<Size>& input) {
+  const char* where = "care::capture";
+  TORCH_CHECK_VALUE(
+      !layer.stride() || input,
+      where,
+      ": expected to see the network's input, of which the stride is counted; "
+      "hand over the module and its images (capture(net, images)), or choose "
+      "by Layer::map_size");
+  const SeenMaps maps(observer.maps());
+  std::vector<const SeenMap*> found;
+  if (layer.is_default()) {
+    // A row or column is a map only where there is nothing wider.
+    for (const int64_t least : {int64_t{2}, int64_t{1}}) {
+      if (found.empty()) {
+        found = maps.behind(logits, [&](const SeenMap& map) {
+          const auto& x = map.result();
+          return x.size(2) >= least && x.size(3) >= least &&
+              !map.is_pooled_or_copied();
+        });
+      }
+    }
+  } else {
+    const auto* chosen =
+        layer.count() != 0 ? counted(observer.maps(), layer) : nullptr;
+    const auto wanted = [&](const SeenMap& map) {
+      return (chosen == nullptr ||
+              place_of(chosen->result) == place_of(map.result())) &&
+          fulfils(map, layer, input);
+    };
+    found = maps.behind(logits, wanted);
+    if (found.size() > 1) { // a block that makes the map smaller has branches
+      if (const auto* gate = maps.gate(logits, wanted)) {
+        found = {gate};
+      }
     }
   }
-  std::vector<const Observed*> found;
-  std::unordered_set<const torch::autograd::Node*> visited;
-  std::vector<const torch::autograd::Node*> open{logits.grad_fn().get()};
-  while (!open.empty()) {
-    const auto* node = open.back();
-    open.pop_back();
-    if (node == nullptr || !visited.insert(node).second) {
-      continue;
+  const auto list = [](const std::vector<const SeenMap*>& several) {
+    std::string text;
+    for (const auto* map : several) {
+      text += "\n  " + map->str();
     }
-    const auto here = made.find(node);
-    if (here != made.end() && wanted(*here->second)) {
-      found.push_back(here->second);
-      continue;
-    }
-    for (const auto& edge : node->next_edges()) {
-      open.push_back(edge.function.get());
-    }
+    return text;
+  };
+  TORCH_CHECK_VALUE(
+      !found.empty(),
+      where,
+      ": expected a spatial map [N, C, h, w] ",
+      layer.is_default() ? "" : "that the Layer asks for ",
+      "behind the logits, but there is none",
+      observer.without_history() == 0
+          ? ""
+          : c10::str(
+                " (",
+                observer.without_history(),
+                " maps have no gradient history, the last one is ",
+                observer.last_without_history(),
+                ": is the backbone frozen, or detached from its head?)"),
+      ". Seen with a gradient history:",
+      maps.str());
+  TORCH_CHECK_VALUE(
+      found.size() == 1,
+      where,
+      ": expected one spatial map behind the logits, but got ",
+      found.size(),
+      "; choose by a Layer, or pass features by hand:",
+      list(found));
+  TORCH_CHECK_VALUE(
+      !layer.is_default() || !found[0]->is_doubtful(),
+      where,
+      ": expected a spatial map [N, C, h, w] behind the logits, but what comes "
+      "first there may be tokens or another layout: ",
+      found[0]->str(),
+      "; choose by a Layer, or pass features by hand. Seen:",
+      maps.str());
+  TORCH_CHECK_VALUE(
+      found[0]->result().size(0) == logits.size(0),
+      where,
+      ": expected a map of ",
+      logits.size(0),
+      " images, but got ",
+      found[0]->str());
+  return found[0]->result();
+}
+
+template <class Forward>
+auto capture(
+    Forward&& forward,
+    const Layers& layers,
+    const torch::optional<Size>& input) {
+  const char* where = "care::capture";
+  check_layers(where, layers);
+  using Output = std::decay_t<decltype(forward())>;
+  const Observer observer;
+  auto output = std::forward<Forward>(forward)();
+  Seen seen{logits_of(output), {}};
+  const auto& logits = seen.logits;
+  TORCH_CHECK_VALUE(
+      logits.defined() && (logits.dim() == 2 || logits.dim() == 1),
+      where,
+      ": expected the forward to return logits of shape [N, K] or [N], but "
+      "got ",
+      sizes_of(logits));
+  TORCH_CHECK_VALUE(
+      logits.requires_grad() && logits.grad_fn(),
+      where,
+      ": expected logits with a gradient history, but ",
+      torch::GradMode::is_enabled()
+          ? "they have none: detached, or every parameter is frozen"
+          : "torch::NoGradGuard is on: leave it off while watching (or put "
+            "torch::AutoGradMode enable(true) before the watch)");
+  seen.features = find_map(observer, logits, layers[0], input);
+  for (size_t i = 1; i < layers.size(); ++i) {
+    seen.more.push_back(find_map(observer, logits, layers[i], input));
   }
-  return found;
+  if constexpr (std::is_same_v<Output, torch::Tensor>) {
+    return seen;
+  } else {
+    return SeenOutput<Output>{std::move(seen), std::move(output)};
+  }
+}
+
+template <class Module, class = void>
+struct IsHolder : std::false_type {};
+template <class Module>
+struct IsHolder<
+    Module,
+    std::void_t<decltype(std::declval<Module&>()->forward(
+        std::declval<torch::Tensor>()))>> : std::true_type {};
+
+template <class Module, class = void>
+struct IsModule : std::false_type {};
+template <class Module>
+struct IsModule<
+    Module,
+    std::void_t<decltype(std::declval<Module&>().forward(
+        std::declval<torch::Tensor>()))>> : std::true_type {};
+
+/// The forward of a TorchScript module, operator by operator. Its own executor
+/// keeps a plan of fused operators once it has run unwatched, and those are not
+/// seen.
+template <class Module>
+c10::IValue run_script(Module& module, const torch::Tensor& images) {
+  auto& function =
+      torch::jit::toGraphFunction(module.get_method("forward").function());
+  std::vector<c10::IValue> stack{module._ivalue(), images};
+  function.getSchema().checkAndNormalizeInputs(stack, {});
+  const torch::jit::Code code(function.optimized_graph(), "forward");
+  torch::jit::InterpreterState(code).run(stack);
+  return stack.back();
+}
+
+/// Runs any kind of module: a holder or pointer, a module itself, a TorchScript
+/// module.
+template <class Module>
+auto run_module(Module& module, const torch::Tensor& images) {
+  if constexpr (IsHolder<Module>::value) {
+    return module->forward(images);
+  } else if constexpr (IsModule<Module>::value) {
+    return module.forward(images);
+  } else {
+    return run_script(module, images);
+  }
 }
 
 } // namespace detail
 
-/// Runs `forward` (no arguments, returns the logits [N, K]) and finds the
-/// feature maps behind them. The network needs no change and no hook.
+/// Runs `forward` (no arguments) and finds the feature maps behind the logits
+/// it returns. The network needs no change and no hook.
 ///
 /// While `forward` runs, a callback of this thread sees what each operator
 /// returns. The features are then found by walking the autograd graph back from
 /// the logits, never by the order of calls: the first 4-D result with more than
-/// one cell, but past what pooling operators returned. With `map_size`, the
-/// first of that size. Nothing is kept but what is returned; the callback is
-/// gone when the function ends, also by an exception. TorchScript modules run
-/// without their graph optimiser meanwhile (it hides operators).
+/// one cell, but past what pooling operators returned and past copies (a cast
+/// of autocast). `layers` asks for others. Nothing is kept but what is
+/// returned; the callback is gone when the function ends, also by an exception.
+/// TorchScript modules run without their graph optimiser meanwhile (it hides
+/// operators).
+///
+/// What `forward` may return: see `logits_of`. If it is not a tensor, the
+/// result is a SeenOutput, whose `output` is all of it.
 ///
 /// Throws c10::ValueError when the logits have no gradient history
-/// (torch::NoGradGuard, detached, everything frozen), when there is no spatial
-/// map behind them, and when there are several (each listed: choose by
-/// `map_size`, or pass features and logits by hand).
+/// (torch::NoGradGuard, detached, everything frozen), when there is no such map
+/// behind them, when there are several, and when the first one found may not be
+/// a spatial map (made by an operator of attention or layout, as in a
+/// transformer). Each error lists what was seen.
 /// Cost: a callback per operator. Source: ours (`at::RecordFunction`).
 ///
 ///   auto net = torch::nn::Sequential(
@@ -113,62 +289,29 @@ std::vector<const Observed*> maps_behind(
 ///   auto seen = care::capture(
 ///       [&] { return net->forward(torch::rand({1, 3, 16, 16})); });
 template <class Forward>
-Seen capture(Forward&& forward, const CaptureOptions& options = {}) {
-  const char* where = "care::capture";
-  std::vector<detail::Observed> observed;
-  torch::Tensor logits;
-  {
-    const detail::Observer observer(observed);
-    logits = std::forward<Forward>(forward)();
-  }
-  TORCH_CHECK_VALUE(
-      logits.defined() && logits.dim() == 2,
-      where,
-      ": expected the forward to return logits of shape [N, K], but got ",
-      detail::sizes_of(logits));
-  TORCH_CHECK_VALUE(
-      logits.requires_grad() && logits.grad_fn(),
-      where,
-      ": expected logits with a gradient history, but ",
-      torch::GradMode::is_enabled()
-          ? "they have none: detached, or every parameter is frozen"
-          : "torch::NoGradGuard is on; leave it off while watching");
+auto capture(Forward&& forward, const Layers& layers = {Layer()}) {
+  return detail::capture(
+      std::forward<Forward>(forward), layers, torch::nullopt);
+}
 
-  const auto& size = options.map_size();
-  const auto maps =
-      detail::maps_behind(logits, observed, [&](const detail::Observed& seen) {
-        const auto& x = seen.result;
-        return size ? x.size(2) == size->height && x.size(3) == size->width
-                    : !seen.is_pooling();
-      });
-  if (maps.size() != 1) {
-    std::vector<const detail::Observed*> all;
-    for (const auto& seen : observed) {
-      all.push_back(&seen);
-    }
-    TORCH_CHECK_VALUE(
-        !maps.empty(),
-        where,
-        ": expected a spatial map [N, C, h, w] ",
-        size ? "of the wanted size " : "",
-        "behind the logits, but there is none. Seen with a gradient history:",
-        detail::describe(all));
-    TORCH_CHECK_VALUE(
-        false,
-        where,
-        ": expected one spatial map behind the logits, but got ",
-        maps.size(),
-        "; choose by CaptureOptions::map_size, or pass features by hand:",
-        detail::describe(maps));
-  }
+/// The same for a module and its images [N, C, H, W]: a holder (`net`), a
+/// module (`*net`), a torch::nn::Sequential, a torch::jit::Module. The layers
+/// may then be chosen by stride.
+///
+///   auto seen = care::capture(net, images, {care::Layer().stride(16)});
+template <class Module>
+auto capture(
+    Module&& module,
+    const torch::Tensor& images,
+    const Layers& layers = {Layer()}) {
   TORCH_CHECK_VALUE(
-      maps[0]->result.size(0) == logits.size(0),
-      where,
-      ": expected a map of ",
-      logits.size(0),
-      " images, but got ",
-      detail::describe(*maps[0]));
-  return {logits, maps[0]->result};
+      images.defined() && images.dim() == 4,
+      "care::capture: expected images of shape [N, C, H, W], but got ",
+      detail::sizes_of(images));
+  return detail::capture(
+      [&] { return detail::run_module(module, images); },
+      layers,
+      Size{images.size(2), images.size(3)});
 }
 
 } // namespace care

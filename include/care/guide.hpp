@@ -6,17 +6,20 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
+#include <care/guide/audit.hpp>
 #include <care/guide/figures.hpp>
+#include <care/guide/guided.hpp>
+#include <care/guide/head.hpp>
 #include <care/guide/options.hpp>
 #include <care/loss.hpp>
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
+#include <torch/nn/module.h>
 #include <torch/serialize/archive.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -86,28 +89,61 @@ class Guide {
   /// Runs the forward of a network that knows nothing of this and keeps its
   /// logits with the features behind them: `capture`, which see.
   template <class Forward>
-  Seen watch(Forward&& forward) const {
-    return capture(std::forward<Forward>(forward), options_.capture());
+  auto watch(Forward&& forward) const {
+    check_not_frozen();
+    return capture(std::forward<Forward>(forward), options_.layers());
+  }
+  /// The same for a module (also a TorchScript one) and its images.
+  template <
+      class Module,
+      class = std::enable_if_t<
+          !std::is_same_v<std::decay_t<Module>, torch::Tensor>>>
+  auto watch(Module&& module, const torch::Tensor& images) const {
+    check_not_frozen();
+    return capture(std::forward<Module>(module), images, options_.layers());
   }
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps
   /// both. Under torch::NoGradGuard the head alone is recorded, on a detached
   /// copy of the handle, so that the attention figures exist in validation too.
+  /// With `frozen_statistics` the head must be a module.
   template <class Head>
   Seen watch(const torch::Tensor& features, Head&& head) const {
-    if (torch::GradMode::is_enabled()) {
-      return {head(features), features};
+    if constexpr (detail::IsModuleLike<Head>::value) {
+      return watch(features, head, detail::module_of(head));
+    } else {
+      check_not_frozen();
+      return run(features, head);
     }
-    torch::AutoGradMode record(true);
-    auto leaf = features.detach().requires_grad_();
-    return {head(leaf), leaf};
+  }
+  /// The same for a head that is a function: `module` is the one whose
+  /// statistics it uses (a network of which the head is a part will do).
+  template <class Head>
+  Seen watch(
+      const torch::Tensor& features,
+      Head&& head,
+      torch::nn::Module& module) const {
+    if (!options_.frozen_statistics()) {
+      return run(features, head);
+    }
+    detail::FrozenStatistics statistics(module); // before this batch moves them
+    auto seen = run(features, head);
+    seen.frozen_head = [head, &module, statistics](const auto& x) mutable {
+      const detail::FrozenMode frozen(module, statistics);
+      return detail::call_head(head, x);
+    };
+    return seen;
   }
 
   /// The total loss of a batch.
   ///
-  /// `classification`: scalar Lc. `target` [N] int64 and `boxes` (N images, in
-  /// pixels of the network's input) are best kept on the host; a target on a
-  /// device costs one synchronisation.
+  /// `classification`: scalar Lc. `target` and `boxes` (N images, in pixels of
+  /// the network's input) are best kept on the host; a target on a device costs
+  /// one synchronisation. What the head is, the shapes tell:
+  ///   logits [N, K], target [N]             one class per image
+  ///   logits [N, 1] or [N], target [N]      binary; 0 takes minus the logit
+  ///   logits [N, K], target [N, K] of 0, 1  multi-label: one map for each
+  ///                                         guided (image, class) pair
   /// Throws c10::ValueError for shapes that do not fit and for features that
   /// are not on the way to the logits, c10::IndexError for a class outside
   /// [0, K).
@@ -139,12 +175,10 @@ class Guide {
     result.strength = strength;
     result.total =
         additive ? classification : (1 - options_.alpha()) * classification;
-    auto rows = check_batch(where, seen, target, boxes);
-    if (weight == 0) {
-      rows.clear();
-    }
-    auto attended = attend(rows, seen, target, boxes);
-    if (!rows.empty()) {
+    detail::check_batch(where, seen, target, boxes, options_.classes());
+    const auto attended =
+        weight == 0 ? Attended() : attend(seen, target, boxes);
+    if (attended.pairs() > 0) {
       TORCH_CHECK_VALUE(
           attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
           where,
@@ -153,7 +187,7 @@ class Guide {
       const auto count = accumulation.guided > 0
           ? static_cast<double>(accumulation.guided) /
               static_cast<double>(accumulation.steps)
-          : static_cast<double>(rows.size());
+          : static_cast<double>(attended.pairs());
       result.total = result.total + weight * (attended.per_image.sum() / count);
     }
     result.attention = figures(attended);
@@ -167,14 +201,69 @@ class Guide {
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
-    auto rows = check_batch("care::Guide::evaluate", seen, target, boxes);
+    detail::check_batch(
+        "care::Guide::evaluate", seen, target, boxes, options_.classes());
     torch::NoGradGuard no_grad;
-    return figures(attend(rows, seen, target, boxes));
+    return figures(attend(seen, target, boxes));
   }
 
-  /// How many images of a batch are guided (see `Accumulation`).
+  /// Whether the attention loss of a batch really reaches `parameters` (those
+  /// that are trained): see `Audit`. Call it before `backward`, once in a
+  /// while: it costs two backward passes through the network. Changes nothing,
+  /// and throws only for arguments that do not fit, as `loss`.
+  ///
+  ///   auto audit = guide.audit(Lc, seen, target, boxes, net->parameters());
+  ///   fmt::print("{}\n", audit.str());
+  Audit audit(
+      const torch::Tensor& classification,
+      const Seen& seen,
+      const torch::Tensor& target,
+      const Boxes& boxes,
+      const std::vector<torch::Tensor>& parameters) const {
+    detail::check_batch(
+        "care::Guide::audit", seen, target, boxes, options_.classes());
+    Audit result;
+    result.batches = 1;
+    result.strength = schedule_.strength();
+    const bool recording = torch::GradMode::is_enabled();
+    const bool history = seen.features.requires_grad();
+    if (count(target, boxes) == 0) {
+      result.unguided_batches = 1;
+      return result;
+    }
+    const auto attended = history ? attend(seen, target, boxes) : Attended();
+    const auto all = figures(attended);
+    result.guided = all.guided;
+    result.saturated = all.saturated.template item<int64_t>();
+    result.flat = all.flat.template item<int64_t>();
+    if (!recording || !history || !attended.per_image.requires_grad()) {
+      result.add_inert(
+          !recording ? "torch::NoGradGuard is on"
+              : !history
+              ? "the features have no gradient history: detached, or their "
+                "backbone is frozen"
+              : "the map or the loss policy detaches the map");
+      return result;
+    }
+    const auto& o = options_;
+    detail::measure_gradients(
+        result,
+        o.weight() ? classification : (1 - o.alpha()) * classification,
+        (o.weight() ? *o.weight() : o.alpha()) * attended.per_image.mean(),
+        parameters);
+    detail::measure_coupling(result, seen);
+    return result;
+  }
+
+  /// How many maps of a batch are guided: images, or of multi-label data
+  /// (image, class) pairs (see `Accumulation`).
   int64_t count(const torch::Tensor& target, const Boxes& boxes) const {
-    return static_cast<int64_t>(guided(target, boxes).size());
+    size_t pairs = 0;
+    for (const auto& round :
+         detail::guided_images(target, boxes, options_.classes())) {
+      pairs += round.images.size();
+    }
+    return static_cast<int64_t>(pairs);
   }
 
   /// Counts one epoch (or step) of the schedule.
@@ -213,101 +302,71 @@ class Guide {
     torch::Tensor per_image; // [G]
     torch::Tensor boxes; // [G, h, w] the boxes' share of each cell, flat
     torch::Tensor image; // [h, w] the whole image's
+
+    int64_t pairs() const {
+      return maps.defined() ? maps.size(0) : 0;
+    }
+
+    void append(const Attended& other) {
+      if (!maps.defined()) {
+        *this = other;
+        return;
+      }
+      const auto add = [](torch::Tensor& x, const torch::Tensor& y) {
+        x = torch::cat({x, y});
+      };
+      add(maps, other.maps);
+      add(regions.inside, other.regions.inside);
+      add(regions.outside, other.regions.outside);
+      add(regions.weight, other.regions.weight);
+      add(per_image, other.per_image);
+      add(boxes, other.boxes);
+    }
   };
 
-  bool listed(int64_t label) const {
-    const auto& classes = options_.classes();
-    return !classes ||
-        std::find(classes->begin(), classes->end(), label) != classes->end();
-  }
-
-  /// The images with a box that speaks for their class, if that is guided.
-  std::vector<int64_t> guided(const torch::Tensor& target, const Boxes& boxes)
-      const {
-    std::vector<int64_t> rows;
-    if (boxes.count() == 0) {
-      return rows;
-    }
-    auto host = target.to(torch::kCPU, torch::kLong).contiguous();
-    auto speaking = boxes.for_classes(host);
-    if (speaking.has_weights()) {
-      speaking = speaking.filter(speaking.weights() > 0);
-    }
-    auto counts = speaking.counts().to(torch::kCPU);
-    for (int64_t i = 0; i < host.size(0); ++i) {
-      if (counts.data_ptr<int64_t>()[i] > 0 &&
-          listed(host.data_ptr<int64_t>()[i])) {
-        rows.push_back(i);
-      }
-    }
-    return rows;
-  }
-
-  std::vector<int64_t> check_batch(
-      const char* where,
-      const Seen& seen,
-      const torch::Tensor& target,
-      const Boxes& boxes) const {
-    detail::check_features(where, seen.features);
-    const auto n = seen.features.size(0);
+  void check_not_frozen() const {
     TORCH_CHECK_VALUE(
-        seen.logits.defined() && seen.logits.dim() == 2 &&
-            seen.logits.size(0) == n,
-        where,
-        ": expected logits of shape [",
-        n,
-        ", K] beside ",
-        n,
-        " features, but got ",
-        detail::sizes_of(seen.logits));
-    const auto classes = seen.logits.size(1);
-    detail::check_classes(where, target, n, classes);
-    if (options_.classes()) {
-      for (auto label : *options_.classes()) {
-        TORCH_CHECK_INDEX(
-            label < classes,
-            where,
-            ": expected guided classes in [0, ",
-            classes,
-            "), but got ",
-            label);
-      }
-    }
-    TORCH_CHECK_VALUE(
-        boxes.images() == n,
-        where,
-        ": expected boxes of ",
-        n,
-        " images, but got those of ",
-        boxes.images());
-    return guided(target, boxes);
+        !options_.frozen_statistics(),
+        "care::Guide::watch: expected the head as a module, because of "
+        "frozen_statistics, but got a function; use watch(features, module) or "
+        "watch(features, function, module)");
   }
 
-  /// Maps, regions and loss of the images in `rows`.
+  template <class Head>
+  static Seen run(const torch::Tensor& features, Head& head) {
+    if (torch::GradMode::is_enabled()) {
+      return {detail::call_head(head, features), features};
+    }
+    torch::AutoGradMode record(true);
+    auto leaf = features.detach().requires_grad_();
+    return {detail::call_head(head, leaf), leaf};
+  }
+
+  /// Maps, regions and loss of the guided images.
   Attended attend(
-      const std::vector<int64_t>& rows,
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
-    if (rows.empty()) {
-      return {};
-    }
-    const auto device = seen.features.device();
-    auto host_rows = torch::tensor(rows, torch::kLong);
-    auto index = host_rows.to(device, /*non_blocking=*/true);
-    // Without a graph to extend, the full order has nothing to offer.
-    const auto order = torch::GradMode::is_enabled() ? options_.order()
-                                                     : GradientOrder::kFirst;
-    torch::Tensor gradients;
-    {
-      torch::AutoGradMode record(true);
-      auto scores = class_scores(seen.logits, target).index_select(0, index);
-      gradients = score_gradients(seen.features, scores, order);
-    }
     Attended result;
-    result.maps = map_(
-        seen.features.index_select(0, index), gradients.index_select(0, index));
-    const auto g = static_cast<int64_t>(rows.size());
+    for (const auto& round :
+         detail::guided_images(target, boxes, options_.classes())) {
+      result.append(attend(round, seen, target.dim() == 2, boxes));
+    }
+    return result;
+  }
+
+  Attended attend(
+      const detail::Guided& guided,
+      const Seen& seen,
+      bool multi_label,
+      const Boxes& boxes) const {
+    const auto device = seen.features.device();
+    const auto images = torch::tensor(guided.images, torch::kLong);
+    const auto classes = torch::tensor(guided.classes, torch::kLong);
+    Attended result;
+    result.maps = maps(
+        images.to(device, /*non_blocking=*/true), classes, seen, multi_label);
+    const auto g = images.size(0);
     TORCH_CHECK_VALUE(
         result.maps.defined() && result.maps.dim() == 3 &&
             result.maps.size(0) == g,
@@ -317,8 +376,10 @@ class Guide {
         detail::sizes_of(result.maps));
     const Size map_size{result.maps.size(1), result.maps.size(2)};
     const auto& raster = options_.raster();
-    auto chosen =
-        boxes.for_classes(target).select(host_rows.to(boxes.device()));
+    const auto on_boxes = [&](const torch::Tensor& x) {
+      return x.to(boxes.device());
+    };
+    auto chosen = boxes.select(on_boxes(images)).for_classes(on_boxes(classes));
     result.regions = rasterize(chosen, map_size, raster).to(device);
     result.boxes = result.regions.inside;
     if (chosen.has_weights()) {
@@ -334,12 +395,49 @@ class Guide {
     return result;
   }
 
-  static AttentionFigures figures(const Attended& attended) {
+  /// The maps of `images` (on the network's device), each of its own class,
+  /// those of several layers fused.
+  torch::Tensor maps(
+      const torch::Tensor& images,
+      const torch::Tensor& classes,
+      const Seen& seen,
+      bool multi_label) const {
+    // Without a graph to extend, the full order has nothing to offer.
+    const auto order = torch::GradMode::is_enabled() ? options_.order()
+                                                     : GradientOrder::kFirst;
+    const auto scores_of = [&](const torch::Tensor& logits) {
+      return multi_label
+          ? class_scores(logits, torch::arange(images.size(0)), classes)
+          : class_scores(logits, classes);
+    };
+    torch::AutoGradMode record(true);
+    if (seen.frozen_head) {
+      const auto features = seen.features.index_select(0, images);
+      const auto scores = scores_of(seen.frozen_head(features));
+      return map_(features, score_gradients(features, scores, order));
+    }
+    const auto scores = scores_of(seen.logits.index_select(0, images));
+    const auto map_of = [&](const torch::Tensor& features) {
+      const auto gradients = score_gradients(features, scores, order);
+      return map_(
+          features.index_select(0, images), gradients.index_select(0, images));
+    };
+    if (seen.more.empty()) {
+      return map_of(seen.features);
+    }
+    std::vector<torch::Tensor> layers{map_of(seen.features)};
+    for (const auto& features : seen.more) {
+      layers.push_back(map_of(features));
+    }
+    return fuse(layers, options_.fusion());
+  }
+
+  AttentionFigures figures(const Attended& attended) const {
     AttentionFigures result;
     if (!attended.maps.defined()) {
       auto zero = torch::zeros({});
       result.loss = result.inner = result.outer = result.inside_share = zero;
-      result.flat = torch::zeros({}, torch::kLong);
+      result.flat = result.saturated = torch::zeros({}, torch::kLong);
       return result;
     }
     torch::NoGradGuard no_grad;
@@ -357,7 +455,11 @@ class Guide {
     result.outer = terms.outer.mean();
     result.inside_share = share.sum() / (all > 0).sum().clamp_min(1);
     result.flat = terms.flat.sum();
-    result.guided = attended.maps.size(0);
+    result.saturated = torch::zeros_like(result.flat);
+    if constexpr (std::is_same_v<Loss, CareLoss>) {
+      result.saturated = (terms.inner >= loss_.options.tau()).sum();
+    }
+    result.guided = attended.pairs();
     return result;
   }
 

@@ -28,7 +28,8 @@ struct AttentionFigures {
   torch::Tensor outer; ///< weighted mean of it outside, 0 to 1
   torch::Tensor inside_share; ///< share of max(map, 0) inside, 0 to 1 (EPG)
   torch::Tensor flat; ///< how many of the guided maps are flat
-  int64_t guided = 0; ///< guided images; 0: the tensors above are all 0
+  torch::Tensor saturated; ///< how many have inner >= tau (of CareLoss; else 0)
+  int64_t guided = 0; ///< guided maps; 0: the tensors above are all 0
 };
 
 /// What `Guide::loss` returns.
@@ -47,7 +48,7 @@ struct GuidedLoss {
     const auto& a = attention;
     return fmt::format(
         "loss {:.4f} = Lc {:.4f}, La {:.4f} (inner {:.3f}, outer {:.3f}, "
-        "inside {:.3f}), guided {}, flat {}, strength {:.2f}",
+        "inside {:.3f}), guided {}, flat {}, saturated {}, strength {:.2f}",
         total.item<double>(),
         classification.item<double>(),
         a.loss.item<double>(),
@@ -56,6 +57,7 @@ struct GuidedLoss {
         a.inside_share.item<double>(),
         a.guided,
         a.flat.item<int64_t>(),
+        a.saturated.item<int64_t>(),
         strength);
   }
 };

@@ -4,7 +4,7 @@
 #define CARE_GUIDE_OPTIONS_HPP
 
 #include <care/attention.hpp>
-#include <care/capture.hpp>
+#include <care/capture/layer.hpp>
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
@@ -58,6 +58,16 @@ class GuideOptions {
     return classes_;
   }
 
+  /// Which maps `watch` takes from a forward that is not split by hand; the
+  /// maps of several are fused. Default: the last one.
+  GuideOptions& layers(Layers layers) {
+    layers_ = std::move(layers);
+    return *this;
+  }
+  const Layers& layers() const {
+    return layers_;
+  }
+
   /// The paper's convex form: L = (1 - alpha) Lc + alpha La. Default: 0.5.
   TORCH_ARG(double, alpha) = 0.5;
   /// The additive form, if given: L = Lc + weight La; alpha is then not used.
@@ -66,13 +76,21 @@ class GuideOptions {
   TORCH_ARG(GradientOrder, order) = GradientOrder::kFirst;
   /// How boxes become weights.
   TORCH_ARG(RasterizeOptions, raster);
-  /// Which map `watch` takes from a forward that is not split by hand.
-  TORCH_ARG(CaptureOptions, capture);
+  /// How the maps of several layers become one. Default: Fusion::kMean.
+  TORCH_ARG(Fusion, fusion) = Fusion::kMean;
+  /// Take the maps' scores from the head in evaluation mode: without dropout,
+  /// and with the running statistics that its BatchNorm1d to 3d had before the
+  /// batch. Then, given the features, an image's map does not depend on the
+  /// other images of the batch. The logits stay those of the mode the head is
+  /// in. For `watch(features, head)` alone; costs one more pass of the guided
+  /// images through the head. Default: false.
+  TORCH_ARG(bool, frozen_statistics) = false;
   /// When La is on.
   TORCH_ARG(ScheduleOptions, schedule);
 
  private:
   torch::optional<std::vector<int64_t>> classes_;
+  Layers layers_{Layer()};
 };
 
 namespace detail {
@@ -90,6 +108,7 @@ inline void check_options(const char* where, const GuideOptions& options) {
       ": expected a weight of at least 0, but got ",
       options.weight().value_or(0));
   check_options(where, options.raster());
+  check_layers(where, options.layers());
   if (options.classes()) {
     for (auto label : *options.classes()) {
       TORCH_CHECK_INDEX(

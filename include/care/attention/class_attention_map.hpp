@@ -1,0 +1,105 @@
+// The class attention map of any policy: what every kind of map shares.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_ATTENTION_CLASS_ATTENTION_MAP_HPP
+#define CARE_ATTENTION_CLASS_ATTENTION_MAP_HPP
+
+#include <care/attention/scores.hpp>
+#include <care/detail/check.hpp>
+
+#include <torch/types.h>
+
+#include <type_traits>
+
+namespace care {
+
+namespace detail {
+
+/// What a map policy is called with: features and gradients [N, C, h, w].
+inline void check_gradients(
+    const char* where,
+    const torch::Tensor& features,
+    const torch::Tensor& gradients) {
+  check_features(where, features);
+  check_shape(where, "gradients", gradients, features.sizes());
+  check_floating(where, "gradients", gradients);
+}
+
+/// The features as they stand inside a channel weight: constants, unless the
+/// gradients have a history (full order).
+inline torch::Tensor features_in_weight(
+    const torch::Tensor& features,
+    const torch::Tensor& gradients) {
+  return gradients.requires_grad() ? features : features.detach();
+}
+
+/// In float32 at least: half precision holds no sum over a map.
+inline torch::Tensor widened(const torch::Tensor& tensor) {
+  return tensor.scalar_type() == torch::kDouble ? tensor
+                                                : tensor.to(torch::kFloat);
+}
+
+/// A widened map as a policy returns it: cut or signed, in the features' dtype.
+inline torch::Tensor finished(
+    const torch::Tensor& map,
+    bool relu,
+    const torch::Tensor& features) {
+  return (relu ? map.relu() : map).to(features.scalar_type());
+}
+
+/// sum_c weights[n, c] features[n, c], with `weights` [N, C], widened.
+inline torch::Tensor weighted_channels(
+    const torch::Tensor& features,
+    const torch::Tensor& weights) {
+  const auto wide = widened(features);
+  return torch::bmm(
+             weights.to(wide.scalar_type()).unsqueeze(1), wide.flatten(2))
+      .view({features.size(0), features.size(2), features.size(3)});
+}
+
+} // namespace detail
+
+/// The class attention map of one score per image, by any policy.
+///
+///   A = map(features, d scores / d features)
+///
+/// `map` is callable as (features [N, C, h, w], gradients [N, C, h, w]) ->
+/// [N, h, w]: `GradCam`, `GradCamPlusPlus`, `HiResCam`, `XGradCam`, `LayerCam`,
+/// `ElementWiseCam`, or your own.
+/// Shapes: features [N, C, h, w], scores [N] (see `class_scores`) -> [N, h, w],
+/// raw. Gradient: to the features; with kFull also to what the gradients depend
+/// on. Errors: see `score_gradients`; c10::ValueError for a policy whose result
+/// has another shape. Cost: one backward pass through the part of the network
+/// behind the features, and what the policy does.
+///
+///   auto map = care::class_attention_map(
+///       features, care::class_scores(logits, target), care::LayerCam());
+template <class Map>
+torch::Tensor class_attention_map(
+    const torch::Tensor& features,
+    const torch::Tensor& scores,
+    const Map& map,
+    GradientOrder order = GradientOrder::kFirst) {
+  static_assert(
+      std::is_invocable_r_v<
+          torch::Tensor,
+          const Map&,
+          const torch::Tensor&,
+          const torch::Tensor&>,
+      "care::class_attention_map: Map must be callable as "
+      "torch::Tensor(features [N,C,h,w], gradients [N,C,h,w]); see "
+      "docs/attention.md");
+  const torch::Tensor result =
+      map(features, score_gradients(features, scores, order));
+  TORCH_CHECK_VALUE(
+      result.defined() && result.dim() == 3 &&
+          result.size(0) == features.size(0),
+      "care::class_attention_map: expected the map policy to return [",
+      features.size(0),
+      ", h, w], but got ",
+      detail::sizes_of(result));
+  return result;
+}
+
+} // namespace care
+
+#endif // CARE_ATTENTION_CLASS_ATTENTION_MAP_HPP

@@ -1,0 +1,204 @@
+// Scores of chosen classes, and their gradients with respect to features.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_ATTENTION_SCORES_HPP
+#define CARE_ATTENTION_SCORES_HPP
+
+#include <care/detail/check.hpp>
+
+#include <torch/autograd.h>
+#include <torch/types.h>
+
+#include <cstdint>
+
+namespace care {
+
+/// How far the gradient of a loss on the map reaches.
+enum class GradientOrder {
+  /// The channel weights are constants, as in the authors' code. The loss moves
+  /// the parameters that make the features, and none behind them: not the head.
+  kFirst,
+  /// The channel weights are differentiated too. The loss also moves the
+  /// parameters between features and scores (of a linear head: its weight, not
+  /// its bias). Costs a second backward pass through the head.
+  kFull,
+};
+
+namespace detail {
+
+inline void check_features(const char* where, const torch::Tensor& features) {
+  TORCH_CHECK_VALUE(
+      features.defined() && features.dim() == 4 && features.size(1) > 0 &&
+          features.size(2) > 0 && features.size(3) > 0,
+      where,
+      ": expected features of shape [N, C, h, w], but got ",
+      sizes_of(features));
+  check_floating(where, "features", features);
+}
+
+/// That `index` [count] holds integers in [0, bound): `name` is the argument,
+/// `what` it counts.
+inline void check_indices(
+    const char* where,
+    const char* name,
+    const char* what,
+    const torch::Tensor& index,
+    int64_t count,
+    int64_t bound) {
+  check_shape(where, name, index, {count});
+  check_integral(where, name, index);
+  if (!index.device().is_cpu()) {
+    return; // the gather on the device reports it, without waiting for it here
+  }
+  const auto bad = first_false((index >= 0) & (index < bound));
+  TORCH_CHECK_INDEX(
+      bad < 0,
+      where,
+      ": expected ",
+      what,
+      " in [0, ",
+      bound,
+      "), but ",
+      name,
+      "[",
+      bad,
+      "] is ",
+      index[bad < 0 ? 0 : bad].item<int64_t>());
+}
+
+inline void check_classes(
+    const char* where,
+    const torch::Tensor& target,
+    int64_t images,
+    int64_t classes) {
+  check_indices(where, "target", "classes", target, images, classes);
+}
+
+} // namespace detail
+
+/// The score of one class per image: its raw logit.
+///
+/// Shapes: `logits` [N, K] with K of at least 2, `target` [N] integers -> [N].
+/// A binary head has one logit per image, [N, 1] or [N], that speaks for class
+/// 1. Its score is the logit where the target is 1, and minus the logit where
+/// it is 0: the map of "not the lesion", which is not where the lesion is.
+/// Throws c10::IndexError for a class outside [0, K), of a binary head outside
+/// [0, 2) (host targets); c10::ValueError for wrong shapes, c10::TypeError for
+/// a target that is not of integers.
+inline torch::Tensor class_scores(
+    const torch::Tensor& logits,
+    const torch::Tensor& target) {
+  const char* where = "care::class_scores";
+  TORCH_CHECK_VALUE(
+      logits.defined() && (logits.dim() == 1 || logits.dim() == 2),
+      where,
+      ": expected logits of shape [N, K], or [N, 1] or [N] of a binary head, "
+      "but got ",
+      detail::sizes_of(logits));
+  const bool binary = logits.dim() == 1 || logits.size(1) == 1;
+  const auto one = binary ? logits.view({logits.size(0)}) : logits;
+  const auto all = binary ? torch::stack({-one, one}, 1) : logits;
+  detail::check_classes(where, target, all.size(0), all.size(1));
+  return all.gather(1, target.to(all.device()).to(torch::kLong).unsqueeze(1))
+      .squeeze(1);
+}
+
+/// The scores of (image, class) pairs, for multi-label data.
+///
+/// Shapes: `logits` [N, K], `images` and `classes` [M] integers -> [M], the
+/// logit of classes[m] for image images[m]. A pair may be repeated; an image
+/// may have no pair. Gradients of scores are summed per image (see
+/// `score_gradients`), so for one map per pair take the pairs of one call from
+/// different images.
+/// Throws c10::IndexError for an image outside [0, N) or a class outside [0, K)
+/// (host indices); c10::ValueError and c10::TypeError as above.
+inline torch::Tensor class_scores(
+    const torch::Tensor& logits,
+    const torch::Tensor& images,
+    const torch::Tensor& classes) {
+  const char* where = "care::class_scores";
+  TORCH_CHECK_VALUE(
+      logits.defined() && logits.dim() == 2,
+      where,
+      ": expected logits of shape [N, K] beside images and classes, but got ",
+      detail::sizes_of(logits));
+  TORCH_CHECK_VALUE(
+      images.defined() && images.dim() == 1,
+      where,
+      ": expected images of shape [M], but got ",
+      detail::sizes_of(images));
+  const auto pairs = images.size(0);
+  detail::check_indices(
+      where, "images", "images", images, pairs, logits.size(0));
+  detail::check_indices(
+      where, "classes", "classes", classes, pairs, logits.size(1));
+  auto on_device = [&](const torch::Tensor& index) {
+    return index.to(logits.device()).to(torch::kLong);
+  };
+  return logits.index_select(0, on_device(images))
+      .gather(1, on_device(classes).unsqueeze(1))
+      .squeeze(1);
+}
+
+/// d (sum of scores) / d features, [N, C, h, w]: the raw material of every
+/// class attention map.
+///
+/// `features` [N, C, h, w] must lie on the autograd path to `scores` [M] (one
+/// per image, or those of some images only: the others' gradient is 0). The
+/// graph is kept for the loss's own backward pass; no parameter's `.grad` is
+/// read or written. With kFirst the result is a constant, with kFull it carries
+/// its graph and requires a gradient, also where nothing behind the features is
+/// trained: that is how a map tells the two apart.
+/// Throws c10::ValueError for wrong shapes, and when no gradient flows from the
+/// scores to the features (detached features or scores, torch::NoGradGuard).
+inline torch::Tensor score_gradients(
+    const torch::Tensor& features,
+    const torch::Tensor& scores,
+    GradientOrder order = GradientOrder::kFirst) {
+  const char* where = "care::score_gradients";
+  detail::check_features(where, features);
+  TORCH_CHECK_VALUE(
+      scores.defined() && scores.dim() == 1 &&
+          scores.size(0) <= features.size(0),
+      where,
+      ": expected scores of shape [N] with N = ",
+      features.size(0),
+      ", but got ",
+      detail::sizes_of(scores));
+  TORCH_CHECK_VALUE(
+      features.device() == scores.device(),
+      where,
+      ": expected features and scores on one device, but got ",
+      features.device(),
+      " and ",
+      scores.device());
+  TORCH_CHECK_VALUE(
+      features.requires_grad() && scores.requires_grad(),
+      where,
+      ": expected features and scores with a gradient history, but ",
+      features.requires_grad() ? "the scores" : "the features",
+      " have none (detached, or computed under torch::NoGradGuard)");
+  const bool full = order == GradientOrder::kFull;
+  if (scores.size(0) == 0) {
+    return torch::zeros_like(features).set_requires_grad(full);
+  }
+  auto gradient = torch::autograd::grad(
+      {scores},
+      {features},
+      /*grad_outputs=*/{torch::ones_like(scores)},
+      /*retain_graph=*/true,
+      /*create_graph=*/full,
+      /*allow_unused=*/true)[0];
+  TORCH_CHECK_VALUE(
+      gradient.defined(),
+      where,
+      ": expected scores computed from the features, but no path leads from "
+      "the scores back to this tensor");
+  if (full && gradient.requires_grad()) {
+    return gradient;
+  }
+  return gradient.detach().set_requires_grad(full);
+}
+
+} // namespace care
+
+#endif // CARE_ATTENTION_SCORES_HPP

@@ -1,0 +1,214 @@
+// Does the attention loss reach the network? Figures and warnings.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_GUIDE_AUDIT_HPP
+#define CARE_GUIDE_AUDIT_HPP
+
+#include <care/attention/scores.hpp>
+#include <care/capture.hpp>
+
+#include <fmt/format.h>
+#include <torch/autograd.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace care {
+
+/// What `Guide::audit` found in one batch; `+=` adds up several.
+///
+/// Gradients are those with respect to the parameters handed over, of the two
+/// terms as they stand in the total loss at full strength (alpha La and
+/// (1 - alpha) Lc, or weight La and Lc).
+struct Audit {
+  int64_t batches = 0;
+  int64_t unguided_batches = 0; ///< without a guided image
+  int64_t guided = 0; ///< guided maps
+  int64_t saturated = 0; ///< of these, inner >= tau: no inner gradient
+  int64_t flat = 0; ///< of these, flat: no gradient at all
+  int64_t inert_batches = 0; ///< guided, but La moves no parameter
+  std::string inert_cause; ///< the first one's
+  int64_t measured = 0; ///< batches in the means below
+  double attention_norm = 0; ///< mean norm of La's gradient
+  double classification_norm = 0; ///< mean norm of Lc's gradient
+  double cosine = 0; ///< mean cosine between the two, -1 to 1
+  /// How much an image's score depends on the features of the other images: the
+  /// share of the gradient that lies there, 0 to 1. Above 0 with a BatchNorm in
+  /// the head in training mode.
+  double batch_coupling = 0;
+  double strength = 0; ///< the schedule's, of the last batch
+
+  void add_inert(const std::string& cause) {
+    ++inert_batches;
+    if (inert_cause.empty()) {
+      inert_cause = cause;
+    }
+  }
+
+  Audit& operator+=(const Audit& other) {
+    const auto a = static_cast<double>(measured);
+    const auto b = static_cast<double>(other.measured);
+    const auto mean = [&](double& mine, double theirs) {
+      mine = a + b > 0 ? (a * mine + b * theirs) / (a + b) : 0;
+    };
+    mean(attention_norm, other.attention_norm);
+    mean(classification_norm, other.classification_norm);
+    mean(cosine, other.cosine);
+    mean(batch_coupling, other.batch_coupling);
+    batches += other.batches;
+    unguided_batches += other.unguided_batches;
+    guided += other.guided;
+    saturated += other.saturated;
+    flat += other.flat;
+    inert_batches += other.inert_batches;
+    if (inert_cause.empty()) {
+      inert_cause = other.inert_cause;
+    }
+    measured += other.measured;
+    strength = other.strength;
+    return *this;
+  }
+
+  /// What is wrong, a sentence each; empty for a healthy run.
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> result;
+    if (batches > 0 && unguided_batches == batches) {
+      result.push_back(fmt::format(
+          "no image was guided in {} batches: check the guided classes and the "
+          "boxes",
+          batches));
+    }
+    if (inert_batches > 0) {
+      result.push_back(fmt::format(
+          "the attention loss moves no parameter in {} of {} guided batches: "
+          "{}",
+          inert_batches,
+          batches - unguided_batches,
+          inert_cause));
+    }
+    if (guided > 0 && flat == guided) {
+      result.push_back(fmt::format("all {} guided maps are flat", guided));
+    } else if (guided > 0 && saturated == guided) {
+      result.push_back(fmt::format(
+          "all {} guided maps are saturated: their inner term is at tau and "
+          "has no gradient; raise tau",
+          guided));
+    }
+    return result;
+  }
+
+  /// A few lines for the log, the warnings last.
+  std::string str() const {
+    const auto share = [](int64_t part, int64_t whole) {
+      return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole)
+                       : 0.0;
+    };
+    auto text = fmt::format(
+        "attention audit: {} batches, {} without a guided image, strength "
+        "{:.2f}\n"
+        "  guided maps {}, saturated {:.0f} %, flat {:.0f} %\n"
+        "  gradient of La {:.3g}, of Lc {:.3g}, cosine {:.2f}, coupling "
+        "between "
+        "images {:.2g}",
+        batches,
+        unguided_batches,
+        strength,
+        guided,
+        100 * share(saturated, guided),
+        100 * share(flat, guided),
+        attention_norm,
+        classification_norm,
+        cosine,
+        batch_coupling);
+    for (const auto& warning : warnings()) {
+      text += "\n  warning: " + warning;
+    }
+    return text;
+  }
+};
+
+namespace detail {
+
+/// The gradients of both terms, and whether the attention's is any.
+inline void measure_gradients(
+    Audit& audit,
+    const torch::Tensor& classification,
+    const torch::Tensor& attention,
+    const std::vector<torch::Tensor>& parameters) {
+  std::vector<torch::Tensor> trained;
+  for (const auto& parameter : parameters) {
+    if (parameter.requires_grad()) {
+      trained.push_back(parameter);
+    }
+  }
+  if (trained.empty()) {
+    audit.add_inert("none of the parameters is trained");
+    return;
+  }
+  const auto gradients_of = [&](const torch::Tensor& loss) {
+    if (!loss.requires_grad()) {
+      return std::vector<torch::Tensor>(trained.size());
+    }
+    return torch::autograd::grad(
+        {loss},
+        trained,
+        /*grad_outputs=*/{},
+        /*retain_graph=*/true,
+        /*create_graph=*/false,
+        /*allow_unused=*/true);
+  };
+  const auto mine = gradients_of(attention);
+  const auto other = gradients_of(classification);
+  double reached = 0, a = 0, c = 0, product = 0;
+  for (size_t i = 0; i < trained.size(); ++i) {
+    const auto flat = [](const torch::Tensor& x) {
+      return x.detach().to(torch::kDouble).flatten();
+    };
+    if (mine[i].defined()) {
+      ++reached;
+      a += flat(mine[i]).square().sum().item<double>();
+    }
+    if (other[i].defined()) {
+      c += flat(other[i]).square().sum().item<double>();
+    }
+    if (mine[i].defined() && other[i].defined()) {
+      product += flat(mine[i]).dot(flat(other[i])).item<double>();
+    }
+  }
+  audit.measured = 1;
+  audit.attention_norm = std::sqrt(a);
+  audit.classification_norm = std::sqrt(c);
+  audit.cosine = a > 0 && c > 0 ? product / std::sqrt(a * c) : 0;
+  if (reached == 0) {
+    audit.add_inert(
+        "no path leads from it to a trained parameter: the features are "
+        "detached from their backbone, or it is frozen");
+  } else if (a == 0) {
+    audit.add_inert(
+        "its gradient is 0: every guided map is flat, or saturated with "
+        "nothing outside to lower");
+  }
+}
+
+/// The share of the first image's score gradient that lies on the features of
+/// the others.
+inline void measure_coupling(Audit& audit, const Seen& seen) {
+  if (seen.frozen_head || seen.features.size(0) < 2) {
+    return;
+  }
+  const auto gradient =
+      score_gradients(seen.features, seen.logits.flatten().slice(0, 0, 1))
+          .to(torch::kDouble);
+  const auto norm = gradient.norm().item<double>();
+  const auto others = gradient.slice(0, 1).norm().item<double>();
+  audit.batch_coupling = norm > 0 ? others / norm : 0;
+}
+
+} // namespace detail
+
+} // namespace care
+
+#endif // CARE_GUIDE_AUDIT_HPP
