@@ -301,7 +301,9 @@ TEST_CASE("guidance losses: half, bfloat16 and autocast", "[loss]") {
 
 TEST_CASE("guidance losses: bad input", "[loss]") {
   auto regions = some_regions();
-  for (const auto& [name, loss] : peers()) {
+  for (const auto& entry : peers()) { // no binding: lambdas capture it
+    const auto& name = entry.first;
+    const auto& loss = entry.second;
     CARE_REQUIRE_THROWS_AS(
         loss(some_maps()[0], regions),
         c10::ValueError,

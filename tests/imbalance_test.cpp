@@ -450,7 +450,9 @@ TEST_CASE("imbalance losses: an empty batch gives 0", "[imbalance]") {
 
 TEST_CASE("imbalance losses: bad input", "[imbalance]") {
   const auto logits = torch::zeros({2, 3});
-  for (const auto& [name, loss] : losses()) {
+  for (const auto& entry : losses()) { // no binding: lambdas capture it
+    const auto& name = entry.first;
+    const auto& loss = entry.second;
     CAPTURE(name);
     CARE_REQUIRE_THROWS_AS(
         loss(logits[0], labels({0})),

@@ -226,7 +226,9 @@ TEST_CASE("saliency: a mirrored image gives the mirrored map", "[saliency]") {
 }
 
 TEST_CASE("saliency: bad input", "[saliency]") {
-  for (const auto& [name, method] : methods()) {
+  for (const auto& entry : methods()) { // no binding: lambdas capture it
+    const auto& name = entry.first;
+    const auto& method = entry.second;
     INFO(name);
     CARE_REQUIRE_THROWS_AS(
         method(torch::rand({1, 1, 8, 8})),
