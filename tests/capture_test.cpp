@@ -260,6 +260,59 @@ TEST_CASE("capture: leaves no observer and no graph behind", "[capture]") {
   CHECK_FALSE(at::hasThreadLocalCallbacks());
 }
 
+TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
+  auto bn = nn::BatchNorm2d(4);
+  auto first = conv(3, 4), second = conv(4, 4);
+  using Weak = c10::weak_intrusive_ptr<c10::StorageImpl>;
+  std::vector<Weak> storages;
+  const auto note = [&](const torch::Tensor& x) {
+    storages.push_back(x.storage().getWeakStorageImpl());
+    return x;
+  };
+  size_t gone = 0;
+  const auto forward = [&] {
+    storages.clear();
+    auto x = torch::relu(note(bn(first(torch::rand({2, 3, 8, 8})))));
+    for (int i = 0; i < 4; ++i) {
+      x = torch::relu(note(bn(second(x))));
+    }
+    gone = 0;
+    for (const auto& storage : storages) {
+      gone += storage.expired() ? 1U : 0U;
+    }
+    return x.mean({2, 3});
+  };
+  forward();
+  REQUIRE(gone == 5); // without watching: nobody needs a norm's result
+  const auto seen = care::capture(forward);
+  CHECK(seen.features.sizes().vec() == std::vector<int64_t>{2, 4, 8, 8});
+  CHECK(gone >= 4); // the last one is let go of at the next map
+
+  // Unless it is asked for.
+  const auto third = care::capture(
+      forward, {care::Layer().operation("aten::batch_norm", 3)});
+  CHECK(gone == 0);
+  CHECK_FALSE(third.features.equal(seen.features));
+}
+
+TEST_CASE("capture: a map of which the network let go", "[capture]") {
+  // The logits come from what no operator saved, and something else, which is
+  // not behind the logits, was made from it.
+  auto first = conv(3, 4);
+  const auto forward = [&] {
+    auto map = first(torch::rand({2, 3, 8, 8})) + 1;
+    auto logits = map.sum({2, 3});
+    map = torch::relu(map); // lets go of it
+    map = torch::relu(map);
+    return logits;
+  };
+  CARE_REQUIRE_THROWS(
+      care::capture(forward), "Layer().operation(\"aten::add\", 1)");
+  const auto seen =
+      care::capture(forward, {care::Layer().operation("aten::add", 1)});
+  CHECK(seen.logits.equal(seen.features.sum({2, 3})));
+}
+
 TEST_CASE("capture: in several threads at once", "[capture]") {
   std::vector<int64_t> channels(4, 0);
   std::vector<std::thread> threads;

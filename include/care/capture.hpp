@@ -18,7 +18,10 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -47,39 +50,51 @@ struct SeenOutput : Seen {
 
 namespace detail {
 
+/// What can be told of a map without its tensor: size, stride, operator.
+inline bool may_fulfil(
+    const SeenMap& map,
+    const Layer& layer,
+    const torch::optional<Size>& input) {
+  const Size size{map.sizes[2], map.sizes[3]};
+  return (!layer.map_size() || size == *layer.map_size()) &&
+      (!layer.stride() || !input ||
+       is_at_stride(size, *input, *layer.stride())) &&
+      (layer.operation().empty() ||
+       std::any_of(map.names.begin(), map.names.end(), [&](const auto& name) {
+         return name.operation == layer.operation();
+       }));
+}
+
 inline bool fulfils(
     const SeenMap& map,
     const Layer& layer,
     const torch::optional<Size>& input) {
-  const Size size{map.result().size(2), map.result().size(3)};
-  if ((layer.map_size() && size != *layer.map_size()) ||
-      (layer.stride() && !is_at_stride(size, *input, *layer.stride()))) {
-    return false;
-  }
-  for (const auto* name : map.names) {
-    if ((layer.operation().empty() || name->operation == layer.operation()) &&
-        (!layer.where() || layer.where()(*name))) {
-      return true;
-    }
-  }
-  return false;
+  return may_fulfil(map, layer, input) &&
+      (!layer.where() ||
+       std::any_of(map.names.begin(), map.names.end(), [&](const auto& name) {
+         return (layer.operation().empty() ||
+                 name.operation == layer.operation()) &&
+             layer.where()({map.result, name.operation, name.count});
+       }));
 }
 
 /// The one result that `layer` names by operator and count.
-inline const Candidate* counted(
-    const std::vector<Candidate>& candidates,
+inline const SeenMap* counted(
+    const std::vector<SeenMap>& maps,
     const Layer& layer) {
-  std::vector<const Candidate*> named;
-  for (const auto& candidate : candidates) {
-    if (candidate.operation == layer.operation()) {
-      named.push_back(&candidate);
+  std::map<int64_t, const SeenMap*> named;
+  for (const auto& map : maps) {
+    for (const auto& name : map.names) {
+      if (name.operation == layer.operation()) {
+        named[name.count] = &map;
+      }
     }
   }
   const auto size = static_cast<int64_t>(named.size());
-  const auto index =
-      layer.count() > 0 ? layer.count() - 1 : size + layer.count();
+  const auto count =
+      layer.count() > 0 ? layer.count() : size + layer.count() + 1;
   TORCH_CHECK_VALUE(
-      index >= 0 && index < size,
+      count >= 1 && count <= size,
       "care::capture: expected result ",
       layer.count(),
       " of ",
@@ -87,7 +102,7 @@ inline const Candidate* counted(
       ", but the forward has ",
       size,
       " of them");
-  return named[static_cast<size_t>(index)];
+  return named[count];
 }
 
 /// The map that `layer` asks for.
@@ -109,19 +124,15 @@ inline torch::Tensor find_map(
     // A row or column is a map only where there is nothing wider.
     for (const int64_t least : {int64_t{2}, int64_t{1}}) {
       if (found.empty()) {
-        found = maps.behind(logits, [&](const SeenMap& map) {
-          const auto& x = map.result();
-          return x.size(2) >= least && x.size(3) >= least &&
-              !map.is_pooled_or_copied();
-        });
+        found = maps.behind(
+            logits, [&](const SeenMap& map) { return map.is_map(least); });
       }
     }
   } else {
     const auto* chosen =
         layer.count() != 0 ? counted(observer.maps(), layer) : nullptr;
     const auto wanted = [&](const SeenMap& map) {
-      return (chosen == nullptr ||
-              place_of(chosen->result) == place_of(map.result())) &&
+      return (chosen == nullptr || chosen->place() == map.place()) &&
           fulfils(map, layer, input);
     };
     found = maps.behind(logits, wanted);
@@ -170,13 +181,24 @@ inline torch::Tensor find_map(
       "; choose by a Layer, or pass features by hand. Seen:",
       maps.str());
   TORCH_CHECK_VALUE(
-      found[0]->result().size(0) == logits.size(0),
+      found[0]->sizes[0] == logits.size(0),
       where,
       ": expected a map of ",
       logits.size(0),
       " images, but got ",
       found[0]->str());
-  return found[0]->result();
+  TORCH_CHECK_VALUE(
+      found[0]->result.defined(),
+      where,
+      ": expected the network to keep its last map, but it went on to another "
+      "one and let go of ",
+      found[0]->str(),
+      "; choose it by a Layer, which keeps it: Layer().operation(\"",
+      found[0]->names.back().operation,
+      "\", ",
+      found[0]->names.back().count,
+      ")");
+  return found[0]->result;
 }
 
 template <class Forward>
@@ -187,7 +209,11 @@ auto capture(
   const char* where = "care::capture";
   check_layers(where, layers);
   using Output = std::decay_t<decltype(forward())>;
-  const Observer observer;
+  const Observer observer([&](const SeenMap& map) {
+    return std::any_of(layers.begin(), layers.end(), [&](const Layer& layer) {
+      return !layer.is_default() && may_fulfil(map, layer, input);
+    });
+  });
   auto output = std::forward<Forward>(forward)();
   Seen seen{logits_of(output), {}};
   const auto& logits = seen.logits;
@@ -269,7 +295,9 @@ auto run_module(Module& module, const torch::Tensor& images) {
 /// the logits, never by the order of calls: the first 4-D result with more than
 /// one cell, but past what pooling operators returned and past copies (a cast
 /// of autocast). `layers` asks for others. Nothing is kept but what is
-/// returned; the callback is gone when the function ends, also by an exception.
+/// returned, nor meanwhile what the network lets go of on its way (but for maps
+/// that `layers` may mean); the callback is gone when the function ends, also
+/// by an exception.
 /// TorchScript modules run without their graph optimiser meanwhile (it hides
 /// operators).
 ///
@@ -278,9 +306,10 @@ auto run_module(Module& module, const torch::Tensor& images) {
 ///
 /// Throws c10::ValueError when the logits have no gradient history
 /// (torch::NoGradGuard, detached, everything frozen), when there is no such map
-/// behind them, when there are several, and when the first one found may not be
-/// a spatial map (made by an operator of attention or layout, as in a
-/// transformer). Each error lists what was seen.
+/// behind them, when there are several, when the first one found may not be a
+/// spatial map (made by an operator of attention or layout, as in a
+/// transformer), and when the network let go of it early. Each error lists what
+/// was seen.
 /// Cost: a callback per operator. Source: ours (`at::RecordFunction`).
 ///
 ///   auto net = torch::nn::Sequential(
