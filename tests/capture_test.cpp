@@ -289,8 +289,8 @@ TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
   CHECK(gone >= 4); // the last one is let go of at the next map
 
   // Unless it is asked for.
-  const auto third = care::capture(
-      forward, {care::Layer().operation("aten::batch_norm", 3)});
+  const auto third =
+      care::capture(forward, {care::Layer().operation("aten::batch_norm", 3)});
   CHECK(gone == 0);
   CHECK_FALSE(third.features.equal(seen.features));
 }

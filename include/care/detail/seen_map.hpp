@@ -12,8 +12,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -40,7 +40,8 @@ struct SeenMap {
   std::vector<Name> names; ///< the innermost operator first
 
   explicit SeenMap(const torch::Tensor& x)
-      : result(x), sizes(x.sizes().vec()) {}
+      : result(x),
+        sizes(x.sizes().vec()) {}
 
   /// An in-place operator changes it.
   Place place() const {
@@ -106,12 +107,12 @@ struct SeenMap {
 
   /// Under the name the network's code is likely to use.
   std::string str() const {
-    return c10::str(
-        names.back().operation, " ", torch::IntArrayRef(sizes));
+    return c10::str(names.back().operation, " ", torch::IntArrayRef(sizes));
   }
 
  private:
-  std::shared_ptr<torch::autograd::Node> node_; // of a dropped one
+  // Of a dropped one; the pointer's type differs from version to version.
+  std::decay_t<decltype(torch::Tensor().grad_fn())> node_;
   uint32_t output_ = 0;
 };
 
