@@ -6,6 +6,7 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
+#include <care/detail/to_device.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/guided.hpp>
@@ -364,8 +365,8 @@ class Guide {
     const auto images = torch::tensor(guided.images, torch::kLong);
     const auto classes = torch::tensor(guided.classes, torch::kLong);
     Attended result;
-    result.maps = maps(
-        images.to(device, /*non_blocking=*/true), classes, seen, multi_label);
+    result.maps =
+        maps(detail::to_device(images, device), classes, seen, multi_label);
     const auto g = images.size(0);
     TORCH_CHECK_VALUE(
         result.maps.defined() && result.maps.dim() == 3 &&
@@ -379,16 +380,19 @@ class Guide {
     const auto on_boxes = [&](const torch::Tensor& x) {
       return x.to(boxes.device());
     };
-    auto chosen = boxes.select(on_boxes(images)).for_classes(on_boxes(classes));
+    auto chosen = g == boxes.images() ? boxes : boxes.select(on_boxes(images));
+    chosen = chosen.for_classes(on_boxes(classes));
     result.regions = rasterize(chosen, map_size, raster).to(device);
     result.boxes = result.regions.inside;
     if (chosen.has_weights()) {
       auto flat = chosen.filter(chosen.weights() > 0);
       flat = flat.with_weights(torch::ones_like(flat.weights()));
-      result.boxes = rasterize(flat, map_size, raster).inside.to(device);
+      result.boxes = rasterize(flat, map_size, raster).to(device).inside;
     }
-    result.image = detail::image_to_cells(
-        boxes.size(), map_size, raster.mode(), result.boxes);
+    const auto image =
+        detail::image_to_cells(boxes.size(), map_size, raster.mode());
+    result.image =
+        detail::to_device(image.to(result.boxes.scalar_type()), device);
     result.per_image = loss_(result.maps, result.regions);
     detail::check_shape(
         "care::Guide", "the loss policy's result", result.per_image, {g});
@@ -416,11 +420,15 @@ class Guide {
       const auto scores = scores_of(seen.frozen_head(features));
       return map_(features, score_gradients(features, scores, order));
     }
-    const auto scores = scores_of(seen.logits.index_select(0, images));
+    // They come in order: where all are guided, nothing needs to be copied.
+    const bool all = images.size(0) == seen.features.size(0);
+    const auto guided = [&](const torch::Tensor& x) {
+      return all ? x : x.index_select(0, images);
+    };
+    const auto scores = scores_of(guided(seen.logits));
     const auto map_of = [&](const torch::Tensor& features) {
       const auto gradients = score_gradients(features, scores, order);
-      return map_(
-          features.index_select(0, images), gradients.index_select(0, images));
+      return map_(guided(features), guided(gradients));
     };
     if (seen.more.empty()) {
       return map_of(seen.features);
