@@ -86,13 +86,15 @@ struct Contest {
   }
 };
 
-/// Runs each work once to warm up and then `rounds` times, in turns, each round
-/// beginning with another one: a machine whose speed drifts treats all alike.
+/// Runs each work `rounds` times, in turns, each round beginning with another
+/// one: a machine whose speed drifts treats all alike. Works that share what
+/// has to be warm may be warmed up by the caller instead.
 inline Contest in_turns(
     int64_t rounds,
-    const std::vector<std::function<void()>>& works) {
-  for (const auto& work : works) {
-    work();
+    const std::vector<std::function<void()>>& works,
+    bool warm_up = true) {
+  for (size_t i = 0; warm_up && i < works.size(); ++i) {
+    works[i]();
   }
   Contest contest{std::vector<std::vector<double>>(works.size())};
   for (size_t round = 0; round < static_cast<size_t>(rounds); ++round) {

@@ -1,7 +1,7 @@
 // The most memory a guided step takes, against a plain step.
 // SPDX-License-Identifier: Apache-2.0
 //
-//   memory [--depth 50] [--batch 16] [--size 224] [--rounds 3] [--steps 3]
+//   memory [--depth 50] [--batch 16] [--size 224] [--rounds 3] [--steps 2]
 //
 // A process knows only the most it ever held, so each kind of step has
 // processes of its own, in turns; the figure is what the system says of each
@@ -95,7 +95,7 @@ int main(int argc, char** argv) {
       bench::option(argc, argv, "--depth", 50),
       bench::option(argc, argv, "--batch", 16),
       bench::option(argc, argv, "--size", 224),
-      bench::option(argc, argv, "--steps", 3),
+      bench::option(argc, argv, "--steps", 2),
       bench::option(argc, argv, "--threads", 2)};
   const auto rounds = bench::option(argc, argv, "--rounds", 3);
   bench::Report report(
