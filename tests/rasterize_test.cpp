@@ -4,6 +4,7 @@
 
 #include <care/rasterize.hpp>
 
+#include <array>
 #include <cmath>
 
 namespace F = torch::nn::functional;
@@ -233,6 +234,15 @@ TEST_CASE("rasterize: with and without a gradient the same", "[rasterize]") {
     CHECK(care_test::identical(a.weight, b.weight));
     CHECK(a.inside.min().item<double>() >= 0);
     CHECK(a.outside.min().item<double>() >= 0);
+
+    const std::array<double, 4> all = {
+        0,
+        0,
+        static_cast<double>(size.width),
+        static_cast<double>(size.height)};
+    auto whole = care::rasterize(
+        Boxes::from_lists({{all}, {all, all}}, size), map_size, options);
+    CHECK(whole.outside.abs().max().item<double>() == 0);
 
     auto single = care::rasterize(boxes.to(torch::kFloat), map_size, options);
     CHECK(single.inside.scalar_type() == torch::kFloat);

@@ -428,7 +428,12 @@ class Guide {
     const auto scores = scores_of(guided(seen.logits));
     const auto map_of = [&](const torch::Tensor& features) {
       const auto gradients = score_gradients(features, scores, order);
-      return map_(guided(features), guided(gradients));
+      if constexpr (std::is_same_v<Map, GradCam>) {
+        // One pass over the features, which costs less than to copy some.
+        return guided(map_(features, gradients));
+      } else {
+        return map_(guided(features), guided(gradients));
+      }
     };
     if (seen.more.empty()) {
       return map_of(seen.features);

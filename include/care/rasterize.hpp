@@ -203,8 +203,10 @@ inline RegionWeights rasterize_by_tensors(
 /// host; on a device such a box counts for nothing). Boxes partly outside are
 /// cut. An image without boxes gets zeros.
 /// Cost: with K boxes on the fullest image O(N K (K^2 + K (h + w) + h w)), no
-/// image-sized tensor; with delta > 0, O(N K H W) for the distances. Boxes on a
-/// device synchronise once (for K).
+/// image-sized tensor; with delta > 0, O(N K H W) for the distances. Boxes on
+/// the host that need no gradient, with a flat outside, take a path of plain
+/// loops, O(H + W + N (K^2 + K w + h w)). Boxes on a device synchronise once
+/// (for K).
 /// Source: P19 eq. 2-3 for the masks; the adjoint and the union are ours.
 ///
 ///   auto boxes = care::Boxes::from_lists({{{32, 32, 96, 96}}}, {224, 224});

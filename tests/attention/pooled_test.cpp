@@ -1,5 +1,6 @@
 // Tests of the short way through a spatial mean: the same as the long way.
 // SPDX-License-Identifier: Apache-2.0
+#include "support/autocast.hpp"
 #include "support/support.hpp"
 
 #include <care/attention.hpp>
@@ -172,4 +173,23 @@ TEST_CASE("pooled heads: only a spatial mean is taken for one", "[attention]") {
   // One axis after the other.
   CHECK_FALSE(
       check(f, [&](const auto& x) { return s.logits(x.mean(3).mean(2)); }));
+}
+
+TEST_CASE("weighted channels: autocast leaves the sums alone", "[attention]") {
+  torch::manual_seed(2);
+  auto features = torch::randn({2, 64, 3, 4}).requires_grad_();
+  auto weights = torch::randn({2, 64}).requires_grad_();
+  const auto run = [&] {
+    auto map = care::detail::weighted_channels(features, weights);
+    auto result =
+        torch::autograd::grad({map.pow(2).sum()}, {features, weights});
+    result.push_back(map);
+    return result;
+  };
+  const auto expected = run();
+  const care_test::Autocast autocast;
+  const auto got = run();
+  for (size_t i = 0; i < got.size(); ++i) {
+    CHECK(care_test::identical(got[i], expected[i]));
+  }
 }

@@ -6,6 +6,7 @@
 #include <care/attention/scores.hpp>
 #include <care/detail/check.hpp>
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/autograd.h>
 #include <torch/types.h>
 
@@ -49,12 +50,15 @@ inline torch::Tensor finished(
 
 /// features [N, C, P], weights [N, C] -> [N, P]. A matrix product reads the
 /// features once; its own backward pass would also be one, of vectors, where a
-/// plain product writes their gradient faster.
+/// plain product writes their gradient faster. Autocast, which would do it in
+/// half precision, is left out.
 struct WeightedChannels : torch::autograd::Function<WeightedChannels> {
   static torch::Tensor forward(
       torch::autograd::AutogradContext* context,
       const torch::Tensor& features,
       const torch::Tensor& weights) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+        c10::autocast_dispatch_keyset);
     context->save_for_backward({features, weights});
     return torch::bmm(weights.unsqueeze(1), features).squeeze(1);
   }
@@ -62,6 +66,8 @@ struct WeightedChannels : torch::autograd::Function<WeightedChannels> {
   static torch::autograd::variable_list backward(
       torch::autograd::AutogradContext* context,
       torch::autograd::variable_list gradients) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+        c10::autocast_dispatch_keyset);
     const auto saved = context->get_saved_variables();
     const auto& gradient = gradients[0];
     torch::Tensor to_features, to_weights;

@@ -51,7 +51,8 @@ class CellAxis {
   /// `at` in pixels, from 0 to the axis's length.
   Edge edge(double at) const {
     if (pixel_.empty()) {
-      const double where = at * ratio_;
+      const auto end = static_cast<double>(cells());
+      const double where = at < pixels_ ? std::min(at * ratio_, end) : end;
       const auto cell = std::min(static_cast<size_t>(where), cells() - 1);
       return {cell, where - static_cast<double>(cell), 0};
     }

@@ -19,172 +19,124 @@
 
 namespace care::detail {
 
-/// An axis cut along the edges of an image's boxes.
+/// The union of an image's boxes to cells. The image is cut into rows along the
+/// upper and lower edges of its boxes; along such a row, boxes and gaps take
+/// turns; and each is an outer product of two short vectors.
 template <class T>
-class CutAxis {
+class UnionCells {
  public:
-  explicit CutAxis(const CellAxis& axis)
-      : axis_(axis),
-        stride_(axis.cells() + 1),
-        given_(stride_) {}
+  UnionCells(const CellAxis& rows, const CellAxis& columns)
+      : y_(rows),
+        x_(columns),
+        given_(std::max(rows.cells(), columns.cells()) + 1),
+        in_(columns.cells() + 1),
+        out_(columns.cells() + 1) {}
 
-  /// Cuts along the two sides of each box, `sides[side]` and `sides[side + 2]`.
-  void cut(const std::vector<std::array<double, 4>>& boxes, size_t side) {
-    cuts_ = {0, axis_.pixels()};
-    for (const auto& box : boxes) {
-      cuts_.push_back(box[side]);
-      cuts_.push_back(box[side + 2]);
-    }
-    std::sort(cuts_.begin(), cuts_.end());
-    cuts_.erase(std::unique(cuts_.begin(), cuts_.end()), cuts_.end());
-    parts_.resize(intervals() * stride_);
-    spans_.resize(intervals());
-    auto from = axis_.edge(cuts_[0]);
-    for (size_t i = 0; i < intervals(); ++i) {
-      const auto to = axis_.edge(cuts_[i + 1]);
-      axis_.between(from, to, given_.data());
-      spans_[i] = {from.cell, std::min(to.cell + 2, axis_.cells())};
-      for (size_t c = spans_[i].first; c < spans_[i].end; ++c) {
-        parts_[i * stride_ + c] = static_cast<T>(given_[c]);
+  /// Adds `in` times what lies in the union of the boxes (x0, y0, x1, y1, cut
+  /// at the border) to `inside` [h, w], and `out` times what does not to
+  /// `outside`, where these are not null.
+  void add(
+      const std::vector<std::array<double, 4>>& boxes,
+      T in,
+      T* inside,
+      T out,
+      T* outside) {
+    sort(boxes);
+    auto from = y_.edge(0);
+    for (size_t i = 0; i + 1 < cuts_.size(); ++i) {
+      const auto to = y_.edge(cuts_[i + 1]);
+      sum_row(cuts_[i], cuts_[i + 1]);
+      y_.between(from, to, given_.data());
+      const auto end = std::min(to.cell + 2, y_.cells());
+      for (size_t r = from.cell; r < end; ++r) {
+        const auto share = static_cast<T>(given_[r]);
+        if (inside != nullptr) {
+          add_row(in * share, in_.data(), inside + r * x_.cells());
+        }
+        if (outside != nullptr) {
+          add_row(out * share, out_.data(), outside + r * x_.cells());
+        }
       }
       from = to;
     }
   }
 
-  size_t intervals() const {
-    return cuts_.size() - 1;
-  }
-  /// The interval that begins at an edge (of a box that was cut along).
-  size_t interval_at(double edge) const {
-    return static_cast<size_t>(
-        std::lower_bound(cuts_.begin(), cuts_.end(), edge) - cuts_.begin());
-  }
-
-  struct Span {
-    size_t first, end;
-  };
-  /// The cells that get something from an interval, and what they get.
-  Span span(size_t interval) const {
-    return spans_[interval];
-  }
-  const T* parts(size_t interval) const {
-    return parts_.data() + interval * stride_;
-  }
-
  private:
-  const CellAxis& axis_;
-  size_t stride_;
-  std::vector<double> given_;
-  std::vector<double> cuts_; // sorted, from 0 to the length
-  std::vector<T> parts_; // [intervals, cells + 1], outside its span undefined
-  std::vector<Span> spans_;
-};
-
-/// The boxes of one image to cells: the image is cut along every edge of its
-/// boxes into rectangles that lie wholly inside or wholly outside, and each is
-/// an outer product of two short vectors. The same sums as `ElementaryGrid`.
-template <class T>
-class HostCells {
- public:
-  HostCells(const CellAxis& rows, const CellAxis& columns)
-      : y_(rows),
-        x_(columns),
-        width_(columns.cells()),
-        in_(width_),
-        out_(width_) {}
-
-  /// Adds to `inside` and `outside` [h, w] (where not null) what lies inside
-  /// the boxes (x0, y0, x1, y1, cut at the border), by the largest of their
-  /// weights, and `flat` times what lies outside them.
-  void add(
-      const std::vector<std::array<double, 4>>& boxes,
-      const std::vector<T>& weights,
-      T* inside,
-      T* outside,
-      T flat) {
-    x_.cut(boxes, 0);
-    y_.cut(boxes, 1);
-    cover(boxes, weights);
-    for (size_t i = 0; i < y_.intervals(); ++i) {
-      const auto any = sum_row(i, flat);
-      if (inside != nullptr && any.in) {
-        add_rows(i, in_.data(), inside);
-      }
-      if (outside != nullptr && any.out) {
-        add_rows(i, out_.data(), outside);
-      }
-    }
-  }
-
- private:
-  static constexpr T kNoBox = -1;
-  struct Any {
-    bool in, out;
+  struct Sides {
+    double x0, y0, x1, y1;
+    CellAxis::Edge left, right;
   };
 
-  /// The largest weight over each rectangle, or kNoBox.
-  void cover(
-      const std::vector<std::array<double, 4>>& boxes,
-      const std::vector<T>& weights) {
-    cover_.assign(y_.intervals() * x_.intervals(), kNoBox);
-    for (size_t k = 0; k < boxes.size(); ++k) {
-      const auto left = x_.interval_at(boxes[k][0]);
-      const auto right = x_.interval_at(boxes[k][2]);
-      const auto bottom = y_.interval_at(boxes[k][3]);
-      for (auto i = y_.interval_at(boxes[k][1]); i < bottom; ++i) {
-        for (auto j = left; j < right; ++j) {
-          auto& most = cover_[i * x_.intervals() + j];
-          most = std::max(most, weights[k]);
-        }
-      }
+  void sort(const std::vector<std::array<double, 4>>& boxes) {
+    cuts_ = {0, y_.pixels()};
+    sides_.clear();
+    for (const auto& [x0, y0, x1, y1] : boxes) {
+      cuts_.push_back(y0);
+      cuts_.push_back(y1);
+      sides_.push_back({x0, y0, x1, y1, x_.edge(x0), x_.edge(x1)});
     }
+    std::sort(cuts_.begin(), cuts_.end());
+    cuts_.erase(std::unique(cuts_.begin(), cuts_.end()), cuts_.end());
+    std::sort(sides_.begin(), sides_.end(), [](const auto& a, const auto& b) {
+      return a.x0 < b.x0;
+    });
   }
 
-  /// One row of rectangles, summed along x: what is inside, what is outside.
-  Any sum_row(size_t i, T flat) {
+  /// What boxes (in_) and gaps (out_) give to each column of cells, along a row
+  /// of the image from `top` to `bottom` that no edge cuts.
+  void sum_row(double top, double bottom) {
     std::fill(in_.begin(), in_.end(), T(0));
     std::fill(out_.begin(), out_.end(), T(0));
-    Any any{false, false};
-    const T* cover = cover_.data() + i * x_.intervals();
-    for (size_t j = 0; j < x_.intervals(); ++j) {
-      const bool covered = cover[j] != kNoBox;
-      (covered ? any.in : any.out) = true;
-      T* sum = covered ? in_.data() : out_.data();
-      const T factor = covered ? cover[j] : flat;
-      const T* part = x_.parts(j);
-      const auto columns = x_.span(j);
-      for (size_t c = columns.first; c < columns.end; ++c) {
-        sum[c] += factor * part[c];
+    double reach = 0;
+    auto reached = x_.edge(0);
+    for (const auto& box : sides_) {
+      if (box.y0 > top || box.y1 < bottom || box.x1 <= reach) {
+        continue;
       }
+      if (box.x0 > reach) {
+        add_between(reached, box.left, out_);
+        reached = box.left;
+      }
+      add_between(reached, box.right, in_);
+      reach = box.x1;
+      reached = box.right;
     }
-    return any;
-  }
-
-  void add_rows(size_t i, const T* row, T* cells) const {
-    const auto rows = y_.span(i);
-    const T* parts = y_.parts(i);
-    const auto width = width_;
-    for (size_t r = rows.first; r < rows.end; ++r) {
-      const T share = parts[r];
-      T* to = cells + r * width;
-      for (size_t c = 0; c < width; ++c) {
-        to[c] += share * row[c];
-      }
+    if (reach < x_.pixels()) {
+      add_between(reached, x_.edge(x_.pixels()), out_);
     }
   }
 
-  CutAxis<T> y_, x_;
-  size_t width_;
-  std::vector<T> cover_; // [intervals of y, intervals of x]
-  std::vector<T> in_, out_; // [w]
+  void add_between(
+      const CellAxis::Edge& a,
+      const CellAxis::Edge& b,
+      std::vector<T>& sum) {
+    x_.between(a, b, given_.data());
+    for (size_t c = a.cell; c < b.cell + 2; ++c) {
+      sum[c] += static_cast<T>(given_[c]);
+    }
+  }
+
+  void add_row(T factor, const T* row, T* cells) const {
+    const auto width = x_.cells();
+    for (size_t c = 0; c < width; ++c) {
+      cells[c] += factor * row[c];
+    }
+  }
+
+  const CellAxis& y_;
+  const CellAxis& x_;
+  std::vector<double> cuts_; // of y, sorted, from 0 to the height
+  std::vector<Sides> sides_; // from left to right
+  std::vector<double> given_;
+  std::vector<T> in_, out_; // [w + 1], the last of no cell
 };
 
-/// The same for an image of one box, where the rectangles are not needed: an
-/// outer product inside, and outside what is beside the box or above and below.
+/// The same for one box: an outer product inside, and outside what is beside
+/// the box or above and below it.
 template <class T>
-class HostCell {
+class BoxCells {
  public:
-  HostCell(const CellAxis& rows, const CellAxis& columns)
+  BoxCells(const CellAxis& rows, const CellAxis& columns)
       : y_(rows),
         x_(columns) {}
 
@@ -289,6 +241,32 @@ inline void check_on_image(const char* where, const Boxes& boxes) {
   }
 }
 
+/// Adds the largest weight of the boxes over each place to `inside` [h, w]: the
+/// union of all boxes times the smallest weight, that of the heavier ones times
+/// how much the next weight is larger, and so on.
+template <class T>
+void add_weighted(
+    UnionCells<T>& cells,
+    std::vector<std::array<double, 4>> boxes,
+    std::vector<T> weights,
+    T* inside) {
+  T level = 0;
+  while (!boxes.empty()) {
+    const T next = *std::min_element(weights.begin(), weights.end());
+    cells.add(boxes, next - level, inside, T(0), nullptr);
+    level = next;
+    size_t kept = 0;
+    for (size_t k = 0; k < boxes.size(); ++k) {
+      if (weights[k] > level) {
+        boxes[kept] = boxes[k];
+        weights[kept++] = weights[k];
+      }
+    }
+    boxes.resize(kept);
+    weights.resize(kept);
+  }
+}
+
 /// Writes inside and outside `[N, h, w]` and the image's weight `[N]` of boxes
 /// of dtype T.
 template <class T>
@@ -305,8 +283,8 @@ void write_host_cells(
   const auto weight = boxes.weights().detach().contiguous();
   const auto sorted = by_image(boxes.image(), boxes.images());
   const auto area = rows.cells() * columns.cells();
-  HostCells<T> several(rows, columns);
-  HostCell<T> single(rows, columns);
+  UnionCells<T> several(rows, columns);
+  BoxCells<T> single(rows, columns);
   std::vector<std::array<double, 4>> near, grown;
   std::vector<T> weights;
   size_t next = 0;
@@ -342,9 +320,12 @@ void write_host_cells(
       std::fill_n(outside, area, T(0));
     }
     if (weights.size() > 1) {
-      several.add(near, weights, inside, beside, flat);
-      if (margin > 0) {
-        several.add(grown, weights, nullptr, outside, flat);
+      const auto lightest = *std::min_element(weights.begin(), weights.end());
+      if (beside != nullptr && lightest == *image_weight) {
+        several.add(near, lightest, inside, flat, outside);
+      } else {
+        add_weighted(several, near, weights, inside);
+        several.add(grown, T(1), nullptr, flat, outside);
       }
     }
     inside += area;
