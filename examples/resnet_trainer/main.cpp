@@ -19,46 +19,6 @@ namespace {
 
 using trainer::Settings;
 
-/// "112" or "256x128" (width x height).
-care::Size parse_size(const std::string& text) {
-  try {
-    size_t used = 0;
-    const auto width = std::stoll(text, &used);
-    auto height = width;
-    if (used < text.size() && text[used] == 'x') {
-      size_t more = 0;
-      height = std::stoll(text.substr(used + 1), &more);
-      used += 1 + more;
-    }
-    if (used == text.size() && width >= 32 && height >= 32 && width <= 4096 &&
-        height <= 4096) {
-      return {height, width};
-    }
-  } catch (const std::logic_error&) {
-  }
-  throw std::invalid_argument(fmt::format(
-      "--size: expected a number or WIDTHxHEIGHT of 32 to 4096 pixels, but got "
-      "{}",
-      text));
-}
-
-trainer::AugmentOptions parse_augmentation(const std::string& name) {
-  trainer::AugmentOptions options;
-  if (name == "flips" || name == "strong") {
-    options.hflip = options.vflip = true;
-  }
-  if (name == "strong") {
-    options.rot90 = true;
-    options.crop_scale_min = 0.7;
-    options.rotate = 15;
-    options.shear = 5;
-    options.scale = 0.1;
-    options.brightness = options.contrast = options.saturation = 0.2;
-    options.hue = 0.02;
-  }
-  return options;
-}
-
 std::vector<int64_t> parse_folds(const std::vector<std::string>& words) {
   std::vector<int64_t> folds;
   for (const auto& word : words) {
@@ -314,9 +274,9 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   try {
-    settings.size = parse_size(size);
+    settings.size = trainer::parse_size("--size", size);
     settings.test_folds = parse_folds(folds);
-    settings.augment = parse_augmentation(settings.augmentation);
+    settings.augment = trainer::parse_augmentation(settings.augmentation);
     if (settings.threads == 0) {
       settings.threads = std::max(1U, std::thread::hardware_concurrency());
     }
