@@ -193,6 +193,48 @@ double tick_step(double range) {
   return 10 * power;
 }
 
+std::string x_axis(
+    const Frame& frame,
+    const std::function<std::string(double)>& label) {
+  const double step = tick_step(frame.x1 - frame.x0);
+  std::string svg;
+  for (double i = std::ceil(frame.x0 / step - 1e-9);
+       i * step <= frame.x1 + step * 1e-9;
+       ++i) {
+    const double value = std::round(i * step * 1e9) / 1e9 + 0.0; // no -0
+    svg += fmt::format(
+        "<path class=\"{}\" d=\"M{:.1f} {:.1f}V{:.1f}\"/><text x=\"{:.1f}\" "
+        "y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
+        i == 0 ? "zero" : "axis",
+        frame.x(value),
+        frame.top,
+        frame.bottom,
+        frame.x(value),
+        frame.bottom + 15,
+        label(value));
+  }
+  return svg;
+}
+
+std::string y_axis(const Frame& frame) {
+  const double step = tick_step(frame.y1 - frame.y0);
+  std::string svg;
+  for (double i = std::ceil(frame.y0 / step - 1e-9);
+       i * step <= frame.y1 + step * 1e-9;
+       ++i) {
+    svg += fmt::format(
+        "<path class=\"axis\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text x=\"{:.1f}\" "
+        "y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>\n",
+        frame.left,
+        frame.y(i * step),
+        frame.right,
+        frame.left - 5,
+        frame.y(i * step) + 4,
+        std::round(i * step * 1e9) / 1e9 + 0.0);
+  }
+  return svg;
+}
+
 cv::Mat overlay(const cv::Mat& image, const torch::Tensor& map) {
   if (!map.defined() || map.dim() != 2 || map.numel() == 0) {
     throw std::invalid_argument("overlay: expected a map of shape [h, w]");

@@ -8,6 +8,7 @@
 #include <torch/types.h>
 #include <opencv2/core.hpp>
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,14 @@ struct Frame {
     return bottom - (value - y0) / (y1 - y0) * (bottom - top);
   }
 };
+
+/// Upright lines with what `label` writes below them.
+std::string x_axis(
+    const Frame& frame,
+    const std::function<std::string(double)>& label);
+
+/// Lines across, with their values on the left.
+std::string y_axis(const Frame& frame);
 
 } // namespace trainer
 

@@ -491,20 +491,7 @@ std::string axes(const Frame& frame, int64_t stage_two) {
       frame.right,
       frame.top,
       frame.bottom);
-  const double step = tick_step(frame.y1 - frame.y0);
-  for (double i = std::ceil(frame.y0 / step - 1e-9);
-       i * step <= frame.y1 + step * 1e-9;
-       ++i) {
-    svg += fmt::format(
-        "<path class=\"axis\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text x=\"{:.1f}\" "
-        "y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>\n",
-        frame.left,
-        frame.y(i * step),
-        frame.right,
-        frame.left - 5,
-        frame.y(i * step) + 4,
-        std::round(i * step * 1e9) / 1e9 + 0.0); // no -0
-  }
+  svg += y_axis(frame);
   const double epochs = std::max(1.0, tick_step(frame.x1 - frame.x0));
   for (double i = std::ceil(frame.x0 / epochs - 1e-9); i * epochs <= frame.x1;
        ++i) {
@@ -657,19 +644,11 @@ std::string forest_html(const Difference& difference) {
   if (said.empty()) {
     return "";
   }
-  const double step = tick_step(frame.x1 - frame.x0);
-  std::string ticks;
-  for (double i = std::ceil(frame.x0 / step); i * step <= frame.x1; ++i) {
-    ticks += fmt::format(
-        "<path class=\"{}\" d=\"M{:.1f} 4V{:.1f}\"/><text x=\"{:.1f}\" "
-        "y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
-        i == 0 ? "zero" : "axis",
-        frame.x(i * step),
-        y - 8,
-        frame.x(i * step),
-        y + 8,
-        i == 0 ? std::string("0") : fmt::format("{:+.3g}", i * step));
-  }
+  frame.top = 4;
+  frame.bottom = y - 8;
+  const auto ticks = x_axis(frame, [](double value) {
+    return value == 0 ? std::string("0") : fmt::format("{:+.3g}", value);
+  });
   return fmt::format(
       "<svg class=\"care\" style=\"max-width: 42rem; margin: .5rem 0 1rem\" "
       "viewBox=\"0 0 620 {:.0f}\" role=\"img\" aria-label=\"CARE minus plain "

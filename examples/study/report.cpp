@@ -94,49 +94,6 @@ std::string verdict(const Plan& plan, const Tables& tables) {
 
 // ----------------------------------------------------------------- charts
 
-/// Ticks and grid lines across, with what `label` writes.
-std::string x_axis(
-    const Frame& frame,
-    const std::function<std::string(double)>& label) {
-  const double step = trainer::tick_step(frame.x1 - frame.x0);
-  std::string svg;
-  for (double i = std::ceil(frame.x0 / step - 1e-9);
-       i * step <= frame.x1 + step * 1e-9;
-       ++i) {
-    const double value = std::round(i * step * 1e9) / 1e9 + 0.0; // no -0
-    svg += fmt::format(
-        "<path class=\"{}\" d=\"M{:.1f} {:.1f}V{:.1f}\"/><text x=\"{:.1f}\" "
-        "y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
-        i == 0 ? "zero" : "axis",
-        frame.x(value),
-        frame.top,
-        frame.bottom,
-        frame.x(value),
-        frame.bottom + 15,
-        label(value));
-  }
-  return svg;
-}
-
-std::string y_axis(const Frame& frame) {
-  const double step = trainer::tick_step(frame.y1 - frame.y0);
-  std::string svg;
-  for (double i = std::ceil(frame.y0 / step - 1e-9);
-       i * step <= frame.y1 + step * 1e-9;
-       ++i) {
-    svg += fmt::format(
-        "<path class=\"axis\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text x=\"{:.1f}\" "
-        "y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>\n",
-        frame.left,
-        frame.y(i * step),
-        frame.right,
-        frame.left - 5,
-        frame.y(i * step) + 4,
-        std::round(i * step * 1e9) / 1e9 + 0.0);
-  }
-  return svg;
-}
-
 std::string figure(
     const std::string& caption,
     double width,
@@ -214,7 +171,7 @@ std::string forest(
     return "";
   }
   frame.bottom = y - 8;
-  const auto ticks = x_axis(frame, [](double value) {
+  const auto ticks = trainer::x_axis(frame, [](double value) {
     return value == 0 ? std::string("0") : fmt::format("{:+g}", value);
   });
   return figure(caption, 720, frame.bottom + 24, said, ticks + body);
@@ -271,7 +228,9 @@ std::string recall_bars(
         580,
         frame.bottom + 22,
         said,
-        x_axis(frame, [](double v) { return fmt::format("{:g}", v); }) + body);
+        trainer::x_axis(frame, [](double v) {
+          return fmt::format("{:g}", v);
+        }) + body);
   }
   return html;
 }
@@ -326,8 +285,8 @@ std::string scatter(
       760,
       345,
       said,
-      x_axis(frame, [](double v) { return fmt::format("{:g}", v); }) +
-          y_axis(frame) + body);
+      trainer::x_axis(frame, [](double v) { return fmt::format("{:g}", v); }) +
+          trainer::y_axis(frame) + body);
 }
 
 /// One figure against the number of rare images to learn from, a line an arm.
@@ -403,8 +362,8 @@ std::string learning_curve(
       720,
       285,
       said,
-      x_axis(frame, [](double v) { return fmt::format("{:g}", v); }) +
-          y_axis(frame) + body);
+      trainer::x_axis(frame, [](double v) { return fmt::format("{:g}", v); }) +
+          trainer::y_axis(frame) + body);
 }
 
 // ----------------------------------------------------------------- tables

@@ -82,6 +82,19 @@ void keep_or_compare(const fs::path& path, const Json& mine) {
   }
 }
 
+/// Removes a file, and the halves that killed processes left of it.
+void remove_with_parts(const fs::path& path) {
+  if (!fs::exists(path.parent_path())) {
+    return;
+  }
+  const auto name = path.filename().string();
+  for (const auto& entry : fs::directory_iterator(path.parent_path())) {
+    if (entry.path().filename().string().rfind(name, 0) == 0) {
+      fs::remove(entry.path());
+    }
+  }
+}
+
 } // namespace
 
 Runs::Runs(Plan plan, fs::path out)
@@ -192,8 +205,8 @@ void Runs::train_one(const Job& job) const {
     trainer::write_atomically(weights(job), bytes.str());
   }
   trainer::save_run(file(job), run);
-  fs::remove(training.checkpoint);
-  fs::remove(training.stage1);
+  remove_with_parts(training.checkpoint);
+  remove_with_parts(training.stage1);
 }
 
 int64_t Runs::train(int64_t most) {

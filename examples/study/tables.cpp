@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -280,8 +281,9 @@ class Maker {
     return result;
   }
 
-  /// The best arm with CARE, the best without guidance, by MCA on the units
-  /// that all arms of both kinds have which have the most units.
+  /// The best arm with CARE, the best without guidance, by MCA. Arms with less
+  /// than three quarters of the most units are left out, and only the units
+  /// that all others have are looked at: an arm must not win by easy splits.
   std::optional<std::pair<size_t, size_t>> best_two(double share) const {
     size_t most = 0;
     for (const auto& entry : arms_) {
@@ -289,20 +291,30 @@ class Maker {
         most = std::max(most, entry.second.units.size());
       }
     }
-    std::optional<size_t> with, without;
-    double with_mca = -1, without_mca = -1;
+    std::map<size_t, const ArmRuns*> candidates;
+    std::vector<Unit> units;
     for (const auto& entry : arms_) {
       const auto& arm = runs_.plan().arms[entry.first.second];
-      if (entry.first.first != share || entry.second.units.size() < most ||
-          (arm.is_guided() &&
-           (arm.guidance != "care" || arm.boxes == "shuffled"))) {
-        continue;
+      const bool wanted = !arm.is_guided() ||
+          (arm.guidance == "care" && arm.boxes != "shuffled");
+      if (entry.first.first == share && wanted &&
+          4 * entry.second.units.size() >= 3 * most) {
+        const auto shared = common(
+            entry.second,
+            candidates.empty() ? entry.second : *candidates.begin()->second);
+        units = candidates.empty() ? shared : both(units, shared);
+        candidates[entry.first.second] = &entry.second;
       }
-      const auto mca = mean_mca(entry.second);
-      auto& best = arm.is_guided() ? with : without;
-      auto& best_mca = arm.is_guided() ? with_mca : without_mca;
+    }
+    std::optional<size_t> with, without;
+    double with_mca = -1, without_mca = -1;
+    for (const auto& candidate : candidates) {
+      const auto mca = mean_mca(*candidate.second, units);
+      const bool guided = runs_.plan().arms[candidate.first].is_guided();
+      auto& best = guided ? with : without;
+      auto& best_mca = guided ? with_mca : without_mca;
       if (mca > best_mca) {
-        best = entry.first.second;
+        best = candidate.first;
         best_mca = mca;
       }
     }
@@ -312,13 +324,25 @@ class Maker {
     return std::make_pair(*with, *without);
   }
 
-  double mean_mca(const ArmRuns& arm) const {
-    double sum = 0;
-    const auto all = arm.all();
-    for (const auto* one : all) {
-      sum += summaries_.at(one).mca;
+  /// What two sorted lists have in common.
+  static std::vector<Unit> both(
+      const std::vector<Unit>& a,
+      const std::vector<Unit>& b) {
+    std::vector<Unit> result;
+    std::set_intersection(
+        a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(result));
+    return result;
+  }
+
+  double mean_mca(const ArmRuns& arm, const std::vector<Unit>& units) const {
+    double sum = 0, count = 0;
+    for (const auto& unit : units) {
+      for (const auto* one : arm.units.at(unit)) {
+        sum += summaries_.at(one).mca;
+        count += 1;
+      }
     }
-    return sum / static_cast<double>(all.size());
+    return sum / count;
   }
 
   struct Sizes {

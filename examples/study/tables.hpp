@@ -49,8 +49,8 @@ struct Tables {
   std::vector<int64_t> rare;
   std::vector<ArmTable> arms; ///< share by share, in the plan's order
   std::vector<Comparison> comparisons; ///< each arm that has a baseline
-  /// Of the arms without guidance and those with, the ones with the best MCA
-  /// on the splits all of them have: share by share where both kinds are there.
+  /// Of the arms without guidance and those with CARE, the ones with the best
+  /// MCA on the splits all of them have: share by share, where both are there.
   std::vector<Comparison> best;
 };
 
