@@ -19,46 +19,6 @@ namespace {
 
 using trainer::Settings;
 
-/// "112" or "256x128" (width x height).
-care::Size parse_size(const std::string& text) {
-  try {
-    size_t used = 0;
-    const auto width = std::stoll(text, &used);
-    auto height = width;
-    if (used < text.size() && text[used] == 'x') {
-      size_t more = 0;
-      height = std::stoll(text.substr(used + 1), &more);
-      used += 1 + more;
-    }
-    if (used == text.size() && width >= 32 && height >= 32 && width <= 4096 &&
-        height <= 4096) {
-      return {height, width};
-    }
-  } catch (const std::logic_error&) {
-  }
-  throw std::invalid_argument(fmt::format(
-      "--size: expected a number or WIDTHxHEIGHT of 32 to 4096 pixels, but got "
-      "{}",
-      text));
-}
-
-trainer::AugmentOptions parse_augmentation(const std::string& name) {
-  trainer::AugmentOptions options;
-  if (name == "flips" || name == "strong") {
-    options.hflip = options.vflip = true;
-  }
-  if (name == "strong") {
-    options.rot90 = true;
-    options.crop_scale_min = 0.7;
-    options.rotate = 15;
-    options.shear = 5;
-    options.scale = 0.1;
-    options.brightness = options.contrast = options.saturation = 0.2;
-    options.hue = 0.02;
-  }
-  return options;
-}
-
 std::vector<int64_t> parse_folds(const std::vector<std::string>& words) {
   std::vector<int64_t> folds;
   for (const auto& word : words) {
@@ -233,9 +193,34 @@ void add_options(
       "--full-gradient",
       s.full_gradient,
       "differentiate the channel weights too");
+  attention
+      ->add_option(
+          "--boxes",
+          s.boxes,
+          "manifest to take the training boxes from, matched by path; testing "
+          "keeps those of --data")
+      ->check(CLI::ExistingFile);
   attention->add_option("--dilate", s.dilate, "factor on the boxes in training")
       ->check(CLI::Range(0.05, 20.0))
       ->capture_default_str();
+  attention
+      ->add_option(
+          "--box-shift",
+          s.box_noise.shift,
+          "move training boxes by this share of their sides")
+      ->check(CLI::Range(0.0, 20.0))
+      ->capture_default_str();
+  attention
+      ->add_option(
+          "--box-missing",
+          s.box_noise.missing,
+          "take away this share of the training boxes")
+      ->check(share)
+      ->capture_default_str();
+  attention->add_flag(
+      "--box-shuffle",
+      s.box_noise.shuffled,
+      "give each training image the boxes of another (a control)");
 
   auto* run = app.add_option_group("Run");
   run->add_flag(
@@ -288,9 +273,9 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   try {
-    settings.size = parse_size(size);
+    settings.size = trainer::parse_size("--size", size);
     settings.test_folds = parse_folds(folds);
-    settings.augment = parse_augmentation(settings.augmentation);
+    settings.augment = trainer::parse_augmentation(settings.augmentation);
     if (settings.threads == 0) {
       settings.threads = std::max(1U, std::thread::hardware_concurrency());
     }
@@ -299,6 +284,10 @@ int main(int argc, char** argv) {
           "--device: expected cpu, but got cuda, which this LibTorch or "
           "machine "
           "does not have");
+    }
+    if (!settings.boxes.empty() && settings.data.empty()) {
+      throw std::invalid_argument(
+          "--boxes: expected --data, whose pictures they lie on, but got none");
     }
     if (settings.select == "best" && settings.val_share <= 0) {
       throw std::invalid_argument(

@@ -191,7 +191,17 @@ void read_box(
           columns.in(row, names[i]) + " and " + columns.in(row, names[i + 2]));
     }
   }
+  const auto field = columns.in(row, "confidence");
+  double confidence = 1;
+  if (!field.empty()) {
+    if (!parse_number(field, confidence) || !(confidence >= 0) ||
+        !(confidence <= 1)) {
+      source.fail(row.line, "a confidence from 0 to 1", in_quotes(field));
+    }
+    record.has_confidence = true;
+  }
   record.boxes.push_back(box);
+  record.confidence.push_back(confidence);
   record.box_where.push_back(source.where(row.line));
 }
 
@@ -242,6 +252,7 @@ std::vector<Record> read_manifest(const fs::path& manifest) {
     const auto path = columns.in(row, "path");
     const auto label = columns.in(row, "label");
     const auto fold = read_fold(row, columns, source);
+    const auto group = columns.in(row, "group");
     if (path.empty() || label.empty()) {
       source.fail(
           row.line,
@@ -255,6 +266,7 @@ std::vector<Record> read_manifest(const fs::path& manifest) {
       record.file = manifest.parent_path() / path;
       record.label = label;
       record.fold = fold;
+      record.group = group;
       record.where = source.where(row.line);
       records.push_back(std::move(record));
     }
@@ -270,6 +282,12 @@ std::vector<Record> read_manifest(const fs::path& manifest) {
           row.line,
           "the fold " + std::to_string(record.fold) + " as in " + record.where,
           std::to_string(fold));
+    }
+    if (record.group != group) {
+      source.fail(
+          row.line,
+          "the group " + in_quotes(record.group) + " as in " + record.where,
+          in_quotes(group));
     }
     read_box(row, columns, source, record);
   }

@@ -2,9 +2,51 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/settings.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <stdexcept>
+
 namespace trainer {
+
+care::Size parse_size(const char* flag, const std::string& text) {
+  try {
+    size_t used = 0;
+    const auto width = std::stoll(text, &used);
+    auto height = width;
+    if (used < text.size() && text[used] == 'x') {
+      size_t more = 0;
+      height = std::stoll(text.substr(used + 1), &more);
+      used += 1 + more;
+    }
+    if (used == text.size() && width >= 32 && height >= 32 && width <= 4096 &&
+        height <= 4096) {
+      return {height, width};
+    }
+  } catch (const std::logic_error&) {
+  }
+  throw std::invalid_argument(fmt::format(
+      "{}: expected a number or WIDTHxHEIGHT of 32 to 4096 pixels, but got {}",
+      flag,
+      text));
+}
+
+AugmentOptions parse_augmentation(const std::string& name) {
+  AugmentOptions options;
+  if (name == "flips" || name == "strong") {
+    options.hflip = options.vflip = true;
+  }
+  if (name == "strong") {
+    options.rot90 = true;
+    options.crop_scale_min = 0.7;
+    options.rotate = 15;
+    options.shear = 5;
+    options.scale = 0.1;
+    options.brightness = options.contrast = options.saturation = 0.2;
+    options.hue = 0.02;
+  }
+  return options;
+}
 
 nlohmann::ordered_json identity(const Settings& s) {
   nlohmann::ordered_json json = {
@@ -37,7 +79,11 @@ nlohmann::ordered_json identity(const Settings& s) {
       {"tau", s.tau},
       {"warmup", s.warmup},
       {"full_gradient", s.full_gradient},
-      {"dilate", s.dilate}};
+      {"boxes", s.boxes},
+      {"dilate", s.dilate},
+      {"box_shift", s.box_noise.shift},
+      {"box_missing", s.box_noise.missing},
+      {"box_shuffled", s.box_noise.shuffled}};
   if (s.data.empty()) {
     json["counts"] = s.counts;
     json["test_count"] = s.test_count;

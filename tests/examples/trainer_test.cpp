@@ -5,20 +5,14 @@
 #include "resnet_trainer/files.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/results.hpp"
+#include "support/program.hpp"
 
 #include <torch/serialize.h>
 #include <nlohmann/json.hpp>
 #include <opencv2/imgcodecs.hpp>
 
-#include <sys/types.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -28,38 +22,14 @@
 #include <vector>
 
 namespace fs = std::filesystem;
+using support::Folder;
+using support::Outcome;
 using trainer::read_file;
 
 namespace {
 
-/// A folder of its own for each test, gone afterwards.
-class Folder {
- public:
-  Folder() {
-    auto name = (fs::temp_directory_path() / "care-trainer-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() {
-    fs::remove_all(path);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  fs::path path;
-};
-
-struct Outcome {
-  int status = 0;
-  std::string text; // what it printed, on both streams
-};
-
 Outcome run(const std::string& arguments) {
-  const Folder folder;
-  const auto log = folder.path / "log";
-  const auto command = std::string(CARE_TRAINER) + " " + arguments + " > " +
-      log.string() + " 2>&1 < /dev/null";
-  const int status = std::system(command.c_str());
-  return {WEXITSTATUS(status), read_file(log)};
+  return support::run(CARE_TRAINER, arguments);
 }
 
 /// A run of a few seconds on the generated set.
@@ -138,22 +108,12 @@ TEST_CASE("trainer: a killed run goes on and gives the same", "[trainer]") {
   REQUIRE(run(tiny(whole.path)).status == 0);
 
   const auto checkpoint = broken.path / "checkpoints" / "care-fold0-seed0.pt";
-  const auto child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    std::freopen("/dev/null", "w", stdout);
-    std::freopen("/dev/null", "w", stderr);
-    const auto command =
-        "exec " + std::string(CARE_TRAINER) + " " + tiny(broken.path);
-    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-    _exit(127);
-  }
+  support::Child child(CARE_TRAINER, tiny(broken.path));
+  REQUIRE(child.started());
   for (int i = 0; i < 6000 && !fs::exists(checkpoint); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  kill(child, SIGKILL);
-  int status = 0;
-  waitpid(child, &status, 0);
+  child.kill();
   REQUIRE(fs::exists(checkpoint)); // else it had finished, or never started
 
   const auto rest = run(tiny(broken.path));
@@ -174,6 +134,18 @@ TEST_CASE(
   CHECK(outcome.status == 1);
   CHECK(outcome.text.find("plain-fold0-seed0.pt") != std::string::npos);
   CHECK(outcome.text.find("--fresh") != std::string::npos);
+}
+
+TEST_CASE("trainer: without a single box CARE is plain training", "[trainer]") {
+  const Folder folder;
+  const auto outcome = run(tiny(folder.path, "--box-missing 1"));
+  INFO(outcome.text);
+  REQUIRE(outcome.status == 0);
+  const auto difference = figures(folder.path)[1];
+  for (const char* name : {"mca", "accuracy", "epg"}) {
+    INFO(name);
+    CHECK(difference[name]["value"] == 0.0);
+  }
 }
 
 TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
@@ -198,6 +170,7 @@ TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
   std::ofstream(manifest) << "path,label,xmin,ymin,xmax,ymax\n"
                              "a.png,x,1,2,,\n";
   expect("--data " + manifest.string(), "m.csv:2");
+  expect("--boxes " + manifest.string(), "--boxes: expected --data");
   std::ofstream(manifest) << "path,label,xmin,ymin,xmax,ymax\n"
                              "a.png,x,,,,\nb.png,y,,,,\n";
   expect("--data " + manifest.string(), "a.png");
