@@ -63,24 +63,6 @@ cv::Mat decode(const Record& record) {
   return image;
 }
 
-/// The record's boxes, cut at the border of its picture.
-care::Boxes boxes_on(const Record& record, care::Size size) {
-  for (size_t i = 0; i < record.boxes.size(); ++i) {
-    const auto& box = record.boxes[i];
-    const bool inside = box[0] < static_cast<double>(size.width) &&
-        box[1] < static_cast<double>(size.height) && box[2] > 0 && box[3] > 0;
-    if (!inside) {
-      throw std::runtime_error(
-          record.box_where[i] + ": expected a box on the picture of " +
-          std::to_string(size.width) + " x " + std::to_string(size.height) +
-          " pixels, but got one from (" + std::to_string(box[0]) + ", " +
-          std::to_string(box[1]) + ") to (" + std::to_string(box[2]) + ", " +
-          std::to_string(box[3]) + ")");
-    }
-  }
-  return care::Boxes::from_lists({record.boxes}, size).clip();
-}
-
 Sample load_sample(
     const Record& record,
     const std::vector<std::string>& classes,
@@ -96,7 +78,8 @@ Sample load_sample(
   sample.id = record.path;
   sample.target = label - classes.begin();
   sample.fold = record.fold;
-  sample.boxes = boxes_on(record, {stored.rows, stored.cols}).resize(size);
+  sample.stored = {stored.rows, stored.cols};
+  sample.boxes = boxes_on(record, sample.stored).resize(size);
 
   const cv::Size wanted(
       static_cast<int>(size.width), static_cast<int>(size.height));
@@ -142,6 +125,27 @@ torch::Tensor to_tensor(const cv::Mat& image, const DatasetOptions& options) {
 }
 
 } // namespace
+
+care::Boxes boxes_on(const Record& record, care::Size size) {
+  for (size_t i = 0; i < record.boxes.size(); ++i) {
+    const auto& box = record.boxes[i];
+    const bool inside = box[0] < static_cast<double>(size.width) &&
+        box[1] < static_cast<double>(size.height) && box[2] > 0 && box[3] > 0;
+    if (!inside) {
+      throw std::runtime_error(
+          record.box_where[i] + ": expected a box on the picture of " +
+          std::to_string(size.width) + " x " + std::to_string(size.height) +
+          " pixels, but got one from (" + std::to_string(box[0]) + ", " +
+          std::to_string(box[1]) + ") to (" + std::to_string(box[2]) + ", " +
+          std::to_string(box[3]) + ")");
+    }
+  }
+  auto boxes = care::Boxes::from_lists({record.boxes}, size);
+  if (record.has_confidence) {
+    boxes = boxes.with_weights(torch::tensor(record.confidence));
+  }
+  return boxes.clip();
+}
 
 std::vector<Sample> load_samples(
     const std::vector<Record>& records,

@@ -22,6 +22,11 @@
 
 namespace trainer {
 
+/// The record's boxes on its picture of `size`, cut at the border; weighted by
+/// their confidence if the manifest gives one. Throws std::runtime_error that
+/// names the manifest's line for a box wholly outside.
+care::Boxes boxes_on(const Record& record, care::Size size);
+
 /// Reads the pictures on `jobs` threads and brings each to `size`.
 ///
 /// The target of a record is the place of its label in `classes`. EXIF

@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/experiment.hpp"
 
+#include "resnet_trainer/box_source.hpp"
 #include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/files.hpp"
 #include "resnet_trainer/generated.hpp"
 #include "resnet_trainer/manifest.hpp"
 #include "resnet_trainer/progress.hpp"
+#include "resnet_trainer/random.hpp"
 #include "resnet_trainer/report.hpp"
 #include "resnet_trainer/results.hpp"
 #include "resnet_trainer/train.hpp"
@@ -37,6 +39,7 @@ struct Data {
   std::string sentence; // for the report
   std::vector<std::string> classes;
   std::vector<Sample> pool; // training and, with folds, testing
+  BoxesById training_boxes; // empty: the pool's own
   std::vector<int64_t> folds; // those to be tested, one after another
   /// Test sets of their own (the generated set); else the fold is the test.
   /// The first is reported first, the last gives the pictures.
@@ -86,6 +89,11 @@ Data manifest_data(const Settings& settings) {
   }
   data.pool =
       load_samples(records, data.classes, settings.size, cores(settings));
+  if (!settings.boxes.empty()) {
+    data.training_boxes = read_boxes(settings.boxes, records, data.pool);
+    data.sentence +=
+        fmt::format(" Training takes its boxes from {}.", settings.boxes);
+  }
   if (settings.train_share > 0) {
     for (int64_t i = 0; i < settings.splits; ++i) {
       data.folds.push_back(i);
@@ -195,6 +203,23 @@ std::pair<FoldData, std::vector<Sample>> split_fold(
   return {std::move(result), std::move(test)};
 }
 
+/// The fold with the boxes that one training run shall see.
+FoldData boxes_for_training(
+    const Settings& settings,
+    const Data& data,
+    FoldData fold_data,
+    int64_t fold,
+    int64_t seed) {
+  if (!data.training_boxes.empty()) {
+    fold_data.train = with_boxes(fold_data.train, data.training_boxes);
+  }
+  fold_data.train = with_noise(
+      fold_data.train,
+      settings.box_noise,
+      mix({static_cast<uint64_t>(fold), static_cast<uint64_t>(seed)}));
+  return fold_data;
+}
+
 /// Refuses a folder that holds another experiment.
 void claim_folder(const Settings& settings) {
   const fs::path out = settings.out;
@@ -296,12 +321,14 @@ class Experiment {
         tests.emplace_back("test", std::move(test));
       }
       for (int64_t i = 0; i < settings_.seeds; ++i) {
+        const auto seed = settings_.first_seed + i;
+        const auto training =
+            boxes_for_training(settings_, data_, fold_data, fold, seed);
         for (const auto& arm : arms) {
-          auto made =
-              run_one(arm, fold, settings_.first_seed + i, fold_data, tests);
+          auto made = run_one(arm, fold, seed, training, tests);
           runs.insert(runs.end(), made.begin(), made.end());
         }
-        fs::remove(stage1_path(fold, settings_.first_seed + i));
+        fs::remove(stage1_path(fold, seed));
       }
       if (fold == data_.folds.front()) {
         take_pictures(arms, fold, tests.back().second);

@@ -233,9 +233,35 @@ void add_options(
       "--full-gradient",
       s.full_gradient,
       "differentiate the channel weights too");
+  attention
+      ->add_option(
+          "--boxes",
+          s.boxes,
+          "manifest to take the training boxes from, matched by path; testing "
+          "keeps those of --data")
+      ->check(CLI::ExistingFile)
+      ->needs("--data");
   attention->add_option("--dilate", s.dilate, "factor on the boxes in training")
       ->check(CLI::Range(0.05, 20.0))
       ->capture_default_str();
+  attention
+      ->add_option(
+          "--box-shift",
+          s.box_noise.shift,
+          "move training boxes by this share of their sides")
+      ->check(CLI::Range(0.0, 20.0))
+      ->capture_default_str();
+  attention
+      ->add_option(
+          "--box-missing",
+          s.box_noise.missing,
+          "take away this share of the training boxes")
+      ->check(share)
+      ->capture_default_str();
+  attention->add_flag(
+      "--box-shuffle",
+      s.box_noise.shuffled,
+      "give each training image the boxes of another (a control)");
 
   auto* run = app.add_option_group("Run");
   run->add_flag(

@@ -191,7 +191,17 @@ void read_box(
           columns.in(row, names[i]) + " and " + columns.in(row, names[i + 2]));
     }
   }
+  const auto field = columns.in(row, "confidence");
+  double confidence = 1;
+  if (!field.empty()) {
+    if (!parse_number(field, confidence) || !(confidence >= 0) ||
+        !(confidence <= 1)) {
+      source.fail(row.line, "a confidence from 0 to 1", in_quotes(field));
+    }
+    record.has_confidence = true;
+  }
   record.boxes.push_back(box);
+  record.confidence.push_back(confidence);
   record.box_where.push_back(source.where(row.line));
 }
 

@@ -18,12 +18,16 @@ struct Record {
   std::string label;
   /// xmin, ymin, xmax, ymax in pixels of the stored picture, half-open.
   std::vector<std::array<double, 4>> boxes;
+  /// Of each box, in [0, 1]: 1 where the manifest gives none.
+  std::vector<double> confidence;
+  bool has_confidence = false; ///< some box was given one
   int64_t fold = -1; ///< -1: none given
   std::string where; ///< "manifest.csv:17", the picture's first line
   std::vector<std::string> box_where; ///< the line of each box
 };
 
-/// Reads a CSV file with the header path,label,xmin,ymin,xmax,ymax[,fold].
+/// Reads a CSV file with the header
+/// path,label,xmin,ymin,xmax,ymax[,fold][,confidence].
 ///
 /// Columns may come in any order; others are ignored. Paths are relative to
 /// the manifest. Several rows of one path are several boxes of one picture;

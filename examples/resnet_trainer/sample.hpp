@@ -18,6 +18,7 @@ struct Sample {
   int64_t target = 0; ///< the class
   care::Boxes boxes; ///< of this one image, in its pixels
   int64_t fold = -1; ///< cross-validation fold, -1 for none
+  care::Size stored; ///< of the picture before it was resized; 0x0: unknown
 };
 
 } // namespace trainer

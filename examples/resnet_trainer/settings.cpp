@@ -37,7 +37,11 @@ nlohmann::ordered_json identity(const Settings& s) {
       {"tau", s.tau},
       {"warmup", s.warmup},
       {"full_gradient", s.full_gradient},
-      {"dilate", s.dilate}};
+      {"boxes", s.boxes},
+      {"dilate", s.dilate},
+      {"box_shift", s.box_noise.shift},
+      {"box_missing", s.box_noise.missing},
+      {"box_shuffled", s.box_noise.shuffled}};
   if (s.data.empty()) {
     json["counts"] = s.counts;
     json["test_count"] = s.test_count;

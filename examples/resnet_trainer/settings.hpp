@@ -4,6 +4,7 @@
 #define CARE_EXAMPLES_RESNET_TRAINER_SETTINGS_HPP
 
 #include "resnet_trainer/augment.hpp"
+#include "resnet_trainer/box_source.hpp"
 
 #include <care/boxes.hpp>
 
@@ -57,7 +58,9 @@ struct Settings {
   double tau = 0.5;
   int64_t warmup = 0;
   bool full_gradient = false;
+  std::string boxes; ///< manifest of the training boxes; empty: those of data
   double dilate = 1; ///< factor on the boxes
+  BoxNoise box_noise;
 
   // run
   bool compare = false;
