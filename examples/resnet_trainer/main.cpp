@@ -239,8 +239,7 @@ void add_options(
           s.boxes,
           "manifest to take the training boxes from, matched by path; testing "
           "keeps those of --data")
-      ->check(CLI::ExistingFile)
-      ->needs("--data");
+      ->check(CLI::ExistingFile);
   attention->add_option("--dilate", s.dilate, "factor on the boxes in training")
       ->check(CLI::Range(0.05, 20.0))
       ->capture_default_str();
@@ -325,6 +324,10 @@ int main(int argc, char** argv) {
           "--device: expected cpu, but got cuda, which this LibTorch or "
           "machine "
           "does not have");
+    }
+    if (!settings.boxes.empty() && settings.data.empty()) {
+      throw std::invalid_argument(
+          "--boxes: expected --data, whose pictures they lie on, but got none");
     }
     if (settings.select == "best" && settings.val_share <= 0) {
       throw std::invalid_argument(

@@ -176,6 +176,18 @@ TEST_CASE(
   CHECK(outcome.text.find("--fresh") != std::string::npos);
 }
 
+TEST_CASE("trainer: without a single box CARE is plain training", "[trainer]") {
+  const Folder folder;
+  const auto outcome = run(tiny(folder.path, "--box-missing 1"));
+  INFO(outcome.text);
+  REQUIRE(outcome.status == 0);
+  const auto difference = figures(folder.path)[1];
+  for (const char* name : {"mca", "accuracy", "epg"}) {
+    INFO(name);
+    CHECK(difference[name]["value"] == 0.0);
+  }
+}
+
 TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
   const Folder folder;
   const auto manifest = folder.path / "m.csv";
@@ -198,6 +210,7 @@ TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
   std::ofstream(manifest) << "path,label,xmin,ymin,xmax,ymax\n"
                              "a.png,x,1,2,,\n";
   expect("--data " + manifest.string(), "m.csv:2");
+  expect("--boxes " + manifest.string(), "--boxes: expected --data");
   std::ofstream(manifest) << "path,label,xmin,ymin,xmax,ymax\n"
                              "a.png,x,,,,\nb.png,y,,,,\n";
   expect("--data " + manifest.string(), "a.png");
