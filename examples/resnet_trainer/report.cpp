@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/report.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
+#include "common/page.hpp"
 
 #include <fmt/format.h>
-#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -19,6 +19,8 @@
 #include <utility>
 
 namespace trainer {
+
+using namespace common;
 namespace {
 
 using care::Interval;
@@ -100,32 +102,6 @@ svg .mean.plain { stroke-dasharray: 6 3; }
 
 size_t at(int64_t i) {
   return static_cast<size_t>(i);
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
 }
 
 /// How an arm is called in the page.
@@ -291,64 +267,6 @@ Verdict verdict_parts(const Summary& summary) {
 
 // --------------------------------------------------------------- pictures
 
-std::string base64(const std::vector<uchar>& bytes) {
-  constexpr std::string_view kLetters =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t left = std::min<size_t>(3, bytes.size() - i);
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (j < left ? bytes[i + j] : 0u);
-    }
-    for (size_t j = 0; j < 4; ++j) {
-      out += j <= left ? kLetters[group >> (18 - 6 * j) & 63] : '=';
-    }
-  }
-  return out;
-}
-
-std::vector<uchar> png(const cv::Mat& rgb) {
-  cv::Mat bgr;
-  cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
-  std::vector<uchar> bytes;
-  cv::imencode(".png", bgr, bytes);
-  return bytes;
-}
-
-cv::Mat scaled_to(const cv::Mat& image, int width) {
-  const auto height = std::max(
-      1, static_cast<int>(std::lround(1.0 * image.rows * width / image.cols)));
-  cv::Mat out;
-  cv::resize(
-      image,
-      out,
-      {width, height},
-      0,
-      0,
-      width < image.cols ? cv::INTER_AREA : cv::INTER_CUBIC);
-  return out;
-}
-
-void draw_boxes(cv::Mat& tile, const care::Boxes& boxes) {
-  const auto sides = boxes.resize({tile.rows, tile.cols})
-                         .xyxy()
-                         .detach()
-                         .to(torch::kCPU, torch::kDouble)
-                         .contiguous();
-  const auto* side = sides.data_ptr<double>();
-  for (int64_t i = 0; i < sides.size(0); ++i, side += 4) {
-    const auto x0 = static_cast<int>(std::lround(side[0]));
-    const auto y0 = static_cast<int>(std::lround(side[1]));
-    const auto x1 = static_cast<int>(std::lround(side[2])) - 1;
-    const auto y1 = static_cast<int>(std::lround(side[3])) - 1;
-    // Light on dark: seen on any skin, leaf or map.
-    cv::rectangle(tile, {x0, y0}, {x1, y1}, {20, 20, 20}, 3);
-    cv::rectangle(tile, {x0, y0}, {x1, y1}, {255, 255, 255}, 1);
-  }
-}
-
 void check_picture(const AttentionPicture& picture) {
   if (picture.image.type() != CV_8UC3 || picture.image.empty()) {
     throw std::invalid_argument(fmt::format(
@@ -436,29 +354,6 @@ std::array<std::string, 2> caption(
   return {"says " + prediction + (right ? " (right)" : " (wrong)"), share};
 }
 
-/// OpenCV's letters are ASCII; cut where the column ends.
-void put_text(
-    cv::Mat& sheet,
-    std::string text,
-    cv::Point corner,
-    int width,
-    double scale,
-    const cv::Scalar& colour) {
-  for (auto& c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) {
-      c = '?';
-    }
-  }
-  constexpr int kFont = cv::FONT_HERSHEY_DUPLEX;
-  int baseline = 0;
-  while (text.size() > 3 &&
-         cv::getTextSize(text, kFont, scale, 1, &baseline).width > width) {
-    text.resize(text.size() - (text.back() == '.' ? 4 : 1));
-    text += text.size() > 3 && text.back() != '.' ? "..." : "";
-  }
-  cv::putText(sheet, text, corner, kFont, scale, colour, 1, cv::LINE_AA);
-}
-
 std::string pictures_html(const std::vector<AttentionPicture>& pictures) {
   if (pictures.empty()) {
     return "";
@@ -498,7 +393,7 @@ std::string pictures_html(const std::vector<AttentionPicture>& pictures) {
           "<figcaption>{}<br><span class=\"soft\">{}</span></figcaption>"
           "</figure>\n",
           escaped(alt),
-          base64(png(tile_of(picture, column))),
+          base64(encoded(tile_of(picture, column), ".png")),
           escaped(first),
           escaped(second));
     }
@@ -1069,10 +964,7 @@ std::string report_html(const Report& report) {
 void write_report(const std::filesystem::path& folder, const Report& report) {
   write_atomically(folder / "report.html", report_html(report));
   if (!report.pictures.empty()) {
-    const auto bytes = png(attention_sheet(report.pictures));
-    write_atomically(
-        folder / "attention.png",
-        {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    write_picture(folder / "attention.png", attention_sheet(report.pictures));
   }
 }
 

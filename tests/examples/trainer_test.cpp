@@ -1,8 +1,9 @@
 // Tests of the trainer as a program: what it writes, how it resumes, its
 // errors. SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
+#include "support/program.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/results.hpp"
 
@@ -10,56 +11,23 @@
 #include <nlohmann/json.hpp>
 #include <opencv2/imgcodecs.hpp>
 
-#include <sys/types.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 namespace fs = std::filesystem;
-using trainer::read_file;
+using care_test::Folder;
+using common::read_file;
+using Outcome = care_test::ProgramOutcome;
 
 namespace {
 
-/// A folder of its own for each test, gone afterwards.
-class Folder {
- public:
-  Folder() {
-    auto name = (fs::temp_directory_path() / "care-trainer-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() {
-    fs::remove_all(path);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  fs::path path;
-};
-
-struct Outcome {
-  int status = 0;
-  std::string text; // what it printed, on both streams
-};
-
 Outcome run(const std::string& arguments) {
-  const Folder folder;
-  const auto log = folder.path / "log";
-  const auto command = std::string(CARE_TRAINER) + " " + arguments + " > " +
-      log.string() + " 2>&1 < /dev/null";
-  const int status = std::system(command.c_str());
-  return {WEXITSTATUS(status), read_file(log)};
+  return care_test::run_program(CARE_TRAINER, arguments);
 }
 
 /// A run of a few seconds on the generated set.
@@ -138,22 +106,7 @@ TEST_CASE("trainer: a killed run goes on and gives the same", "[trainer]") {
   REQUIRE(run(tiny(whole.path)).status == 0);
 
   const auto checkpoint = broken.path / "checkpoints" / "care-fold0-seed0.pt";
-  const auto child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    std::freopen("/dev/null", "w", stdout);
-    std::freopen("/dev/null", "w", stderr);
-    const auto command =
-        "exec " + std::string(CARE_TRAINER) + " " + tiny(broken.path);
-    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-    _exit(127);
-  }
-  for (int i = 0; i < 6000 && !fs::exists(checkpoint); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  kill(child, SIGKILL);
-  int status = 0;
-  waitpid(child, &status, 0);
+  care_test::kill_when_there(CARE_TRAINER, tiny(broken.path), checkpoint);
   REQUIRE(fs::exists(checkpoint)); // else it had finished, or never started
 
   const auto rest = run(tiny(broken.path));

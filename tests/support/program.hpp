@@ -1,0 +1,79 @@
+// Programs under test: run, started and killed, in folders of their own.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_TESTS_SUPPORT_PROGRAM_HPP
+#define CARE_TESTS_SUPPORT_PROGRAM_HPP
+
+#include "common/files.hpp"
+
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+namespace care_test {
+
+/// A folder of its own for each test, gone afterwards.
+class Folder {
+ public:
+  Folder() {
+    auto name =
+        (std::filesystem::temp_directory_path() / "care-test-XXXXXX").string();
+    path = mkdtemp(name.data());
+  }
+  ~Folder() {
+    std::filesystem::remove_all(path);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::filesystem::path path;
+};
+
+struct ProgramOutcome {
+  int status = 0;
+  std::string text; // what it printed, on both streams
+};
+
+inline ProgramOutcome run_program(
+    const std::string& program,
+    const std::string& arguments) {
+  const Folder folder;
+  const auto log = folder.path / "log";
+  const auto command =
+      program + " " + arguments + " > " + log.string() + " 2>&1 < /dev/null";
+  const int status = std::system(command.c_str());
+  return {WEXITSTATUS(status), common::read_file(log)};
+}
+
+/// Starts the program and kills it as soon as `file` is there, or after a
+/// minute.
+inline void kill_when_there(
+    const std::string& program,
+    const std::string& arguments,
+    const std::filesystem::path& file) {
+  const auto child = fork();
+  if (child == 0) {
+    std::freopen("/dev/null", "w", stdout);
+    std::freopen("/dev/null", "w", stderr);
+    const auto command = "exec " + program + " " + arguments;
+    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    _exit(127);
+  }
+  for (int i = 0; i < 6000 && !std::filesystem::exists(file); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+}
+
+} // namespace care_test
+
+#endif // CARE_TESTS_SUPPORT_PROGRAM_HPP
