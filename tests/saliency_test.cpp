@@ -24,7 +24,9 @@ const std::map<std::string, Method>& methods() {
       {"robust_background",
        [](const torch::Tensor& x) { return care::robust_background(x); }},
       {"lesion_contrast",
-       [](const torch::Tensor& x) { return care::lesion_contrast(x); }}};
+       [](const torch::Tensor& x) { return care::lesion_contrast(x); }},
+      {"object_contrast",
+       [](const torch::Tensor& x) { return care::object_contrast(x); }}};
   return all;
 }
 
@@ -125,6 +127,9 @@ TEST_CASE(
   for (const auto& [name, method] : methods()) {
     const auto maps = method(images);
     REQUIRE(maps.sizes() == torch::IntArrayRef({3, 120, 160}));
+    if (name == "object_contrast") {
+      continue; // to it the lesion is the object: see below
+    }
     CHECK(maps.scalar_type() == torch::kFloat);
     CHECK_FALSE(maps.requires_grad());
     for (int64_t i = 0; i < 3; ++i) {
@@ -278,6 +283,46 @@ TEST_CASE("saliency: bad input", "[saliency]") {
       care::lesion_contrast(image, care::LesionContrastOptions().rim(1.5)),
       c10::ValueError,
       "care::lesion_contrast: expected rim in [0, 1], but got 1.5");
+  CARE_REQUIRE_THROWS_AS(
+      care::object_contrast(image, care::ObjectContrastOptions().margin(-1)),
+      c10::ValueError,
+      "care::object_contrast: expected margin of at least 0, but got -1");
+  CARE_REQUIRE_THROWS_AS(
+      care::object_contrast(
+          image, care::ObjectContrastOptions().brightness(-1)),
+      c10::ValueError,
+      "care::object_contrast: expected brightness of at least 0, but got -1");
+}
+
+TEST_CASE("object_contrast: a spot on a leaf, and not the leaf", "[saliency]") {
+  // A green leaf, brighter to the right, with a light vein and a brown spot.
+  auto v = torch::arange(kSize.height, torch::kFloat).view({-1, 1});
+  auto u = torch::arange(kSize.width, torch::kFloat).view({1, -1});
+  const auto leaf = ((v - 60) / 45).square() + ((u - 80) / 70).square() <= 1.0;
+  const auto vein = leaf & ((v - 60).abs() < 1) & (u > 0);
+  const auto spot = disc(kSize, 45, 100, 9);
+  const auto ground = colour(0.85, 0.83, 0.80).expand({3, 120, 160});
+  auto bare = painted(ground, leaf, colour(0.30, 0.50, 0.15));
+  bare = painted(bare, vein, colour(0.50, 0.65, 0.35)) * slope();
+  const auto sick = painted(bare, spot, colour(0.35, 0.22, 0.12));
+
+  const auto maps = care::object_contrast(torch::stack({bare, sick}));
+  const auto options = care::BoxFinderOptions()
+                           .threshold(care::MapThreshold::kMean)
+                           .level(9)
+                           .merge_gap(0)
+                           .min_area(0.0005);
+  const auto found = care::find_boxes(maps.slice(0, 1), options);
+  REQUIRE(found.boxes.count() == 1);
+  CHECK(overlap(found.boxes.xyxy()[0], {91, 36, 109, 54}) > 0.6);
+  CHECK(mean_in(maps[1], spot) > 0.6);
+  CHECK(mean_in(maps[1], leaf & ~disc(kSize, 45, 100, 14)) < 0.05);
+  CHECK(mean_in(maps[1], leaf.logical_not()) < 0.01);
+  // What stands out in the whole is the leaf.
+  const auto other =
+      care::find_boxes(care::robust_background(sick.unsqueeze(0)));
+  REQUIRE(other.boxes.count() == 1);
+  CHECK(overlap(other.boxes.xyxy()[0], {91, 36, 109, 54}) < 0.1);
 }
 
 TEST_CASE("lab: known colours", "[saliency]") {

@@ -3,7 +3,7 @@
 #ifndef CARE_EXAMPLES_RESNET_TRAINER_AUGMENT_HPP
 #define CARE_EXAMPLES_RESNET_TRAINER_AUGMENT_HPP
 
-#include "resnet_trainer/random.hpp"
+#include "common/random.hpp"
 
 #include <care/boxes.hpp>
 
@@ -12,6 +12,8 @@
 #include <utility>
 
 namespace trainer {
+
+using namespace common;
 
 /// What may be changed, and how far. By default nothing is.
 struct AugmentOptions {

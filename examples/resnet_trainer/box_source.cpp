@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/box_source.hpp"
 
-#include "resnet_trainer/dataset.hpp"
-#include "resnet_trainer/random.hpp"
+#include "common/pictures.hpp"
+#include "common/random.hpp"
 
 #include <torch/types.h>
 

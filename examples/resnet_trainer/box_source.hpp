@@ -3,8 +3,8 @@
 #ifndef CARE_EXAMPLES_RESNET_TRAINER_BOX_SOURCE_HPP
 #define CARE_EXAMPLES_RESNET_TRAINER_BOX_SOURCE_HPP
 
-#include "resnet_trainer/manifest.hpp"
-#include "resnet_trainer/sample.hpp"
+#include "common/manifest.hpp"
+#include "common/sample.hpp"
 
 #include <care/boxes.hpp>
 
@@ -15,6 +15,8 @@
 #include <vector>
 
 namespace trainer {
+
+using namespace common;
 
 /// The boxes of samples by their ids, each in the pixels of its sample.
 using BoxesById = std::map<std::string, care::Boxes>;

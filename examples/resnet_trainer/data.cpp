@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/data.hpp"
 
+#include "common/generated.hpp"
+#include "common/manifest.hpp"
+#include "common/random.hpp"
 #include "resnet_trainer/dataset.hpp"
-#include "resnet_trainer/generated.hpp"
-#include "resnet_trainer/manifest.hpp"
-#include "resnet_trainer/random.hpp"
 
 #include <care/guide.hpp>
 

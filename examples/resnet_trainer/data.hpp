@@ -3,8 +3,8 @@
 #ifndef CARE_EXAMPLES_RESNET_TRAINER_DATA_HPP
 #define CARE_EXAMPLES_RESNET_TRAINER_DATA_HPP
 
+#include "common/sample.hpp"
 #include "resnet_trainer/box_source.hpp"
-#include "resnet_trainer/sample.hpp"
 #include "resnet_trainer/settings.hpp"
 #include "resnet_trainer/train.hpp"
 

@@ -3,9 +3,9 @@
 #ifndef CARE_EXAMPLES_RESNET_TRAINER_DATASET_HPP
 #define CARE_EXAMPLES_RESNET_TRAINER_DATASET_HPP
 
+#include "common/manifest.hpp"
+#include "common/sample.hpp"
 #include "resnet_trainer/augment.hpp"
-#include "resnet_trainer/manifest.hpp"
-#include "resnet_trainer/sample.hpp"
 
 #include <care/boxes.hpp>
 
@@ -21,11 +21,6 @@
 #include <vector>
 
 namespace trainer {
-
-/// The record's boxes on its picture of `size`, cut at the border; weighted by
-/// their confidence if the manifest gives one. Throws std::runtime_error that
-/// names the manifest's line for a box wholly outside.
-care::Boxes boxes_on(const Record& record, care::Size size);
 
 /// Reads the pictures on `jobs` threads and brings each to `size`.
 ///

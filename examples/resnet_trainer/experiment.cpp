@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/experiment.hpp"
 
+#include "common/files.hpp"
+#include "common/progress.hpp"
+#include "common/random.hpp"
 #include "resnet_trainer/data.hpp"
-#include "resnet_trainer/files.hpp"
-#include "resnet_trainer/progress.hpp"
-#include "resnet_trainer/random.hpp"
 #include "resnet_trainer/report.hpp"
 #include "resnet_trainer/results.hpp"
 #include "resnet_trainer/train.hpp"

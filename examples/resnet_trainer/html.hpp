@@ -1,37 +1,18 @@
-// html: what the reports are made of: style, pictures, the scales of charts.
+// html: what the reports are made of: style, attention maps, scales of charts.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_EXAMPLES_RESNET_TRAINER_HTML_HPP
 #define CARE_EXAMPLES_RESNET_TRAINER_HTML_HPP
-
-#include <care/boxes.hpp>
 
 #include <torch/types.h>
 #include <opencv2/core.hpp>
 
 #include <functional>
 #include <string>
-#include <string_view>
-#include <vector>
 
 namespace trainer {
 
 /// The style sheet of a report that needs nothing else.
 const char* page_style();
-
-/// Text as HTML text, also inside an attribute.
-std::string escaped(std::string_view text);
-
-/// A PNG file of an 8-bit RGB image.
-std::vector<uchar> png(const cv::Mat& rgb);
-
-/// An 8-bit RGB image inside the page.
-std::string image_html(const cv::Mat& rgb, std::string_view alt);
-
-/// The image at another width, its shape kept.
-cv::Mat scaled_to(const cv::Mat& image, int width);
-
-/// Draws boxes, which may be those of the same image at another size.
-void draw_boxes(cv::Mat& tile, const care::Boxes& boxes);
 
 /// `image` under a heat map of `map` (`[h, w]`, raw): negatives cut, divided by
 /// the maximum, brought up bilinearly. A map without a positive cell leaves the

@@ -1,19 +1,17 @@
 // resnet_trainer: trains a ResNet with and without CARE on pictures with boxes.
 // SPDX-License-Identifier: Apache-2.0
+#include "common/command_line.hpp"
 #include "resnet_trainer/experiment.hpp"
 #include "resnet_trainer/settings.hpp"
 
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <torch/cuda.h>
 #include <torch/utils.h>
 #include <CLI/CLI.hpp>
 
-#include <exception>
 #include <iostream>
 #include <stdexcept>
 #include <string>
-#include <thread>
 
 namespace {
 
@@ -272,13 +270,11 @@ int main(int argc, char** argv) {
   add_options(app, settings, size, folds);
   CLI11_PARSE(app, argc, argv);
 
-  try {
-    settings.size = trainer::parse_size("--size", size);
+  return common::run_main("resnet_trainer", [&] {
+    settings.size = common::parse_size("--size", size);
     settings.test_folds = parse_folds(folds);
     settings.augment = trainer::parse_augmentation(settings.augmentation);
-    if (settings.threads == 0) {
-      settings.threads = std::max(1U, std::thread::hardware_concurrency());
-    }
+    settings.threads = common::threads_or_all(settings.threads);
     if (settings.device == "cuda" && !torch::cuda::is_available()) {
       throw std::invalid_argument(
           "--device: expected cpu, but got cuda, which this LibTorch or "
@@ -296,11 +292,5 @@ int main(int argc, char** argv) {
     torch::set_num_threads(static_cast<int>(settings.threads));
     std::cout << trainer::run_experiment(settings, quoted_command(argc, argv))
               << "\nReport: " << settings.out << "/report.html\n";
-    return 0;
-  } catch (const c10::Error& error) {
-    std::cerr << "resnet_trainer: " << error.what_without_backtrace() << '\n';
-  } catch (const std::exception& error) {
-    std::cerr << "resnet_trainer: " << error.what() << '\n';
-  }
-  return 1;
+  });
 }

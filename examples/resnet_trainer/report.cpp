@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/report.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
+#include "common/page.hpp"
 #include "resnet_trainer/html.hpp"
 
 #include <fmt/format.h>
-#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -20,6 +20,8 @@
 #include <utility>
 
 namespace trainer {
+
+using namespace common;
 namespace {
 
 using care::Interval;
@@ -280,29 +282,6 @@ std::array<std::string, 2> caption(
     share = "no positive attention";
   }
   return {"says " + prediction + (right ? " (right)" : " (wrong)"), share};
-}
-
-/// OpenCV's letters are ASCII; cut where the column ends.
-void put_text(
-    cv::Mat& sheet,
-    std::string text,
-    cv::Point corner,
-    int width,
-    double scale,
-    const cv::Scalar& colour) {
-  for (auto& c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) {
-      c = '?';
-    }
-  }
-  constexpr int kFont = cv::FONT_HERSHEY_DUPLEX;
-  int baseline = 0;
-  while (text.size() > 3 &&
-         cv::getTextSize(text, kFont, scale, 1, &baseline).width > width) {
-    text.resize(text.size() - (text.back() == '.' ? 4 : 1));
-    text += text.size() > 3 && text.back() != '.' ? "..." : "";
-  }
-  cv::putText(sheet, text, corner, kFont, scale, colour, 1, cv::LINE_AA);
 }
 
 std::string pictures_html(const std::vector<AttentionPicture>& pictures) {
@@ -826,10 +805,7 @@ std::string report_html(const Report& report) {
 void write_report(const std::filesystem::path& folder, const Report& report) {
   write_atomically(folder / "report.html", report_html(report));
   if (!report.pictures.empty()) {
-    const auto bytes = png(attention_sheet(report.pictures));
-    write_atomically(
-        folder / "attention.png",
-        {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    write_picture(folder / "attention.png", attention_sheet(report.pictures));
   }
 }
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/results.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -19,6 +19,8 @@
 #include <utility>
 
 namespace trainer {
+
+using namespace common;
 namespace {
 
 using Json = nlohmann::ordered_json;

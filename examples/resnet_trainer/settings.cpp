@@ -2,34 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/settings.hpp"
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <stdexcept>
-
 namespace trainer {
-
-care::Size parse_size(const char* flag, const std::string& text) {
-  try {
-    size_t used = 0;
-    const auto width = std::stoll(text, &used);
-    auto height = width;
-    if (used < text.size() && text[used] == 'x') {
-      size_t more = 0;
-      height = std::stoll(text.substr(used + 1), &more);
-      used += 1 + more;
-    }
-    if (used == text.size() && width >= 32 && height >= 32 && width <= 4096 &&
-        height <= 4096) {
-      return {height, width};
-    }
-  } catch (const std::logic_error&) {
-  }
-  throw std::invalid_argument(fmt::format(
-      "{}: expected a number or WIDTHxHEIGHT of 32 to 4096 pixels, but got {}",
-      flag,
-      text));
-}
 
 AugmentOptions parse_augmentation(const std::string& name) {
   AugmentOptions options;

@@ -73,10 +73,6 @@ struct Settings {
   bool fresh = false; ///< forget what an interrupted run left
 };
 
-/// "112" or "256x128" (width x height). Throws std::invalid_argument that names
-/// `flag`.
-care::Size parse_size(const char* flag, const std::string& text);
-
 /// What "none", "flips" and "strong" stand for.
 AugmentOptions parse_augmentation(const std::string& name);
 

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/train.hpp"
 
+#include "common/files.hpp"
+#include "common/progress.hpp"
 #include "resnet_trainer/dataset.hpp"
-#include "resnet_trainer/files.hpp"
-#include "resnet_trainer/progress.hpp"
 
 #include <care/care.hpp>
 

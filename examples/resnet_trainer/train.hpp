@@ -3,10 +3,10 @@
 #ifndef CARE_EXAMPLES_RESNET_TRAINER_TRAIN_HPP
 #define CARE_EXAMPLES_RESNET_TRAINER_TRAIN_HPP
 
+#include "common/sample.hpp"
 #include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/results.hpp"
-#include "resnet_trainer/sample.hpp"
 #include "resnet_trainer/settings.hpp"
 
 #include <care/guide.hpp>

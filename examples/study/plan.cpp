@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/plan.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/command_line.hpp"
+#include "common/files.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
@@ -130,7 +131,7 @@ void read_recipe(const Json& json, Plan& plan) {
   Reader reader(json, "recipe");
   std::string size = "96";
   reader.read("size", size);
-  r.size = trainer::parse_size("recipe.size", size);
+  r.size = common::parse_size("recipe.size", size);
   reader.read(
       "net",
       r.net,
@@ -513,7 +514,7 @@ Plan parse_plan(const Json& json) {
 
 Plan read_plan(const std::filesystem::path& file) {
   const auto json = Json::parse(
-      trainer::read_file(file),
+      common::read_file(file),
       nullptr,
       /*allow_exceptions=*/false,
       /*ignore_comments=*/true);

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/report.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
+#include "common/page.hpp"
 #include "resnet_trainer/html.hpp"
 #include "study/duplicates.hpp"
 
@@ -21,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using care::Interval;
-using trainer::escaped;
+using common::escaped;
 using trainer::Frame;
 
 constexpr const char* kStyle = R"css(
@@ -494,9 +495,9 @@ std::string attention_html(const Runs& runs, int64_t pictures) {
         fmt::format("<div class=\"head\">{}</div>\n", escaped(name))};
     for (size_t i = 0; i < samples.size(); ++i) {
       auto tile = trainer::overlay(
-          trainer::scaled_to(samples[i].image, 360),
+          common::scaled_to(samples[i].image, 360),
           maps[static_cast<int64_t>(i)]);
-      trainer::draw_boxes(tile, samples[i].boxes);
+      common::draw_boxes(tile, samples[i].boxes);
       const auto& classes = runs.data().classes;
       const auto& label = classes[static_cast<size_t>(said[i].predicted())];
       const bool right = said[i].predicted() == samples[i].target;
@@ -510,7 +511,7 @@ std::string attention_html(const Runs& runs, int64_t pictures) {
               : fmt::format("{:.0f} % of attention inside", said[i].epg * 100));
       column.push_back(fmt::format(
           "<figure>{}<figcaption>{}</figcaption></figure>\n",
-          trainer::image_html(tile, name + ", " + caption),
+          common::image_html(tile, name + ", " + caption),
           escaped(caption)));
     }
     columns.push_back(std::move(column));
@@ -567,7 +568,7 @@ std::string report_html(const Runs& runs, const Report& report) {
 
 void write_reports(const Runs& runs, int64_t pictures) {
   const auto finished = runs.finished();
-  trainer::write_atomically(
+  common::write_atomically(
       runs.folder() / "runs.csv", runs_csv(runs, finished));
   if (finished.empty()) {
     return;
@@ -576,9 +577,9 @@ void write_reports(const Runs& runs, int64_t pictures) {
   report.tables = make_tables(runs, finished);
   report.warnings = straddling(runs);
   report.pictures = attention_html(runs, pictures);
-  trainer::write_atomically(
+  common::write_atomically(
       runs.folder() / "results.md", to_markdown(runs.plan(), report.tables));
-  trainer::write_atomically(
+  common::write_atomically(
       runs.folder() / "report.html", report_html(runs, report));
 }
 

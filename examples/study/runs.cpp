@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/runs.hpp"
 
+#include "common/files.hpp"
+#include "common/manifest.hpp"
+#include "common/progress.hpp"
 #include "resnet_trainer/dataset.hpp"
-#include "resnet_trainer/files.hpp"
-#include "resnet_trainer/manifest.hpp"
-#include "resnet_trainer/progress.hpp"
 #include "study/method.hpp"
 
 #include <care/imbalance/class_weights.hpp>
@@ -62,10 +62,10 @@ class Claim {
 /// Writes `mine` unless the file has it; throws when it has something else.
 void keep_or_compare(const fs::path& path, const Json& mine) {
   if (!fs::exists(path)) {
-    trainer::write_atomically(path, mine.dump(2) + "\n");
+    common::write_atomically(path, mine.dump(2) + "\n");
     return;
   }
-  const auto theirs = Json::parse(trainer::read_file(path), nullptr, false);
+  const auto theirs = Json::parse(common::read_file(path), nullptr, false);
   for (const auto& item : mine.items()) {
     const auto other = theirs.is_object() && theirs.contains(item.key())
         ? theirs[item.key()].dump()
@@ -180,7 +180,7 @@ void Runs::train_one(const Job& job) const {
   training.checkpoint = out_ / "checkpoints" / (training.label + ".pt");
   // Two arms share no first stage: they may differ in anything.
   training.stage1 = out_ / "checkpoints" / (training.label + "-stage1.pt");
-  const auto start = trainer::steady_seconds();
+  const auto start = common::steady_seconds();
   auto trained = trainer::train(
       settings,
       training,
@@ -198,11 +198,11 @@ void Runs::train_one(const Job& job) const {
   run.seed = job.seed;
   run.predictions = trainer::predict(settings, trained.net, parts.second);
   run.epochs = trained.epochs;
-  run.seconds = trainer::steady_seconds() - start;
+  run.seconds = common::steady_seconds() - start;
   if (is_first(job)) {
     std::ostringstream bytes;
     torch::save(trained.net, bytes);
-    trainer::write_atomically(weights(job), bytes.str());
+    common::write_atomically(weights(job), bytes.str());
   }
   trainer::save_run(file(job), run);
   remove_with_parts(training.checkpoint);

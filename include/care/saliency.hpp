@@ -5,6 +5,7 @@
 
 #include <care/saliency/frequency_tuned.hpp>
 #include <care/saliency/lesion_contrast.hpp>
+#include <care/saliency/object_contrast.hpp>
 #include <care/saliency/robust_background.hpp>
 #include <care/saliency/spectral_residual.hpp>
 

@@ -3,8 +3,8 @@
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
+#include "common/parallel.hpp"
 #include "resnet_trainer/dataset.hpp"
-#include "resnet_trainer/parallel.hpp"
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>

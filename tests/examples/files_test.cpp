@@ -1,6 +1,6 @@
 // Whole files: what was written is read, and never half of it.
 // SPDX-License-Identifier: Apache-2.0
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 
 #include "support/support.hpp"
 
@@ -30,21 +30,21 @@ TEST_CASE("files: bytes come back as they were, folders are made") {
   const Folder folder;
   const auto path = folder.path / "a" / "b.bin";
   const std::string bytes("line\r\n\0\xff end", 13);
-  trainer::write_atomically(path, bytes);
-  CHECK(trainer::read_file(path) == bytes);
-  trainer::write_atomically(path, "");
-  CHECK(trainer::read_file(path).empty());
+  common::write_atomically(path, bytes);
+  CHECK(common::read_file(path) == bytes);
+  common::write_atomically(path, "");
+  CHECK(common::read_file(path).empty());
 }
 
 TEST_CASE("files: a failed write leaves the old file and nothing else") {
   const Folder folder;
   const auto path = folder.path / "taken";
-  trainer::write_atomically(path / "inside", "kept"); // `taken` is a folder
+  common::write_atomically(path / "inside", "kept"); // `taken` is a folder
   CARE_REQUIRE_THROWS_AS(
-      trainer::write_atomically(path, "new"),
+      common::write_atomically(path, "new"),
       std::runtime_error,
       "cannot write '" + path.string() + "'");
-  CHECK(trainer::read_file(path / "inside") == "kept");
+  CHECK(common::read_file(path / "inside") == "kept");
   CHECK(
       std::distance(
           fs::directory_iterator(folder.path), fs::directory_iterator()) == 1);
@@ -53,14 +53,14 @@ TEST_CASE("files: a failed write leaves the old file and nothing else") {
 TEST_CASE("files: errors name the path and the reason") {
   const Folder folder;
   CARE_REQUIRE_THROWS_AS(
-      trainer::read_file(folder.path / "missing.txt"),
+      common::read_file(folder.path / "missing.txt"),
       std::runtime_error,
       "missing.txt': No such file or directory");
-  trainer::write_atomically(folder.path / "file", "x");
+  common::write_atomically(folder.path / "file", "x");
   CARE_REQUIRE_THROWS_AS(
-      trainer::read_file(folder.path), std::runtime_error, "Is a directory");
+      common::read_file(folder.path), std::runtime_error, "Is a directory");
   CARE_REQUIRE_THROWS_AS(
-      trainer::write_atomically(folder.path / "file" / "below", "x"),
+      common::write_atomically(folder.path / "file" / "below", "x"),
       std::runtime_error,
       "cannot make the folder");
 }

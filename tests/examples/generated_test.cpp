@@ -3,7 +3,7 @@
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
-#include "resnet_trainer/generated.hpp"
+#include "common/generated.hpp"
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
@@ -16,10 +16,10 @@
 
 namespace {
 
-using trainer::Bystander;
-using trainer::draw_generated;
-using trainer::GeneratedOptions;
-using trainer::make_generated;
+using common::Bystander;
+using common::draw_generated;
+using common::GeneratedOptions;
+using common::make_generated;
 
 GeneratedOptions options_of(
     std::array<int64_t, 4> counts,
@@ -60,7 +60,7 @@ TEST_CASE("generated: holds the classes that were asked for") {
     CHECK(sample.boxes.count() == 1);
   }
   CHECK(counts == std::map<int64_t, int64_t>{{0, 5}, {1, 4}, {3, 2}});
-  CHECK(trainer::generated_classes().size() == trainer::kGeneratedClasses);
+  CHECK(common::generated_classes().size() == common::kGeneratedClasses);
 }
 
 TEST_CASE("generated: the box is tight and of the stated size") {
@@ -94,12 +94,11 @@ TEST_CASE("generated: the sticker goes with the class as asked") {
     }
     return stickers / 200.0;
   };
-  CHECK(share(Bystander::kAsTrained, trainer::kDermatofibroma) >= 0.9);
-  CHECK(share(Bystander::kAsTrained, trainer::kNevus) <= 0.06);
-  CHECK(share(Bystander::kTrap, trainer::kDermatofibroma) == 0);
-  CHECK(
-      share(Bystander::kTrap, trainer::kKeratosis) == Approx(0.5).margin(0.1));
-  CHECK(share(Bystander::kNone, trainer::kMelanoma) == 0);
+  CHECK(share(Bystander::kAsTrained, common::kDermatofibroma) >= 0.9);
+  CHECK(share(Bystander::kAsTrained, common::kNevus) <= 0.06);
+  CHECK(share(Bystander::kTrap, common::kDermatofibroma) == 0);
+  CHECK(share(Bystander::kTrap, common::kKeratosis) == Approx(0.5).margin(0.1));
+  CHECK(share(Bystander::kNone, common::kMelanoma) == 0);
 }
 
 TEST_CASE("generated: the sticker is all that differs, and off the lesion") {

@@ -3,7 +3,7 @@
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
-#include "resnet_trainer/manifest.hpp"
+#include "common/manifest.hpp"
 
 #include <array>
 #include <filesystem>
@@ -18,7 +18,7 @@
 namespace {
 
 namespace fs = std::filesystem;
-using trainer::read_manifest;
+using common::read_manifest;
 using Box = std::array<double, 4>;
 
 /// A manifest file of the given text.
@@ -141,10 +141,10 @@ TEST_CASE("manifest: lists labels and leaves some out") {
   const Manifest manifest(
       kHeader + "1,b,,,,,0\n" + "2,a,,,,,0\n" + "3,b,,,,,0\n");
   const auto records = read_manifest(manifest.path());
-  CHECK(trainer::labels_of(records) == std::vector<std::string>{"a", "b"});
-  const auto kept = trainer::without_labels(records, {"b"});
+  CHECK(common::labels_of(records) == std::vector<std::string>{"a", "b"});
+  const auto kept = common::without_labels(records, {"b"});
   REQUIRE(kept.size() == 1);
   CHECK(kept[0].path == "2");
   CARE_REQUIRE_THROWS_AS(
-      trainer::without_labels(records, {"c"}), std::invalid_argument, "'c'");
+      common::without_labels(records, {"c"}), std::invalid_argument, "'c'");
 }

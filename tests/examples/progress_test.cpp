@@ -1,13 +1,13 @@
 // The progress bar and the plain lines, with a clock of the test's own.
 // SPDX-License-Identifier: Apache-2.0
-#include "resnet_trainer/progress.hpp"
+#include "common/progress.hpp"
 
 #include "support/support.hpp"
 
 #include <sstream>
 
-using trainer::Progress;
-using trainer::ProgressOptions;
+using common::Progress;
+using common::ProgressOptions;
 
 namespace {
 
@@ -27,12 +27,11 @@ struct Bench {
 } // namespace
 
 TEST_CASE("progress: times are read as on a clock") {
-  CHECK(trainer::clock_time(0) == "0:00");
-  CHECK(trainer::clock_time(75.4) == "1:15");
-  CHECK(trainer::clock_time(3675) == "1:01:15");
-  CHECK(trainer::clock_time(-1) == "--:--");
-  CHECK(
-      trainer::clock_time(std::numeric_limits<double>::infinity()) == "--:--");
+  CHECK(common::clock_time(0) == "0:00");
+  CHECK(common::clock_time(75.4) == "1:15");
+  CHECK(common::clock_time(3675) == "1:01:15");
+  CHECK(common::clock_time(-1) == "--:--");
+  CHECK(common::clock_time(std::numeric_limits<double>::infinity()) == "--:--");
 }
 
 TEST_CASE("progress: plain lines come a few seconds apart") {

@@ -3,7 +3,7 @@
 #include "resnet_trainer/report.hpp"
 #include "resnet_trainer/html.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 #include "support/support.hpp"
 
 #include <unistd.h>

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/results.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 #include "support/support.hpp"
 
 #include <unistd.h>

@@ -3,7 +3,7 @@
 #include "support/program.hpp"
 #include "support/support.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 #include "study/duplicates.hpp"
 #include "study/method.hpp"
 #include "study/plan.hpp"
@@ -25,9 +25,9 @@
 #include <vector>
 
 namespace fs = std::filesystem;
+using care_test::Folder;
 using study::Json;
-using support::Folder;
-using support::Outcome;
+using Outcome = care_test::ProgramOutcome;
 
 namespace {
 
@@ -48,12 +48,12 @@ Json tiny() {
 
 fs::path write_settings(const Folder& folder, const Json& json) {
   const auto path = folder.path / "settings.json";
-  trainer::write_atomically(path, json.dump());
+  common::write_atomically(path, json.dump());
   return path;
 }
 
 Outcome run(const fs::path& settings, const fs::path& out) {
-  return support::run(
+  return care_test::run_program(
       CARE_STUDY, settings.string() + " --pictures 2 --out " + out.string());
 }
 
@@ -62,7 +62,7 @@ std::map<std::string, Json> runs_in(const fs::path& out) {
   std::map<std::string, Json> all;
   for (const auto& entry : fs::recursive_directory_iterator(out / "runs")) {
     if (entry.path().extension() == ".json") {
-      auto json = Json::parse(trainer::read_file(entry.path()));
+      auto json = Json::parse(common::read_file(entry.path()));
       json.erase("seconds");
       for (auto& epoch : json["epochs"]) {
         epoch.erase("seconds");
@@ -336,10 +336,10 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
   const auto finished = runs_in(out);
   // 4 arms, 2 more controls, the shuffled boxes; 2 seeds each.
   CHECK(finished.size() == 14);
-  const auto csv = trainer::read_file(out / "runs.csv");
+  const auto csv = common::read_file(out / "runs.csv");
   CHECK(std::count(csv.begin(), csv.end(), '\n') == 15);
   CHECK(
-      trainer::read_file(out / "report.html").find("Where the networks look") !=
+      common::read_file(out / "report.html").find("Where the networks look") !=
       std::string::npos);
   CHECK(fs::exists(out / "results.md"));
 
@@ -352,13 +352,13 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
   const auto arguments = settings.string() + " --pictures 0 --out " +
       (broken.path / "out").string();
   for (int round = 0; round < 3; ++round) {
-    support::Child one(CARE_STUDY, arguments), two(CARE_STUDY, arguments);
+    care_test::Child one(CARE_STUDY, arguments), two(CARE_STUDY, arguments);
     std::this_thread::sleep_for(std::chrono::milliseconds(1500 + 700 * round));
     one.kill();
     two.kill();
   }
   {
-    support::Child one(CARE_STUDY, arguments), two(CARE_STUDY, arguments);
+    care_test::Child one(CARE_STUDY, arguments), two(CARE_STUDY, arguments);
     CHECK(one.wait() == 0);
     CHECK(two.wait() == 0);
   }
@@ -369,8 +369,8 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
     CHECK((entry.is_directory() || entry.path().extension() == ".claim"));
   }
   CHECK(
-      trainer::read_file(broken.path / "out" / "results.md") ==
-      trainer::read_file(out / "results.md"));
+      common::read_file(broken.path / "out" / "results.md") ==
+      common::read_file(out / "results.md"));
 
   // Another recipe, or another arm of an old name, is refused.
   json["recipe"]["epochs"] = 4;

@@ -1,35 +1,33 @@
 // Tests of the trainer as a program: what it writes, how it resumes, its
 // errors. SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
+#include "support/program.hpp"
 
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/results.hpp"
-#include "support/program.hpp"
 
 #include <torch/serialize.h>
 #include <nlohmann/json.hpp>
 #include <opencv2/imgcodecs.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 namespace fs = std::filesystem;
-using support::Folder;
-using support::Outcome;
-using trainer::read_file;
+using care_test::Folder;
+using common::read_file;
+using Outcome = care_test::ProgramOutcome;
 
 namespace {
 
 Outcome run(const std::string& arguments) {
-  return support::run(CARE_TRAINER, arguments);
+  return care_test::run_program(CARE_TRAINER, arguments);
 }
 
 /// A run of a few seconds on the generated set.
@@ -108,12 +106,7 @@ TEST_CASE("trainer: a killed run goes on and gives the same", "[trainer]") {
   REQUIRE(run(tiny(whole.path)).status == 0);
 
   const auto checkpoint = broken.path / "checkpoints" / "care-fold0-seed0.pt";
-  support::Child child(CARE_TRAINER, tiny(broken.path));
-  REQUIRE(child.started());
-  for (int i = 0; i < 6000 && !fs::exists(checkpoint); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  child.kill();
+  care_test::kill_when_there(CARE_TRAINER, tiny(broken.path), checkpoint);
   REQUIRE(fs::exists(checkpoint)); // else it had finished, or never started
 
   const auto rest = run(tiny(broken.path));

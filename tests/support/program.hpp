@@ -1,21 +1,23 @@
-// Programs as tests see them: run, watched, killed; and folders that go away.
+// Programs under test: run, started and killed, in folders of their own.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_TESTS_SUPPORT_PROGRAM_HPP
 #define CARE_TESTS_SUPPORT_PROGRAM_HPP
+
+#include "common/files.hpp"
 
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
+#include <thread>
 
-namespace support {
+namespace care_test {
 
 /// A folder of its own for each test, gone afterwards.
 class Folder {
@@ -34,22 +36,21 @@ class Folder {
   std::filesystem::path path;
 };
 
-struct Outcome {
+struct ProgramOutcome {
   int status = 0;
   std::string text; // what it printed, on both streams
 };
 
 /// Runs a program to its end.
-inline Outcome run(const std::string& program, const std::string& arguments) {
+inline ProgramOutcome run_program(
+    const std::string& program,
+    const std::string& arguments) {
   const Folder folder;
   const auto log = folder.path / "log";
   const auto command =
       program + " " + arguments + " > " + log.string() + " 2>&1 < /dev/null";
   const int status = std::system(command.c_str());
-  std::ifstream file(log, std::ios::binary);
-  return {
-      WEXITSTATUS(status),
-      {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()}};
+  return {WEXITSTATUS(status), common::read_file(log)};
 }
 
 /// A program that runs beside the test, in silence; killed at the latest when
@@ -96,6 +97,19 @@ class Child {
   pid_t pid_;
 };
 
-} // namespace support
+/// Starts the program and kills it as soon as `file` is there, or after a
+/// minute.
+inline void kill_when_there(
+    const std::string& program,
+    const std::string& arguments,
+    const std::filesystem::path& file) {
+  Child child(program, arguments);
+  for (int i = 0; i < 6000 && !std::filesystem::exists(file); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  child.kill();
+}
+
+} // namespace care_test
 
 #endif // CARE_TESTS_SUPPORT_PROGRAM_HPP

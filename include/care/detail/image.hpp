@@ -62,6 +62,16 @@ inline void check_at_least(
       value);
 }
 
+inline void check_odd(const char* where, const char* name, int64_t value) {
+  TORCH_CHECK_VALUE(
+      value >= 1 && value % 2 == 1,
+      where,
+      ": expected an odd ",
+      name,
+      " of at least 1, but got ",
+      value);
+}
+
 inline void check_positive(const char* where, const char* name, double value) {
   TORCH_CHECK_VALUE(
       value > 0 && std::isfinite(value),

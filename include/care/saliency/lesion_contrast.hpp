@@ -5,12 +5,12 @@
 
 #include <care/detail/check.hpp>
 #include <care/detail/image.hpp>
+#include <care/detail/surface.hpp>
 
 #include <torch/arg.h>
 #include <torch/types.h>
 
 #include <cmath>
-#include <tuple>
 
 namespace care {
 
@@ -30,16 +30,6 @@ struct LesionContrastOptions {
 
 namespace detail {
 
-/// The largest value within a square window of odd `width`.
-inline torch::Tensor dilated(const torch::Tensor& planes, int64_t width) {
-  const auto r = width / 2;
-  return torch::max_pool2d(planes, {width, width}, {1, 1}, {r, r});
-}
-
-inline torch::Tensor eroded(const torch::Tensor& planes, int64_t width) {
-  return -dilated(-planes, width);
-}
-
 /// [N, 1, h, w] bool: the dark rim. A pixel belongs to it when all between it
 /// and the nearer side of its row, and of its column, is dark; so do three
 /// pixels more, where the rim is blurred.
@@ -51,34 +41,6 @@ inline torch::Tensor dark_rim(const torch::Tensor& images, double level) {
     return torch::max(ahead, back);
   };
   return dilated(from(2) * from(3), 7) > 0;
-}
-
-/// A quadratic surface through each of `planes` [N, C, h, w], fitted to the
-/// pixels by their `weight` [N, 1, h, w]: [N, C, h, w].
-inline torch::Tensor quadratic_surface(
-    const torch::Tensor& planes,
-    const torch::Tensor& weight) {
-  const auto h = planes.size(2), w = planes.size(3);
-  auto options = planes.options().dtype(torch::kDouble);
-  auto y = torch::linspace(-1, 1, h, options).view({h, 1}).expand({h, w});
-  auto x = torch::linspace(-1, 1, w, options).view({1, w}).expand({h, w});
-  auto basis =
-      torch::stack({torch::ones({h, w}, options), x, y, x * x, x * y, y * y})
-          .flatten(1)
-          .unsqueeze(0); // [1, 6, hw]
-  auto weighted = basis * weight.to(torch::kDouble).flatten(2);
-  auto normal = torch::matmul(weighted, basis.transpose(1, 2));
-  auto scale =
-      normal.select(1, 0).select(1, 0).clamp_min(1e-9).view({-1, 1, 1});
-  auto target = torch::matmul(
-      weighted, planes.to(torch::kDouble).flatten(2).transpose(1, 2));
-  auto ridge = torch::eye(6, options) * 1e-6;
-  auto factor = torch::linalg_cholesky(normal / scale + ridge);
-  auto coefficients =
-      torch::cholesky_solve(target / scale, factor); // [N, 6, C]
-  return torch::matmul(coefficients.transpose(1, 2), basis)
-      .view(planes.sizes())
-      .to(planes.scalar_type());
 }
 
 } // namespace detail
@@ -112,11 +74,7 @@ inline torch::Tensor lesion_contrast(
   const char* where = "care::lesion_contrast";
   detail::check_at_least(where, "size", options.size(), 8);
   detail::check_positive(where, "sigma", options.sigma());
-  TORCH_CHECK_VALUE(
-      options.line_width() >= 1 && options.line_width() % 2 == 1,
-      where,
-      ": expected an odd line_width of at least 1, but got ",
-      options.line_width());
+  detail::check_odd(where, "line_width", options.line_width());
   TORCH_CHECK_VALUE(
       options.rim() >= 0 && options.rim() <= 1,
       where,
@@ -130,9 +88,7 @@ inline torch::Tensor lesion_contrast(
   auto x = detail::resized(rgb, detail::working_size(rgb, options.size()));
   auto skin_seen =
       detail::dark_rim(x, options.rim()).logical_not().to(torch::kFloat);
-  const auto line = options.line_width();
-  x = detail::eroded(detail::dilated(x, line), line);
-  x = detail::dilated(detail::eroded(x, line), line);
+  x = detail::without_lines(x, options.line_width());
   auto density = -torch::log(x.clamp_min(0.02));
 
   const auto h = x.size(2), w = x.size(3);
@@ -140,17 +96,10 @@ inline torch::Tensor lesion_contrast(
   auto u = torch::linspace(-1, 1, w, x.options()).abs().view({1, w});
   auto prior = torch::pow(torch::max(u, v).expand({h, w}), 4) + 0.05;
   prior = skin_seen * prior;
-  auto weight = prior;
-  torch::Tensor excess;
-  for (int round = 0; round < 4; ++round) {
-    auto skin = detail::quadratic_surface(density, weight);
-    excess = (density - skin).mean(1, /*keepdim=*/true);
-    auto miss = excess.abs();
-    auto spread = (miss * weight).sum({1, 2, 3}, true) /
-        weight.sum({1, 2, 3}, true).clamp_min(1e-6);
-    auto ratio = miss / (spread + 0.01);
-    weight = prior / torch::pow(ratio * ratio + 1, 2);
-  }
+  auto excess = detail::above_surface(
+      density, prior, 0.01, [](const torch::Tensor& residual) {
+        return residual.mean(1, /*keepdim=*/true);
+      });
   auto map = detail::blurred(
       excess.clamp_min(0) * skin_seen,
       detail::gaussian_kernel(options.sigma()));

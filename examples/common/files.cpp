@@ -1,6 +1,6 @@
 // files: whole files read and written, never half a file.
 // SPDX-License-Identifier: Apache-2.0
-#include "resnet_trainer/files.hpp"
+#include "common/files.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <system_error>
 
-namespace trainer {
+namespace common {
 namespace {
 
 namespace fs = std::filesystem;
@@ -94,4 +94,4 @@ std::string read_file(const fs::path& path) {
   return bytes;
 }
 
-} // namespace trainer
+} // namespace common

@@ -1,13 +1,13 @@
 // files: whole files read and written, never half a file.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_FILES_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_FILES_HPP
+#ifndef CARE_EXAMPLES_COMMON_FILES_HPP
+#define CARE_EXAMPLES_COMMON_FILES_HPP
 
 #include <filesystem>
 #include <string>
 #include <string_view>
 
-namespace trainer {
+namespace common {
 
 /// Replaces the file at `path` by `bytes` (text or binary) in one step: a
 /// reader, also after a crash or a full disk, finds the old file or the new
@@ -21,6 +21,6 @@ void write_atomically(
 /// system's reason.
 std::string read_file(const std::filesystem::path& path);
 
-} // namespace trainer
+} // namespace common
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_FILES_HPP
+#endif // CARE_EXAMPLES_COMMON_FILES_HPP

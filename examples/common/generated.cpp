@@ -1,9 +1,9 @@
 // A generated lesion set: dermoscopy-like pictures, drawn from a seed.
 // SPDX-License-Identifier: Apache-2.0
-#include "resnet_trainer/generated.hpp"
+#include "common/generated.hpp"
 
-#include "resnet_trainer/parallel.hpp"
-#include "resnet_trainer/random.hpp"
+#include "common/parallel.hpp"
+#include "common/random.hpp"
 
 #include <opencv2/imgproc.hpp>
 
@@ -12,7 +12,7 @@
 #include <cstdio>
 #include <stdexcept>
 
-namespace trainer {
+namespace common {
 namespace {
 
 // Lengths are shares of the picture's shorter side, so that a picture looks
@@ -659,4 +659,4 @@ std::vector<Sample> make_generated(const GeneratedOptions& options, int jobs) {
   return samples;
 }
 
-} // namespace trainer
+} // namespace common

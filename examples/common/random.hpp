@@ -1,7 +1,7 @@
 // Random numbers that are the same on every machine and standard library.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_RANDOM_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_RANDOM_HPP
+#ifndef CARE_EXAMPLES_COMMON_RANDOM_HPP
+#define CARE_EXAMPLES_COMMON_RANDOM_HPP
 
 #include <cmath>
 #include <cstddef>
@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace trainer {
+namespace common {
 
 /// One well-mixed number from several (splitmix64's finaliser, chained): the
 /// seed of what belongs to, say, (seed, epoch, index).
@@ -68,6 +68,6 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-} // namespace trainer
+} // namespace common
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_RANDOM_HPP
+#endif // CARE_EXAMPLES_COMMON_RANDOM_HPP

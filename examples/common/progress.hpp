@@ -1,7 +1,7 @@
 // Progress: how far a long job is, for a terminal and for a log file.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_PROGRESS_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_PROGRESS_HPP
+#ifndef CARE_EXAMPLES_COMMON_PROGRESS_HPP
+#define CARE_EXAMPLES_COMMON_PROGRESS_HPP
 
 #include <cstdint>
 #include <functional>
@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace trainer {
+namespace common {
 
 /// Whether the standard error stream is a terminal.
 bool stderr_is_terminal();
@@ -77,6 +77,6 @@ class Progress {
 /// 75 as "1:15", 3675 as "1:01:15"; "--:--" for what is not known.
 std::string clock_time(double seconds);
 
-} // namespace trainer
+} // namespace common
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_PROGRESS_HPP
+#endif // CARE_EXAMPLES_COMMON_PROGRESS_HPP

@@ -1,7 +1,7 @@
 // A loop over independent items on several threads.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_PARALLEL_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_PARALLEL_HPP
+#ifndef CARE_EXAMPLES_COMMON_PARALLEL_HPP
+#define CARE_EXAMPLES_COMMON_PARALLEL_HPP
 
 #include <algorithm>
 #include <atomic>
@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace trainer {
+namespace common {
 
 /// Calls `work(i)` for every i in [0, count) on up to `jobs` threads.
 ///
@@ -51,6 +51,6 @@ void parallel_for(size_t count, int jobs, const Work& work) {
   }
 }
 
-} // namespace trainer
+} // namespace common
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_PARALLEL_HPP
+#endif // CARE_EXAMPLES_COMMON_PARALLEL_HPP

@@ -1,7 +1,7 @@
 // Reads a manifest: a CSV file that lists pictures, classes and lesion boxes.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_MANIFEST_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_MANIFEST_HPP
+#ifndef CARE_EXAMPLES_COMMON_MANIFEST_HPP
+#define CARE_EXAMPLES_COMMON_MANIFEST_HPP
 
 #include <array>
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace trainer {
+namespace common {
 
 /// One picture of a manifest.
 struct Record {
@@ -48,6 +48,6 @@ std::vector<Record> without_labels(
     const std::vector<Record>& records,
     const std::vector<std::string>& labels);
 
-} // namespace trainer
+} // namespace common
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_MANIFEST_HPP
+#endif // CARE_EXAMPLES_COMMON_MANIFEST_HPP

@@ -1,7 +1,7 @@
 // Sample: one labelled picture with its lesion boxes, decoded and in memory.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_SAMPLE_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_SAMPLE_HPP
+#ifndef CARE_EXAMPLES_COMMON_SAMPLE_HPP
+#define CARE_EXAMPLES_COMMON_SAMPLE_HPP
 
 #include <care/boxes.hpp>
 
@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string>
 
-namespace trainer {
+namespace common {
 
 struct Sample {
   std::string id; ///< as written in the manifest
@@ -22,6 +22,6 @@ struct Sample {
   std::string group; ///< of one patient, plant, ...; empty: of its own
 };
 
-} // namespace trainer
+} // namespace common
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_SAMPLE_HPP
+#endif // CARE_EXAMPLES_COMMON_SAMPLE_HPP

@@ -1,6 +1,6 @@
 // Reads a manifest: a CSV file that lists pictures, classes and lesion boxes.
 // SPDX-License-Identifier: Apache-2.0
-#include "resnet_trainer/manifest.hpp"
+#include "common/manifest.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@
 #include <sstream>
 #include <stdexcept>
 
-namespace trainer {
+namespace common {
 namespace {
 
 namespace fs = std::filesystem;
@@ -324,4 +324,4 @@ std::vector<Record> without_labels(
   return kept;
 }
 
-} // namespace trainer
+} // namespace common

@@ -3,10 +3,10 @@
 //
 // It shows a mechanism, not medicine: a bystander (a coloured sticker) goes
 // with the rare class in training and with the other classes in testing.
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_GENERATED_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_GENERATED_HPP
+#ifndef CARE_EXAMPLES_COMMON_GENERATED_HPP
+#define CARE_EXAMPLES_COMMON_GENERATED_HPP
 
-#include "resnet_trainer/sample.hpp"
+#include "common/sample.hpp"
 
 #include <care/boxes.hpp>
 
@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-namespace trainer {
+namespace common {
 
 constexpr int64_t kNevus = 0;
 constexpr int64_t kMelanoma = 1;
@@ -68,6 +68,6 @@ GeneratedImage draw_generated(const GeneratedOptions& options, int64_t index);
 /// All pictures of the set, class after class, drawn on `jobs` threads.
 std::vector<Sample> make_generated(const GeneratedOptions& options, int jobs);
 
-} // namespace trainer
+} // namespace common
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_GENERATED_HPP
+#endif // CARE_EXAMPLES_COMMON_GENERATED_HPP

@@ -1,6 +1,6 @@
 // Progress: how far a long job is, for a terminal and for a log file.
 // SPDX-License-Identifier: Apache-2.0
-#include "resnet_trainer/progress.hpp"
+#include "common/progress.hpp"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -12,7 +12,7 @@
 #include <iostream>
 #include <utility>
 
-namespace trainer {
+namespace common {
 namespace {
 
 constexpr int64_t kBarWidth = 24;
@@ -156,4 +156,4 @@ void Progress::clear() {
   }
 }
 
-} // namespace trainer
+} // namespace common
