@@ -309,7 +309,7 @@ TEST_CASE("object_contrast: a spot on a leaf, and not the leaf", "[saliency]") {
   const auto maps = care::object_contrast(torch::stack({bare, sick}));
   const auto options = care::BoxFinderOptions()
                            .threshold(care::MapThreshold::kMean)
-                           .level(9)
+                           .level(12)
                            .merge_gap(0)
                            .min_area(0.0005);
   const auto found = care::find_boxes(maps.slice(0, 1), options);

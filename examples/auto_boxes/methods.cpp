@@ -83,7 +83,7 @@ Method make_method(
         [](const torch::Tensor& x) { return care::object_contrast(x); },
         BoxFinderOptions()
             .threshold(MapThreshold::kMean)
-            .level(9)
+            .level(12)
             .merge_gap(0)
             .min_area(0.0005)};
   }
