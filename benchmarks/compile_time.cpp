@@ -175,10 +175,13 @@ int main(int argc, char** argv) {
          fmt::format("#include <care/{}>\n", header.filename().string()),
          text_including(foreign)});
   }
-  cases.push_back(
-      {"the 30-line example",
-       text_of(CARE_EXAMPLE),
-       text_of(CARE_PLAIN_EXAMPLE)});
+  auto example = text_of(CARE_EXAMPLE);
+  const auto plain = text_of(CARE_PLAIN_EXAMPLE);
+  cases.push_back({"the 30-line example", example, plain});
+  const std::string everything = "care/care.hpp";
+  example.replace(
+      example.find(everything), everything.size(), "care/guide.hpp");
+  cases.push_back({"the example with care/guide.hpp", example, plain});
 
   Compiler compiler;
   for (const auto& one : cases) {
