@@ -9,7 +9,6 @@
 // is measured where it can be seen, as the difference between watched and plain
 // forwards of two 64x64 images, in turn; and stated as a share of a forward at
 // full size, whose own ratio is printed beside it.
-// Prints a table, and the same figures as JSON on the last line.
 #include "bench.hpp"
 #include "resnet_trainer/resnet.hpp"
 
@@ -17,46 +16,21 @@
 
 #include <fmt/format.h>
 #include <torch/types.h>
-#include <torch/version.h>
 
 #include <cstdint>
 #include <vector>
 
 namespace {
 
-struct Times {
-  std::vector<double> plain, watched, difference, ratio;
-};
-
-Times take_turns(
+bench::Contest take_turns(
     trainer::ResNet& net,
     const torch::Tensor& images,
     int64_t pairs) {
   auto forward = [&] { return net->forward(images); };
-  auto plain = [&] {
-    return bench::seconds_of([&] { auto logits = forward(); });
-  };
-  auto watched = [&] {
-    return bench::seconds_of([&] { auto seen = care::capture(forward); });
-  };
-  plain();
-  watched();
-  Times times;
-  for (int64_t i = 0; i < pairs; ++i) {
-    double a = 0, b = 0;
-    if (i % 2 == 0) {
-      a = plain();
-      b = watched();
-    } else {
-      b = watched();
-      a = plain();
-    }
-    times.plain.push_back(a);
-    times.watched.push_back(b);
-    times.difference.push_back(b - a);
-    times.ratio.push_back(b / a);
-  }
-  return times;
+  return bench::in_turns(
+      pairs,
+      {[&] { auto logits = forward(); },
+       [&] { auto seen = care::capture(forward); }});
 }
 
 } // namespace
@@ -75,38 +49,27 @@ int main(int argc, char** argv) {
   const auto small = take_turns(net, torch::randn({2, 3, 64, 64}), small_pairs);
   const auto large =
       take_turns(net, torch::randn({batch, 3, size, size}), pairs);
-  using bench::quantile;
-  const auto cost = quantile(small.difference, 0.5);
-  const auto forward = quantile(large.plain, 0.5);
-  fmt::print(
-      "ResNet-18, {} threads, LibTorch {}\n"
-      "watching a forward costs {:.3f} ms (quartiles {:.3f} to {:.3f}; {} "
-      "pairs "
-      "at 64x64, batch 2, of {:.1f} ms)\n"
-      "a forward at {}x{}, batch {}, takes {:.1f} ms: watching is {:.3f} % of "
-      "it\n"
-      "ratio measured there: {:.4f} (quartiles {:.4f} to {:.4f}; {} pairs)\n",
-      threads,
-      TORCH_VERSION,
-      1e3 * cost,
-      1e3 * quantile(small.difference, 0.25),
-      1e3 * quantile(small.difference, 0.75),
-      small_pairs,
-      1e3 * quantile(small.plain, 0.5),
-      size,
-      size,
-      batch,
-      1e3 * forward,
-      100 * cost / forward,
-      quantile(large.ratio, 0.5),
-      quantile(large.ratio, 0.25),
-      quantile(large.ratio, 0.75),
-      pairs);
-  fmt::print(
-      "{{\"benchmark\": \"watching\", \"cost_ms\": {:.4f}, \"forward_ms\": "
-      "{:.2f}, \"share\": {:.6f}, \"ratio\": {:.5f}}}\n",
-      1e3 * cost,
-      1e3 * forward,
-      cost / forward,
-      quantile(large.ratio, 0.5));
+  std::vector<double> differences;
+  for (size_t i = 0; i < static_cast<size_t>(small_pairs); ++i) {
+    differences.push_back(small.seconds[1][i] - small.seconds[0][i]);
+  }
+  const auto cost = bench::quantile(differences, 0.5);
+  bench::Report report(
+      "watching",
+      fmt::format(
+          "ResNet-18, {0}x{0}, batch {1}, {2} threads, {3} pairs of small "
+          "forwards and {4} of large ones",
+          size,
+          batch,
+          threads,
+          small_pairs,
+          pairs));
+  report.add(
+      {{"cost_ms", 1e3 * cost},
+       {"quarter", 1e3 * bench::quantile(differences, 0.25)},
+       {"three_quarters", 1e3 * bench::quantile(differences, 0.75)},
+       {"forward_ms", 1e3 * large.median(0)},
+       {"share", cost / large.median(0)},
+       {"ratio", large.ratio(1, 0)}});
+  report.print();
 }

@@ -138,6 +138,46 @@ TEST_CASE("Guide: the convex and the additive form", "[guide]") {
   CHECK(additive == Approx(lc2 + 2.5 * la2).epsilon(1e-5));
 }
 
+TEST_CASE("Guide: a batch in which every image is guided", "[guide]") {
+  Setting s;
+  s.net->to(torch::kDouble);
+  s.images = s.images.to(torch::kDouble);
+  const auto boxes = Boxes::from_lists(
+                         {{{2, 3, 8, 9}, {6, 6, 12, 14}},
+                          {{1, 1, 5, 5}},
+                          {{4, 2, 9, 12}},
+                          {{10, 4, 20, 16}}},
+                         {16, 20})
+                         .to(torch::kDouble);
+  for (const auto order :
+       {care::GradientOrder::kFirst, care::GradientOrder::kFull}) {
+    CAPTURE(static_cast<int>(order));
+    Guide guide(
+        GuideOptions().order(order), AttentionLossOptions().lambda(0.7));
+    auto seen = s.seen(guide);
+    auto lc = F::cross_entropy(seen.logits, s.target);
+    auto got = guide.loss(lc, seen, s.target, boxes);
+    CHECK(got.attention.guided == 4);
+
+    // The same image by image: of each batch one image is guided.
+    auto expected = torch::zeros({}, torch::kDouble);
+    for (int64_t i = 0; i < 4; ++i) {
+      auto one = boxes.filter(boxes.image() == i);
+      auto la = guide.loss(lc.detach(), seen, s.target, one).total;
+      expected = expected + (la - 0.5 * lc.detach()) / 4;
+    }
+    expected = expected + 0.5 * lc;
+    CHECK(care_test::allclose(got.total, expected, 1e-12, 1e-9));
+    auto parameters = s.net->parameters();
+    auto a = torch::autograd::grad({got.total}, parameters, {}, true);
+    auto b = torch::autograd::grad({expected}, parameters, {}, true);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      CAPTURE(i);
+      CHECK(care_test::allclose(a[i], b[i], 1e-12, 1e-8));
+    }
+  }
+}
+
 TEST_CASE("Guide: which images are guided", "[guide]") {
   Setting s;
   CHECK(Guide<>().count(s.target, s.boxes) == 3);

@@ -4,6 +4,7 @@
 
 #include <care/rasterize.hpp>
 
+#include <array>
 #include <cmath>
 
 namespace F = torch::nn::functional;
@@ -181,6 +182,79 @@ TEST_CASE("rasterize: random boxes against painted ones", "[rasterize]") {
     CHECK(care_test::allclose(
         care::rasterize(boxes, {4, 6}).inside, adjoint(mask, {4, 6}), 1e-8));
   }
+}
+
+TEST_CASE("rasterize: with and without a gradient the same", "[rasterize]") {
+  // Boxes on the host that need no gradient take a path of their own.
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    CAPTURE(seed);
+    torch::manual_seed(seed);
+    const auto pick = [](int64_t low, int64_t high) {
+      return torch::randint(low, high, {1}, torch::kLong).item<int64_t>();
+    };
+    const Size size{pick(5, 70), pick(5, 70)};
+    const Size map_size{pick(1, 12), pick(1, 40)};
+    const auto images = pick(1, 8);
+    const auto count = pick(1, 20);
+    auto corner = torch::rand({count, 2}, torch::kDouble) * 1.2 - 0.2;
+    auto extent = torch::rand({count, 2}, torch::kDouble) * 0.7 + 0.2;
+    auto scale = torch::tensor(
+        {static_cast<double>(size.width), static_cast<double>(size.height)},
+        torch::kDouble);
+    auto xyxy = torch::cat({corner * scale, (corner + extent) * scale}, 1);
+    if (seed % 2 == 0) { // edges that coincide, with each other and with pixels
+      xyxy = xyxy.round();
+      xyxy.slice(1, 2) += 1;
+    }
+    auto image = torch::randint(0, images, {count}, torch::kLong);
+    auto boxes = Boxes(xyxy, image, images, size).clip();
+    if (seed % 3 == 0) {
+      auto weight = torch::rand({boxes.count()}, torch::kDouble);
+      boxes = boxes.with_weights(weight * (weight > 0.3));
+    }
+    auto options =
+        RasterizeOptions()
+            .mode(seed % 4 < 2 ? RasterMode::kPaper : RasterMode::kCoverage)
+            .start(0.25 + static_cast<double>(seed % 5))
+            .margin(seed % 6 < 3 ? 0 : 1.75);
+    auto learning = Boxes(
+        boxes.xyxy().clone().requires_grad_(), boxes.image(), images, size);
+    if (boxes.has_weights()) {
+      learning = learning.with_weights(boxes.weights());
+    }
+    if (boxes.count() == 0) {
+      continue;
+    }
+    REQUIRE(learning.requires_grad());
+    auto a = care::rasterize(boxes, map_size, options);
+    auto b = care::rasterize(learning, map_size, options);
+    CHECK(b.inside.requires_grad());
+    CHECK(care_test::allclose(a.inside, b.inside, 1e-10, 1e-9));
+    CHECK(care_test::allclose(a.outside, b.outside, 1e-10, 1e-9));
+    CHECK(care_test::identical(a.weight, b.weight));
+    CHECK(a.inside.min().item<double>() >= 0);
+    CHECK(a.outside.min().item<double>() >= 0);
+
+    const std::array<double, 4> all = {
+        0,
+        0,
+        static_cast<double>(size.width),
+        static_cast<double>(size.height)};
+    auto whole = care::rasterize(
+        Boxes::from_lists({{all}, {all, all}}, size), map_size, options);
+    CHECK(whole.outside.abs().max().item<double>() == 0);
+
+    auto single = care::rasterize(boxes.to(torch::kFloat), map_size, options);
+    CHECK(single.inside.scalar_type() == torch::kFloat);
+    CHECK(care_test::allclose(single.inside, a.inside, 1e-3, 1e-5));
+    CHECK(care_test::allclose(single.outside, a.outside, 1e-3, 1e-5));
+  }
+  // Weights that need a gradient get it.
+  auto weight = torch::ones({1}).requires_grad_();
+  auto weighted =
+      Boxes::from_lists({{{1, 1, 5, 5}}}, {8, 8}).with_weights(weight);
+  care::rasterize(weighted, {4, 4}).inside.sum().backward();
+  CHECK(weight.grad().item<double>() == Approx(16));
 }
 
 TEST_CASE("rasterize: edge cases of boxes", "[rasterize]") {

@@ -90,7 +90,7 @@ int main(int argc, char** argv) {
   add_options(app, settings, size);
   CLI11_PARSE(app, argc, argv);
   return common::run_main("train_unet", [&] {
-    settings.size = common::parse_size(size);
+    settings.size = common::parse_size("--size", size);
     settings.threads = common::threads_or_all(settings.threads);
     torch::set_num_threads(static_cast<int>(settings.threads));
     if (settings.data.empty()) {

@@ -18,9 +18,12 @@
 
 namespace common {
 
-/// The value of --size: "112", or "256x128" (width x height). Throws
-/// std::invalid_argument unless both are 32 to 4096 pixels.
-inline care::Size parse_size(const std::string& text) {
+/// A size such as "112", or "256x128" (width x height). Throws
+/// std::invalid_argument that names `setting` unless both are 32 to 4096
+/// pixels.
+inline care::Size parse_size(
+    const std::string& setting,
+    const std::string& text) {
   try {
     size_t used = 0;
     const auto width = std::stoll(text, &used);
@@ -37,8 +40,8 @@ inline care::Size parse_size(const std::string& text) {
   } catch (const std::logic_error&) {
   }
   throw std::invalid_argument(
-      "--size: expected a number or WIDTHxHEIGHT of 32 to 4096 pixels, but "
-      "got " +
+      setting +
+      ": expected a number or WIDTHxHEIGHT of 32 to 4096 pixels, but got " +
       text);
 }
 

@@ -252,6 +252,7 @@ std::vector<Record> read_manifest(const fs::path& manifest) {
     const auto path = columns.in(row, "path");
     const auto label = columns.in(row, "label");
     const auto fold = read_fold(row, columns, source);
+    const auto group = columns.in(row, "group");
     if (path.empty() || label.empty()) {
       source.fail(
           row.line,
@@ -265,6 +266,7 @@ std::vector<Record> read_manifest(const fs::path& manifest) {
       record.file = manifest.parent_path() / path;
       record.label = label;
       record.fold = fold;
+      record.group = group;
       record.where = source.where(row.line);
       records.push_back(std::move(record));
     }
@@ -280,6 +282,12 @@ std::vector<Record> read_manifest(const fs::path& manifest) {
           row.line,
           "the fold " + std::to_string(record.fold) + " as in " + record.where,
           std::to_string(fold));
+    }
+    if (record.group != group) {
+      source.fail(
+          row.line,
+          "the group " + in_quotes(record.group) + " as in " + record.where,
+          in_quotes(group));
     }
     read_box(row, columns, source, record);
   }

@@ -22,18 +22,21 @@ struct Record {
   std::vector<double> confidence;
   bool has_confidence = false; ///< some box was given one
   int64_t fold = -1; ///< -1: none given
+  std::string group; ///< pictures that no split may part; empty: none given
   std::string where; ///< "manifest.csv:17", the picture's first line
   std::vector<std::string> box_where; ///< the line of each box
 };
 
 /// Reads a CSV file with the header
-/// path,label,xmin,ymin,xmax,ymax[,fold][,confidence].
+/// path,label,xmin,ymin,xmax,ymax[,fold][,group][,confidence].
 ///
 /// Columns may come in any order; others are ignored. Paths are relative to
 /// the manifest. Several rows of one path are several boxes of one picture;
-/// empty box fields mean no box. Fields may be quoted (RFC 4180). Records keep
-/// the order in which their paths first appear. Throws std::runtime_error
-/// "<manifest>:<line>: expected ..., but got ..." for a malformed line.
+/// empty box fields mean no box. Pictures of one group (a patient, a plant, a
+/// slide) are kept on one side of every split. Fields may be quoted (RFC 4180).
+/// Records keep the order in which their paths first appear. Throws
+/// std::runtime_error "<manifest>:<line>: expected ..., but got ..." for a
+/// malformed line.
 std::vector<Record> read_manifest(const std::filesystem::path& manifest);
 
 /// The labels that occur, each once, sorted.

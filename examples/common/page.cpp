@@ -4,6 +4,7 @@
 
 #include "common/files.hpp"
 
+#include <fmt/format.h>
 #include <torch/types.h>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -70,6 +71,13 @@ std::string base64(const std::vector<uchar>& bytes) {
     }
   }
   return out;
+}
+
+std::string image_html(const cv::Mat& rgb, std::string_view alt) {
+  return fmt::format(
+      "<img alt=\"{}\" src=\"data:image/png;base64,{}\">",
+      escaped(alt),
+      base64(encoded(rgb, ".png")));
 }
 
 cv::Mat scaled_to(const cv::Mat& image, int width) {

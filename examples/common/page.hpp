@@ -25,6 +25,9 @@ void write_picture(const std::filesystem::path& path, const cv::Mat& rgb);
 
 std::string base64(const std::vector<uchar>& bytes);
 
+/// 8-bit RGB as an <img> that holds its own PNG.
+std::string image_html(const cv::Mat& rgb, std::string_view alt);
+
 /// The picture that wide, its height in proportion.
 cv::Mat scaled_to(const cv::Mat& image, int width);
 

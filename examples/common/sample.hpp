@@ -19,6 +19,7 @@ struct Sample {
   care::Boxes boxes; ///< of this one image, in its pixels
   int64_t fold = -1; ///< cross-validation fold, -1 for none
   care::Size stored; ///< of the picture before it was resized; 0x0: unknown
+  std::string group; ///< of one patient, plant, ...; empty: of its own
 };
 
 } // namespace common

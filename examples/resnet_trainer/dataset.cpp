@@ -5,6 +5,8 @@
 #include "common/parallel.hpp"
 #include "common/pictures.hpp"
 
+#include <care/imbalance/weighted_samplers.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -28,6 +30,7 @@ Sample load_sample(
   sample.id = record.path;
   sample.target = label - classes.begin();
   sample.fold = record.fold;
+  sample.group = record.group;
   sample.stored = {stored.rows, stored.cols};
   sample.boxes = boxes_on(record, sample.stored).resize(size);
   sample.image = resized(stored, size);
@@ -81,18 +84,49 @@ std::vector<Sample> select(
   return selected;
 }
 
+std::vector<std::vector<size_t>> groups_of(const std::vector<Sample>& samples) {
+  std::vector<std::vector<size_t>> groups;
+  std::map<std::string, size_t> known;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const auto& name = samples[i].group;
+    const auto [found, is_new] = known.emplace(name, groups.size());
+    if (name.empty() || is_new) {
+      groups.push_back({i});
+    } else {
+      groups[found->second].push_back(i);
+    }
+  }
+  return groups;
+}
+
 void assign_folds(std::vector<Sample>& samples, int64_t folds, uint64_t seed) {
   if (folds < 2) {
     throw std::invalid_argument(
         "assign_folds: expected at least 2 folds, but got " +
         std::to_string(folds));
   }
+  const auto groups = groups_of(samples);
+  std::vector<int64_t> targets, fold_of(groups.size(), -1);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    targets.push_back(samples[groups[g][0]].target);
+    for (const auto place : groups[g]) {
+      const auto fold = samples[place].fold;
+      if (fold >= 0 && fold_of[g] >= 0 && fold != fold_of[g]) {
+        throw std::invalid_argument(
+            "assign_folds: expected the group '" + samples[place].group +
+            "' in one fold, but got " + std::to_string(fold_of[g]) + " and " +
+            std::to_string(fold));
+      }
+      fold_of[g] = std::max(fold_of[g], fold);
+    }
+  }
   Random random(mix({seed, 0xf01d}));
   int64_t next = 0; // goes on from class to class, so that folds stay level
-  for (const auto& entry : shuffled_by_class(targets_of(samples), random)) {
-    for (const auto place : entry.second) {
-      if (samples[place].fold < 0) {
-        samples[place].fold = next++ % folds;
+  for (const auto& entry : shuffled_by_class(targets, random)) {
+    for (const auto g : entry.second) {
+      const auto fold = fold_of[g] < 0 ? next++ % folds : fold_of[g];
+      for (const auto place : groups[g]) {
+        samples[place].fold = fold;
       }
     }
   }
@@ -125,6 +159,27 @@ Split split_stratified(
   std::sort(split.first.begin(), split.first.end());
   std::sort(split.second.begin(), split.second.end());
   return split;
+}
+
+Split split_by_group(
+    const std::vector<Sample>& samples,
+    double share,
+    uint64_t seed) {
+  const auto groups = groups_of(samples);
+  std::vector<int64_t> targets;
+  for (const auto& group : groups) {
+    targets.push_back(samples[group[0]].target);
+  }
+  const auto places_of = [&](const std::vector<size_t>& chosen) {
+    std::vector<size_t> places;
+    for (const auto g : chosen) {
+      places.insert(places.end(), groups[g].begin(), groups[g].end());
+    }
+    std::sort(places.begin(), places.end());
+    return places;
+  };
+  const auto split = split_stratified(targets, share, seed);
+  return {places_of(split.first), places_of(split.second)};
 }
 
 Batch collate(const std::vector<Example>& examples) {
@@ -248,6 +303,17 @@ void EpochSampler::load(torch::serialize::InputArchive& archive) {
 void EpochSampler::plan() {
   const auto epoch = static_cast<uint64_t>(epoch_);
   draws_.clear();
+  if (order_ == Order::kSquareRoot) {
+    care::ClassSampler sampler(
+        targets_, care::ClassSamplerOptions().power(0.5).seed(seed_));
+    sampler.seek(epoch_);
+    std::vector<int64_t> repeats(targets_.size());
+    const auto order = sampler.next(targets_.size());
+    for (const auto i : *order) {
+      draws_.push_back({i, epoch_, repeats[i]++});
+    }
+    return;
+  }
   if (order_ != Order::kBalanced) {
     for (size_t i = 0; i < targets_.size(); ++i) {
       draws_.push_back({i, epoch_, 0});

@@ -44,8 +44,13 @@ std::vector<Sample> select(
     const std::vector<Sample>& samples,
     const std::vector<size_t>& indices);
 
+/// The places of the samples of each group; one without a group is alone.
+std::vector<std::vector<size_t>> groups_of(const std::vector<Sample>& samples);
+
 /// Gives each sample without a fold one in [0, folds), class by class in turn,
-/// so that every fold holds about the same share of each class.
+/// so that every fold holds about the same share of each class. A group falls
+/// into one fold, and counts as of its first sample's class. Throws
+/// std::invalid_argument for a group that is in several folds already.
 void assign_folds(std::vector<Sample>& samples, int64_t folds, uint64_t seed);
 
 struct Split {
@@ -60,6 +65,13 @@ Split split_stratified(
     double share,
     uint64_t seed);
 
+/// The same for samples: a group falls on one side, and counts as one sample of
+/// its first one's class.
+Split split_by_group(
+    const std::vector<Sample>& samples,
+    double share,
+    uint64_t seed);
+
 // --------------------------------------------------------------- batches ---
 
 /// One wanted example: the n-th copy of a sample in an epoch. All randomness
@@ -68,7 +80,7 @@ Split split_stratified(
 struct Draw {
   size_t index = 0;
   int64_t epoch = 0;
-  int64_t repeat = 0; ///< 0 unless balanced batches draw it more than once
+  int64_t repeat = 0; ///< 0 unless an order draws it more than once
 };
 
 struct Example {
@@ -126,6 +138,7 @@ enum class Order {
   kShuffled, ///< every sample once, in random order
   kBalanced, ///< classes in turn: a batch holds equally many of each, or one
              ///< more; an epoch is still as long as the dataset
+  kSquareRoot, ///< a class of n images is drawn in proportion to sqrt(n)
 };
 
 /// The order in which an epoch visits the samples, from the seed and the

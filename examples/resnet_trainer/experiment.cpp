@@ -3,27 +3,19 @@
 #include "resnet_trainer/experiment.hpp"
 
 #include "common/files.hpp"
-#include "common/generated.hpp"
-#include "common/manifest.hpp"
 #include "common/progress.hpp"
 #include "common/random.hpp"
-#include "resnet_trainer/box_source.hpp"
-#include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/data.hpp"
 #include "resnet_trainer/report.hpp"
 #include "resnet_trainer/results.hpp"
 #include "resnet_trainer/train.hpp"
 
-#include <care/guide.hpp>
-
 #include <fmt/format.h>
-#include <fmt/ranges.h> // join
 #include <torch/serialize.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
-#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
@@ -33,192 +25,6 @@ namespace trainer {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// All pictures, and how they are divided.
-struct Data {
-  std::string sentence; // for the report
-  std::vector<std::string> classes;
-  std::vector<Sample> pool; // training and, with folds, testing
-  BoxesById training_boxes; // empty: the pool's own
-  std::vector<int64_t> folds; // those to be tested, one after another
-  /// Test sets of their own (the generated set); else the fold is the test.
-  /// The first is reported first, the last gives the pictures.
-  std::vector<std::pair<std::string, std::vector<Sample>>> tests;
-};
-
-int cores(const Settings& settings) {
-  return static_cast<int>(settings.threads);
-}
-
-Data generated_data(const Settings& settings) {
-  GeneratedOptions options;
-  options.size = settings.size;
-  options.rare_contrast = settings.contrast;
-  std::copy(
-      settings.counts.begin(), settings.counts.end(), options.counts.begin());
-  Data data;
-  data.sentence =
-      "Generated pictures, drawn to show the mechanism: no medical data. In "
-      "training a coloured sticker lies beside nearly every dermatofibroma, "
-      "the rare class. In the test set \"trap\" it lies beside the others; in "
-      "\"as_trained\" it still goes with the rare class.";
-  data.classes = generated_classes();
-  data.pool = make_generated(options, cores(settings));
-  data.folds = {0};
-  options.counts.fill(settings.test_count);
-  options.seed += 1000;
-  options.bystander = Bystander::kTrap;
-  data.tests.emplace_back("trap", make_generated(options, cores(settings)));
-  options.bystander = Bystander::kAsTrained;
-  data.tests.emplace_back(
-      "as_trained", make_generated(options, cores(settings)));
-  return data;
-}
-
-Data manifest_data(const Settings& settings) {
-  auto records = without_labels(read_manifest(settings.data), settings.exclude);
-  Data data;
-  data.sentence =
-      fmt::format("{} pictures listed in {}.", records.size(), settings.data);
-  data.classes = labels_of(records);
-  if (data.classes.size() < 2) {
-    throw std::invalid_argument(fmt::format(
-        "--data {}: expected at least 2 classes, but got {}",
-        settings.data,
-        data.classes.size()));
-  }
-  data.pool =
-      load_samples(records, data.classes, settings.size, cores(settings));
-  if (!settings.boxes.empty()) {
-    data.training_boxes = read_boxes(settings.boxes, records, data.pool);
-    data.sentence +=
-        fmt::format(" Training takes its boxes from {}.", settings.boxes);
-  }
-  if (settings.train_share > 0) {
-    for (int64_t i = 0; i < settings.splits; ++i) {
-      data.folds.push_back(i);
-    }
-  } else {
-    assign_folds(data.pool, settings.folds, 0);
-    std::set<int64_t> known;
-    for (const auto& sample : data.pool) {
-      known.insert(sample.fold);
-    }
-    data.folds.assign(known.begin(), known.end());
-  }
-  if (!settings.test_folds.empty()) {
-    for (auto fold : settings.test_folds) {
-      if (settings.train_share <= 0 &&
-          std::find(data.folds.begin(), data.folds.end(), fold) ==
-              data.folds.end()) {
-        throw std::invalid_argument(fmt::format(
-            "--test-fold: expected folds from {} to {}, but got {}",
-            data.folds.front(),
-            data.folds.back(),
-            fold));
-      }
-    }
-    data.folds = settings.test_folds;
-  }
-  return data;
-}
-
-/// Indices of the labels; "all" and "rare" stand for lists.
-std::vector<int64_t> classes_of(
-    const char* flag,
-    const std::vector<std::string>& labels,
-    const std::vector<std::string>& classes,
-    const std::vector<int64_t>& rare) {
-  std::vector<int64_t> result;
-  for (const auto& label : labels) {
-    if (label == "all") {
-      for (size_t k = 0; k < classes.size(); ++k) {
-        result.push_back(static_cast<int64_t>(k));
-      }
-    } else if (label == "rare") {
-      result.insert(result.end(), rare.begin(), rare.end());
-    } else {
-      const auto found = std::find(classes.begin(), classes.end(), label);
-      if (found == classes.end()) {
-        throw std::invalid_argument(fmt::format(
-            "{}: expected one of {}, but got {}",
-            flag,
-            fmt::join(classes, ", "),
-            label));
-      }
-      result.push_back(found - classes.begin());
-    }
-  }
-  return result;
-}
-
-/// The listed classes, else those below the share, else the smallest one.
-std::vector<int64_t> rare_classes(const Settings& settings, const Data& data) {
-  if (!settings.rare.empty()) {
-    return classes_of("--rare", settings.rare, data.classes, {});
-  }
-  std::vector<int64_t> counts(data.classes.size(), 0);
-  for (const auto& sample : data.pool) {
-    ++counts[static_cast<size_t>(sample.target)];
-  }
-  auto rare = care::classes_rarer_than(settings.rare_share, counts);
-  if (rare.empty()) {
-    rare.push_back(
-        std::min_element(counts.begin(), counts.end()) - counts.begin());
-  }
-  return rare;
-}
-
-/// Training, validation and test images of one fold or random split.
-std::pair<FoldData, std::vector<Sample>> split_fold(
-    const Settings& settings,
-    const Data& data,
-    int64_t fold) {
-  std::vector<Sample> rest, test;
-  if (!data.tests.empty()) {
-    rest = data.pool;
-  } else if (settings.train_share > 0) {
-    const auto parts = split_stratified(
-        targets_of(data.pool),
-        settings.train_share,
-        static_cast<uint64_t>(fold));
-    rest = select(data.pool, parts.first);
-    test = select(data.pool, parts.second);
-  } else {
-    for (const auto& sample : data.pool) {
-      (sample.fold == fold ? test : rest).push_back(sample);
-    }
-  }
-  FoldData result;
-  if (settings.val_share > 0) {
-    const auto parts = split_stratified(
-        targets_of(rest),
-        1 - settings.val_share,
-        static_cast<uint64_t>(fold) + 1000);
-    result.train = select(rest, parts.first);
-    result.validation = select(rest, parts.second);
-  } else {
-    result.train = std::move(rest);
-  }
-  return {std::move(result), std::move(test)};
-}
-
-/// The fold with the boxes that one training run shall see.
-FoldData boxes_for_training(
-    const Settings& settings,
-    const Data& data,
-    FoldData fold_data,
-    int64_t fold,
-    int64_t seed) {
-  if (!data.training_boxes.empty()) {
-    fold_data.train = with_boxes(fold_data.train, data.training_boxes);
-  }
-  fold_data.train = with_noise(
-      fold_data.train,
-      settings.box_noise,
-      mix({static_cast<uint64_t>(fold), static_cast<uint64_t>(seed)}));
-  return fold_data;
-}
 
 /// Refuses a folder that holds another experiment.
 void claim_folder(const Settings& settings) {
@@ -267,42 +73,11 @@ ResNet load_weights(
   return net;
 }
 
-/// The first test images of the rare classes that have boxes, as they come: the
-/// classes in turn, nothing picked by hand.
-std::vector<Sample> picture_samples(
-    const std::vector<Sample>& test,
-    const std::vector<int64_t>& rare,
-    int64_t wanted) {
-  std::map<int64_t, std::vector<Sample>> by_class;
-  for (const auto& sample : test) {
-    if (sample.boxes.count() > 0 &&
-        std::find(rare.begin(), rare.end(), sample.target) != rare.end()) {
-      by_class[sample.target].push_back(sample);
-    }
-  }
-  std::vector<Sample> chosen;
-  for (size_t i = 0; static_cast<int64_t>(chosen.size()) < wanted; ++i) {
-    bool any = false;
-    for (const auto& [label, samples] : by_class) {
-      if (i < samples.size() && static_cast<int64_t>(chosen.size()) < wanted) {
-        chosen.push_back(samples[i]);
-        any = true;
-      }
-    }
-    if (!any) {
-      break;
-    }
-  }
-  return chosen;
-}
-
 class Experiment {
  public:
   Experiment(const Settings& settings)
       : settings_(settings),
-        data_(
-            settings.data.empty() ? generated_data(settings)
-                                  : manifest_data(settings)),
+        data_(load_data(settings)),
         rare_(rare_classes(settings, data_)),
         guided_(classes_of("--guide", settings.guide, data_.classes, rare_)),
         out_(settings.out) {}
@@ -322,8 +97,8 @@ class Experiment {
       }
       for (int64_t i = 0; i < settings_.seeds; ++i) {
         const auto seed = settings_.first_seed + i;
-        const auto training =
-            boxes_for_training(settings_, data_, fold_data, fold, seed);
+        const auto training = boxes_for_training(
+            settings_, data_.training_boxes, fold_data, fold, seed);
         for (const auto& arm : arms) {
           auto made = run_one(arm, fold, seed, training, tests);
           runs.insert(runs.end(), made.begin(), made.end());
@@ -408,7 +183,8 @@ class Experiment {
     job.stage1 = stage1_path(fold, seed);
     job.label = fmt::format("{}, fold {}, seed {}", arm, fold, seed);
     const auto start = steady_seconds();
-    auto trained = train(settings_, job, fold_data);
+    auto trained = train(
+        settings_, job, fold_data, make_method(settings_, job, fold_data));
 
     std::ostringstream bytes;
     torch::save(trained.net, bytes);

@@ -17,23 +17,6 @@ namespace {
 
 using trainer::Settings;
 
-trainer::AugmentOptions parse_augmentation(const std::string& name) {
-  trainer::AugmentOptions options;
-  if (name == "flips" || name == "strong") {
-    options.hflip = options.vflip = true;
-  }
-  if (name == "strong") {
-    options.rot90 = true;
-    options.crop_scale_min = 0.7;
-    options.rotate = 15;
-    options.shear = 5;
-    options.scale = 0.1;
-    options.brightness = options.contrast = options.saturation = 0.2;
-    options.hue = 0.02;
-  }
-  return options;
-}
-
 std::vector<int64_t> parse_folds(const std::vector<std::string>& words) {
   std::vector<int64_t> folds;
   for (const auto& word : words) {
@@ -288,9 +271,9 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   return common::run_main("resnet_trainer", [&] {
-    settings.size = common::parse_size(size);
+    settings.size = common::parse_size("--size", size);
     settings.test_folds = parse_folds(folds);
-    settings.augment = parse_augmentation(settings.augmentation);
+    settings.augment = trainer::parse_augmentation(settings.augmentation);
     settings.threads = common::threads_or_all(settings.threads);
     if (settings.device == "cuda" && !torch::cuda::is_available()) {
       throw std::invalid_argument(

@@ -44,11 +44,6 @@ struct Report {
 /// an interval includes zero.
 std::string verdict(const Summary& summary);
 
-/// `image` under a heat map of `map` (`[h, w]`, raw): negatives cut, divided by
-/// the maximum, brought up bilinearly. A map without a positive cell leaves the
-/// image grey. RGB, 8 bits.
-cv::Mat overlay(const cv::Mat& image, const torch::Tensor& map);
-
 /// The first `rows` pictures as one labelled sheet: image with box, plain
 /// training, CARE. RGB, 8 bits.
 cv::Mat attention_sheet(

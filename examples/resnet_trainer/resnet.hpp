@@ -3,6 +3,8 @@
 #ifndef CARE_EXAMPLES_RESNET_TRAINER_RESNET_HPP
 #define CARE_EXAMPLES_RESNET_TRAINER_RESNET_HPP
 
+#include <care/imbalance/ldam.hpp>
+
 #include <torch/nn.h>
 
 #include <algorithm>
@@ -111,6 +113,7 @@ struct ResNetOptions {
   int64_t classes = 1000;
   double width = 1; ///< factor on every layer's channels
   int64_t last_stride = 2; ///< of the last stage; 1 doubles the map's size
+  bool cosine_head = false; ///< logits are cosines, without a bias (LDAM)
 };
 
 /// Throws c10::ValueError for a depth there is no ResNet of, and for options
@@ -144,7 +147,12 @@ class ResNetImpl : public nn::Module {
                         : stage<Bottleneck>(channels, out, blocks[i], stride);
       register_module("layer" + std::to_string(i + 1), stages[i]);
     }
-    fc = register_module("fc", nn::Linear(channels, options.classes));
+    if (options.cosine_head) {
+      cosine_fc = register_module(
+          "fc", care::NormalisedLinear(channels, options.classes));
+    } else {
+      fc = register_module("fc", nn::Linear(channels, options.classes));
+    }
     for (auto& module : modules(/*include_self=*/false)) {
       if (auto* conv = module->as<nn::Conv2d>()) {
         nn::init::kaiming_normal_(
@@ -165,7 +173,8 @@ class ResNetImpl : public nn::Module {
 
   /// [N, C, h, w] -> [N, classes]
   torch::Tensor classify(const torch::Tensor& features) {
-    return fc(features.mean({2, 3}));
+    const auto pooled = features.mean({2, 3});
+    return cosine_fc.is_empty() ? fc(pooled) : cosine_fc(pooled);
   }
 
   torch::Tensor forward(const torch::Tensor& x) {
@@ -175,7 +184,8 @@ class ResNetImpl : public nn::Module {
   nn::Conv2d conv1{nullptr};
   nn::BatchNorm2d bn1{nullptr};
   std::array<nn::Sequential, 4> stages; // layer1 to layer4
-  nn::Linear fc{nullptr};
+  nn::Linear fc{nullptr}; // or
+  care::NormalisedLinear cosine_fc{nullptr};
 
  private:
   static std::array<int64_t, 4> blocks_of(int64_t depth) {

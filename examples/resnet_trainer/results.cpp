@@ -235,30 +235,6 @@ Figures intervals(
   return result;
 }
 
-RunSummary summarize_run(const Run& run, const Summary& summary) {
-  RunSummary out;
-  out.fold = run.fold;
-  out.seed = run.seed;
-  out.images = static_cast<int64_t>(run.predictions.size());
-  Tally tally(summary.classes.size());
-  for (const auto& p : run.predictions) {
-    tally.add(p.target, p.predicted(), p.epg);
-    out.boxed += p.boxed ? 1 : 0;
-    out.undefined_maps += p.boxed && std::isnan(p.epg) ? 1 : 0;
-  }
-  const auto figures = tally.figures(summary.rare);
-  const auto k = summary.classes.size();
-  out.mca = figures[0];
-  out.accuracy = figures[1];
-  out.rare_recall = figures[2];
-  out.epg = figures[3];
-  out.recall = part(figures, 4, k);
-  out.precision = part(figures, 4 + k, k);
-  out.f1 = part(figures, 4 + 2 * k, k);
-  out.confusion = tally.counts();
-  return out;
-}
-
 ArmSummary summarize_arm(
     const std::string& name,
     const std::vector<const Run*>& runs,
@@ -282,7 +258,8 @@ ArmSummary summarize_arm(
     for (const auto& p : run->predictions) {
       ids.insert(p.id);
     }
-    arm.runs.push_back(summarize_run(*run, summary));
+    arm.runs.push_back(
+        summarize_run(*run, summary.classes.size(), summary.rare));
     const auto& last = arm.runs.back();
     arm.maps += last.boxed;
     arm.undefined_maps += last.undefined_maps;
@@ -579,6 +556,33 @@ std::string test_text(const Summary& summary, const TestSummary& test) {
 int64_t Prediction::predicted() const {
   return std::max_element(probability.begin(), probability.end()) -
       probability.begin();
+}
+
+RunSummary summarize_run(
+    const Run& run,
+    size_t classes,
+    const std::vector<int64_t>& rare) {
+  check_run(run, classes);
+  RunSummary out;
+  out.fold = run.fold;
+  out.seed = run.seed;
+  out.images = static_cast<int64_t>(run.predictions.size());
+  Tally tally(classes);
+  for (const auto& p : run.predictions) {
+    tally.add(p.target, p.predicted(), p.epg);
+    out.boxed += p.boxed ? 1 : 0;
+    out.undefined_maps += p.boxed && std::isnan(p.epg) ? 1 : 0;
+  }
+  const auto figures = tally.figures(rare);
+  out.mca = figures[0];
+  out.accuracy = figures[1];
+  out.rare_recall = figures[2];
+  out.epg = figures[3];
+  out.recall = part(figures, 4, classes);
+  out.precision = part(figures, 4 + classes, classes);
+  out.f1 = part(figures, 4 + 2 * classes, classes);
+  out.confusion = tally.counts();
+  return out;
 }
 
 void save_run(const std::filesystem::path& path, const Run& run) {

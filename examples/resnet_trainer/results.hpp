@@ -7,6 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -82,6 +83,12 @@ struct RunSummary {
   std::vector<double> recall, precision, f1; ///< by class
   std::vector<std::vector<int64_t>> confusion; ///< rows true, columns predicted
 };
+
+/// Throws std::invalid_argument when the run does not fit the classes.
+RunSummary summarize_run(
+    const Run& run,
+    size_t classes,
+    const std::vector<int64_t>& rare);
 
 /// Every figure with its interval; those by class in the classes' order.
 struct Figures {

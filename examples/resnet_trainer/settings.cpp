@@ -6,6 +6,23 @@
 
 namespace trainer {
 
+AugmentOptions parse_augmentation(const std::string& name) {
+  AugmentOptions options;
+  if (name == "flips" || name == "strong") {
+    options.hflip = options.vflip = true;
+  }
+  if (name == "strong") {
+    options.rot90 = true;
+    options.crop_scale_min = 0.7;
+    options.rotate = 15;
+    options.shear = 5;
+    options.scale = 0.1;
+    options.brightness = options.contrast = options.saturation = 0.2;
+    options.hue = 0.02;
+  }
+  return options;
+}
+
 nlohmann::ordered_json identity(const Settings& s) {
   nlohmann::ordered_json json = {
       {"data", s.data.empty() ? "generated" : s.data},

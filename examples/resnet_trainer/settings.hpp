@@ -73,6 +73,9 @@ struct Settings {
   bool fresh = false; ///< forget what an interrupted run left
 };
 
+/// What "none", "flips" and "strong" stand for.
+AugmentOptions parse_augmentation(const std::string& name);
+
 /// The settings as JSON, for results.json and the report.
 nlohmann::ordered_json to_json(const Settings& settings);
 

@@ -65,29 +65,13 @@ torch::Tensor class_weights(
       (counts.clamp_min(1).to(torch::kFloat) * static_cast<double>(classes));
 }
 
-care::Guide<> make_guide(const Settings& settings, const Job& job) {
-  return care::Guide(
-      care::GuideOptions()
-          .classes(job.guided)
-          .alpha(settings.alpha)
-          .order(
-              settings.full_gradient ? care::GradientOrder::kFull
-                                     : care::GradientOrder::kFirst)
-          .schedule(care::ScheduleOptions()
-                        .start(
-                            job.care ? settings.stage1
-                                     : care::ScheduleOptions::kManual)
-                        .warmup(settings.warmup)),
-      care::AttentionLossOptions().lambda(settings.lambda).tau(settings.tau));
-}
-
 // ----------------------------------------------------------- checkpoints ---
 
 /// Everything that changes while a network trains.
 struct State {
   ResNet net;
   std::unique_ptr<torch::optim::Optimizer> optimizer;
-  care::Guide<> guide;
+  Method method;
   int64_t epoch = 0; // finished ones
   bool audited = false; // in this process
   std::vector<EpochRow> rows;
@@ -144,11 +128,16 @@ void save(const State& state, const std::filesystem::path& path) {
   state.net->save(net);
   state.best_net->save(best);
   state.optimizer->save(optimizer);
-  guide << state.guide;
+  guide << state.method.guide;
   archive.write("net", net);
   archive.write("best_net", best);
   archive.write("optimizer", optimizer);
   archive.write("guide", guide);
+  if (state.method.balance) {
+    torch::serialize::OutputArchive balance;
+    balance << *state.method.balance;
+    archive.write("balance", balance);
+  }
   archive.write("epoch", c10::IValue(state.epoch));
   archive.write("best", c10::IValue(state.best));
   archive.write("rows", to_tensor(state.rows));
@@ -168,10 +157,15 @@ void load(
     archive.read("best_net", best);
     archive.read("optimizer", optimizer);
     archive.read("guide", guide);
+    if (state.method.balance) {
+      torch::serialize::InputArchive balance;
+      archive.read("balance", balance);
+      balance >> *state.method.balance;
+    }
     state.net->load(net);
     state.best_net->load(best);
     state.optimizer->load(optimizer);
-    guide >> state.guide;
+    guide >> state.method.guide;
     c10::IValue value;
     archive.read("epoch", value);
     state.epoch = value.toInt();
@@ -252,11 +246,13 @@ template <class Loader>
 EpochRow train_epoch(
     State& state,
     Loader& loader,
-    const F::CrossEntropyFuncOptions& cross_entropy,
     torch::Device device,
     double dilate,
     Progress& progress) {
   auto& net = state.net;
+  auto& guide = state.method.guide;
+  const auto& layers = guide.options().layers();
+  const bool watch_last_map = layers.size() == 1 && layers[0].is_default();
   net->train();
   double loss_sum = 0, inner = 0, outer = 0, inside = 0;
   int64_t images = 0, hits = 0, guided = 0;
@@ -266,14 +262,19 @@ EpochRow train_epoch(
     const auto boxes =
         dilate == 1 ? batch.boxes : batch.boxes.dilate(dilate).clip();
 
-    auto seen = state.guide.watch(
-        net->features(input),
-        [&](const torch::Tensor& features) { return net->classify(features); });
+    auto seen = watch_last_map
+        ? guide.watch(
+              net->features(input),
+              [&](const torch::Tensor& x) { return net->classify(x); })
+        : guide.watch(net, input);
     const auto classification =
-        F::cross_entropy(seen.logits, target, cross_entropy);
-    auto loss = state.guide.loss(classification, seen, batch.targets, boxes);
+        state.method.criterion(seen.logits, target, state.epoch);
+    auto& balance = state.method.balance;
+    auto loss = balance
+        ? guide.loss(classification, seen, batch.targets, boxes, *balance)
+        : guide.loss(classification, seen, batch.targets, boxes);
     if (!state.audited && loss.attention.guided > 0) {
-      const auto audit = state.guide.audit(
+      const auto audit = guide.audit(
           classification, seen, batch.targets, boxes, net->parameters());
       progress.line(audit.str());
       state.audited = true;
@@ -281,7 +282,7 @@ EpochRow train_epoch(
     // While the attention loss is off, its figures are for the curves alone.
     const auto attention = loss.attention.guided > 0
         ? loss.attention
-        : state.guide.evaluate(seen, batch.targets, boxes);
+        : guide.evaluate(seen, batch.targets, boxes);
     state.optimizer->zero_grad();
     loss.backward();
     state.optimizer->step();
@@ -316,30 +317,89 @@ EpochRow train_epoch(
   return row;
 }
 
+/// Raw Grad-CAM of the true class, [N, h, w] on the host, and the logits.
+std::pair<torch::Tensor, torch::Tensor> maps_and_logits(
+    const Settings& settings,
+    ResNet& net,
+    const Batch& batch) {
+  const auto features =
+      net->features(batch.images.to(torch::Device(settings.device)))
+          .detach()
+          .requires_grad_();
+  torch::AutoGradMode record(true); // of the head alone
+  const auto logits = net->classify(features);
+  const auto maps =
+      care::grad_cam(features, care::class_scores(logits, batch.targets));
+  return {maps.detach().to(torch::kCPU), logits.detach()};
+}
+
 } // namespace
 
-ResNet make_net(const Settings& settings, int64_t classes) {
+ResNet make_net(const Settings& settings, int64_t classes, bool cosine_head) {
   ResNetOptions options;
   options.depth = std::stoll(settings.net.substr(std::string("resnet").size()));
   options.classes = classes;
   options.width = settings.width;
   options.last_stride = settings.last_stride;
+  options.cosine_head = cosine_head;
   return ResNet(options);
 }
 
-Trained train(const Settings& settings, const Job& job, const FoldData& data) {
+Method make_method(
+    const Settings& settings,
+    const Job& job,
+    const FoldData& data) {
+  F::CrossEntropyFuncOptions cross_entropy;
+  if (settings.class_weights) {
+    cross_entropy.weight(class_weights(data.train, job.classes)
+                             .to(torch::Device(settings.device)));
+  }
+  const auto criterion = [cross_entropy](
+                             const torch::Tensor& logits,
+                             const torch::Tensor& target,
+                             int64_t /*epoch*/) {
+    return F::cross_entropy(logits, target, cross_entropy);
+  };
+  const auto options =
+      care::GuideOptions()
+          .classes(job.guided)
+          .alpha(settings.alpha)
+          .order(
+              settings.full_gradient ? care::GradientOrder::kFull
+                                     : care::GradientOrder::kFirst)
+          .schedule(care::ScheduleOptions()
+                        .start(
+                            job.care ? settings.stage1
+                                     : care::ScheduleOptions::kManual)
+                        .warmup(settings.warmup));
+  const auto loss =
+      care::AttentionLossOptions().lambda(settings.lambda).tau(settings.tau);
+  return {
+      criterion,
+      care::Guide<AnyMap, AnyLoss>(
+          options, AnyLoss{care::CareLoss{loss}, loss}, care::GradCam()),
+      torch::nullopt,
+      settings.balanced ? Order::kBalanced : Order::kShuffled};
+}
+
+Trained train(
+    const Settings& settings,
+    const Job& job,
+    const FoldData& data,
+    Method method) {
   const torch::Device device(settings.device);
   const auto seed = static_cast<uint64_t>(job.seed);
   torch::manual_seed(seed);
+  const bool cosine_head = method.cosine_head;
   State state{
-      make_net(settings, job.classes),
+      make_net(settings, job.classes, cosine_head),
       nullptr,
-      make_guide(settings, job),
+      std::move(method),
       0,
       false,
       {},
       -1,
-      make_net(settings, job.classes)};
+      make_net(settings, job.classes, cosine_head)};
   state.net->to(device);
   state.best_net->to(device);
   state.optimizer = make_optimizer(settings, state.net);
@@ -356,34 +416,26 @@ Trained train(const Settings& settings, const Job& job, const FoldData& data) {
     progress.line(fmt::format("going on after epoch {}", state.epoch));
   }
 
-  F::CrossEntropyFuncOptions cross_entropy;
-  if (settings.class_weights) {
-    cross_entropy.weight(class_weights(data.train, job.classes).to(device));
-  }
   DatasetOptions dataset;
   dataset.augment = settings.augment;
   dataset.seed = seed;
   auto loader = torch::data::make_data_loader(
       LesionDataset(data.train, dataset),
       EpochSampler(
-          targets_of(data.train),
-          settings.balanced ? Order::kBalanced : Order::kShuffled,
-          seed,
-          state.epoch),
+          targets_of(data.train), state.method.order, seed, state.epoch),
       torch::data::DataLoaderOptions(static_cast<size_t>(settings.batch))
           .workers(1));
 
   while (state.epoch < epochs) {
     const auto start = steady_seconds();
     set_learning_rate(*state.optimizer, settings, state.epoch);
-    auto row = train_epoch(
-        state, *loader, cross_entropy, device, settings.dilate, progress);
+    auto row = train_epoch(state, *loader, device, settings.dilate, progress);
     row.epoch = state.epoch + 1;
     row.stage = state.epoch < settings.stage1 ? 1 : 2;
     validate(settings, job, state.net, data.validation, row);
     row.seconds = steady_seconds() - start;
     state.rows.push_back(row);
-    state.guide.advance();
+    state.method.guide.advance();
     ++state.epoch;
     // The best epoch is sought in stage 2, where the arms differ.
     const bool stage2 = state.epoch > settings.stage1;
@@ -421,13 +473,11 @@ std::vector<Prediction> predict(
   net->eval();
   std::vector<Prediction> predictions;
   for_each_batch(settings, samples, [&](const Batch& batch) {
-    auto features =
-        net->features(batch.images.to(torch::Device(settings.device)));
-    auto probability = torch::softmax(net->classify(features), 1)
+    const auto seen = maps_and_logits(settings, net, batch);
+    const auto& maps = seen.first;
+    auto probability = torch::softmax(seen.second, 1)
                            .to(torch::kCPU, torch::kDouble)
                            .contiguous();
-    auto maps = care::grad_cam_linear(features, net->fc->weight, batch.targets)
-                    .to(torch::kCPU);
     auto epg = care::energy_pointing_game(maps, care::pixel_mask(batch.boxes));
     auto boxed = batch.boxes.counts() > 0;
     for (int64_t i = 0; i < batch.targets.size(0); ++i) {
@@ -452,11 +502,7 @@ torch::Tensor attention_maps(
   net->eval();
   std::vector<torch::Tensor> maps;
   for_each_batch(settings, samples, [&](const Batch& batch) {
-    auto features =
-        net->features(batch.images.to(torch::Device(settings.device)));
-    maps.push_back(
-        care::grad_cam_linear(features, net->fc->weight, batch.targets)
-            .to(torch::kCPU));
+    maps.push_back(maps_and_logits(settings, net, batch).first);
   });
   return torch::cat(maps);
 }

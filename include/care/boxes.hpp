@@ -225,6 +225,11 @@ class Boxes {
   torch::Device device() const {
     return xyxy_.device();
   }
+  /// Whether the coordinates or the weights do.
+  bool requires_grad() const {
+    return xyxy_.requires_grad() ||
+        (weight_.defined() && weight_.requires_grad());
+  }
 
   /// `[N]` int64, the number of boxes on each image.
   torch::Tensor counts() const {

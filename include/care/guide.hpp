@@ -6,7 +6,9 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
+#include <care/detail/to_device.hpp>
 #include <care/guide/audit.hpp>
+#include <care/guide/balance.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/guided.hpp>
 #include <care/guide/head.hpp>
@@ -153,45 +155,19 @@ class Guide {
       const torch::Tensor& target,
       const Boxes& boxes,
       const Accumulation& accumulation = {}) const {
-    const char* where = "care::Guide::loss";
-    TORCH_CHECK_VALUE(
-        classification.defined() && classification.dim() == 0,
-        where,
-        ": expected the classification loss as a scalar, but got ",
-        detail::sizes_of(classification));
-    TORCH_CHECK_VALUE(
-        accumulation.steps > 0 && accumulation.guided >= 0,
-        where,
-        ": expected accumulation steps > 0 and guided >= 0, but got ",
-        accumulation.steps,
-        " and ",
-        accumulation.guided);
-    const bool additive = options_.weight().has_value();
-    const double strength = schedule_.strength();
-    const double weight =
-        strength * (additive ? *options_.weight() : options_.alpha());
-    GuidedLoss result;
-    result.classification = classification.detach();
-    result.strength = strength;
-    result.total =
-        additive ? classification : (1 - options_.alpha()) * classification;
-    detail::check_batch(where, seen, target, boxes, options_.classes());
-    const auto attended =
-        weight == 0 ? Attended() : attend(seen, target, boxes);
-    if (attended.pairs() > 0) {
-      TORCH_CHECK_VALUE(
-          attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
-          where,
-          ": expected an attention loss with a gradient history, but the map "
-          "or the loss policy detached it");
-      const auto count = accumulation.guided > 0
-          ? static_cast<double>(accumulation.guided) /
-              static_cast<double>(accumulation.steps)
-          : static_cast<double>(attended.pairs());
-      result.total = result.total + weight * (attended.per_image.sum() / count);
-    }
-    result.attention = figures(attended);
-    return result;
+    return total(classification, seen, target, boxes, accumulation, nullptr);
+  }
+
+  /// The same with the strength set by the gradients: L = Lc + s w La with w
+  /// the weight of `balance`, which takes this batch into its means first.
+  /// alpha and weight of the options are not used.
+  GuidedLoss loss(
+      const torch::Tensor& classification,
+      const Seen& seen,
+      const torch::Tensor& target,
+      const Boxes& boxes,
+      Balance& balance) const {
+    return total(classification, seen, target, boxes, {}, &balance);
   }
 
   /// The attention figures of a batch, whatever the schedule says: for
@@ -324,6 +300,64 @@ class Guide {
     }
   };
 
+  GuidedLoss total(
+      const torch::Tensor& classification,
+      const Seen& seen,
+      const torch::Tensor& target,
+      const Boxes& boxes,
+      const Accumulation& accumulation,
+      Balance* balance) const {
+    const char* where = "care::Guide::loss";
+    TORCH_CHECK_VALUE(
+        classification.defined() && classification.dim() == 0,
+        where,
+        ": expected the classification loss as a scalar, but got ",
+        detail::sizes_of(classification));
+    TORCH_CHECK_VALUE(
+        accumulation.steps > 0 && accumulation.guided >= 0,
+        where,
+        ": expected accumulation steps > 0 and guided >= 0, but got ",
+        accumulation.steps,
+        " and ",
+        accumulation.guided);
+    const bool additive = balance != nullptr || options_.weight().has_value();
+    const double strength = schedule_.strength();
+    const double weight = strength *
+        (balance != nullptr ? 1.0
+             : additive     ? *options_.weight()
+                            : options_.alpha());
+    GuidedLoss result;
+    result.classification = classification.detach();
+    result.strength = strength;
+    result.total =
+        additive ? classification : (1 - options_.alpha()) * classification;
+    detail::check_batch(where, seen, target, boxes, options_.classes());
+    const auto attended =
+        weight == 0 ? Attended() : attend(seen, target, boxes);
+    if (attended.pairs() > 0) {
+      TORCH_CHECK_VALUE(
+          attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
+          where,
+          ": expected an attention loss with a gradient history, but the map "
+          "or the loss policy detached it");
+      const auto count = accumulation.guided > 0
+          ? static_cast<double>(accumulation.guided) /
+              static_cast<double>(accumulation.steps)
+          : static_cast<double>(attended.pairs());
+      auto attention = weight * (attended.per_image.sum() / count);
+      if (balance != nullptr) {
+        auto features = seen.more;
+        features.push_back(seen.features);
+        // Without the schedule's share: a warm-up shall not be undone.
+        balance->update(classification, attention / weight, features);
+        attention = balance->weight() * attention;
+      }
+      result.total = result.total + attention;
+    }
+    result.attention = figures(attended);
+    return result;
+  }
+
   void check_not_frozen() const {
     TORCH_CHECK_VALUE(
         !options_.frozen_statistics(),
@@ -364,8 +398,8 @@ class Guide {
     const auto images = torch::tensor(guided.images, torch::kLong);
     const auto classes = torch::tensor(guided.classes, torch::kLong);
     Attended result;
-    result.maps = maps(
-        images.to(device, /*non_blocking=*/true), classes, seen, multi_label);
+    result.maps =
+        maps(detail::to_device(images, device), classes, seen, multi_label);
     const auto g = images.size(0);
     TORCH_CHECK_VALUE(
         result.maps.defined() && result.maps.dim() == 3 &&
@@ -379,16 +413,19 @@ class Guide {
     const auto on_boxes = [&](const torch::Tensor& x) {
       return x.to(boxes.device());
     };
-    auto chosen = boxes.select(on_boxes(images)).for_classes(on_boxes(classes));
+    auto chosen = g == boxes.images() ? boxes : boxes.select(on_boxes(images));
+    chosen = chosen.for_classes(on_boxes(classes));
     result.regions = rasterize(chosen, map_size, raster).to(device);
     result.boxes = result.regions.inside;
     if (chosen.has_weights()) {
       auto flat = chosen.filter(chosen.weights() > 0);
       flat = flat.with_weights(torch::ones_like(flat.weights()));
-      result.boxes = rasterize(flat, map_size, raster).inside.to(device);
+      result.boxes = rasterize(flat, map_size, raster).to(device).inside;
     }
-    result.image = detail::image_to_cells(
-        boxes.size(), map_size, raster.mode(), result.boxes);
+    const auto image =
+        detail::image_to_cells(boxes.size(), map_size, raster.mode());
+    result.image =
+        detail::to_device(image.to(result.boxes.scalar_type()), device);
     result.per_image = loss_(result.maps, result.regions);
     detail::check_shape(
         "care::Guide", "the loss policy's result", result.per_image, {g});
@@ -416,11 +453,20 @@ class Guide {
       const auto scores = scores_of(seen.frozen_head(features));
       return map_(features, score_gradients(features, scores, order));
     }
-    const auto scores = scores_of(seen.logits.index_select(0, images));
+    // They come in order: where all are guided, nothing needs to be copied.
+    const bool all = images.size(0) == seen.features.size(0);
+    const auto guided = [&](const torch::Tensor& x) {
+      return all ? x : x.index_select(0, images);
+    };
+    const auto scores = scores_of(guided(seen.logits));
     const auto map_of = [&](const torch::Tensor& features) {
       const auto gradients = score_gradients(features, scores, order);
-      return map_(
-          features.index_select(0, images), gradients.index_select(0, images));
+      if constexpr (std::is_same_v<Map, GradCam>) {
+        // One pass over the features, which costs less than to copy some.
+        return guided(map_(features, gradients));
+      } else {
+        return map_(guided(features), guided(gradients));
+      }
     };
     if (seen.more.empty()) {
       return map_of(seen.features);
@@ -456,7 +502,7 @@ class Guide {
     result.inside_share = share.sum() / (all > 0).sum().clamp_min(1);
     result.flat = terms.flat.sum();
     result.saturated = torch::zeros_like(result.flat);
-    if constexpr (std::is_same_v<Loss, CareLoss>) {
+    if constexpr (detail::HasTau<Loss>::value) {
       result.saturated = (terms.inner >= loss_.options.tau()).sum();
     }
     result.guided = attended.pairs();

@@ -7,6 +7,8 @@
 #include <care/detail/check.hpp>
 #include <care/detail/coverage.hpp>
 #include <care/detail/distance.hpp>
+#include <care/detail/host_cells.hpp>
+#include <care/detail/to_device.hpp>
 
 #include <torch/arg.h>
 #include <torch/nn/cloneable.h>
@@ -54,9 +56,13 @@ struct RegionWeights {
   torch::Tensor outside; ///< [N, h, w], >= 0; all 0 where nothing is outside
   torch::Tensor weight; ///< [N], how much the image counts; 0 without region
 
-  /// Moves to a device; float32 and float64 are kept.
+  /// Moves to a device, from the host without waiting for it; float32 and
+  /// float64 are kept.
   RegionWeights to(torch::Device device) const {
-    return {inside.to(device), outside.to(device), weight.to(device)};
+    return {
+        detail::to_device(inside, device),
+        detail::to_device(outside, device),
+        detail::to_device(weight, device)};
   }
   RegionWeights to(torch::Dtype dtype) const {
     return {inside.to(dtype), outside.to(dtype), weight.to(dtype)};
@@ -102,16 +108,79 @@ inline torch::Tensor pixels_to_cells(
   return torch::matmul(torch::matmul(rows.t(), pixels), columns);
 }
 
-/// What the whole image gives to each cell of a map: `[h, w]`.
+/// What the whole image gives to each cell of a map: `[h, w]` double, host.
 inline torch::Tensor image_to_cells(
     Size image_size,
     Size map_size,
-    RasterMode mode,
-    const torch::Tensor& like) {
+    RasterMode mode) {
   const bool paper = mode == RasterMode::kPaper;
-  auto rows = pixel_weights(image_size.height, map_size.height, paper, like);
-  auto columns = pixel_weights(image_size.width, map_size.width, paper, like);
-  return torch::outer(rows.sum(0), columns.sum(0));
+  const auto all = [&](int64_t pixels, int64_t cells) {
+    const CellAxis axis(pixels, cells, paper);
+    auto given = torch::empty({cells}, torch::kDouble);
+    for (int64_t c = 0; c < cells; ++c) {
+      given.data_ptr<double>()[c] = axis.all(static_cast<size_t>(c));
+    }
+    return given;
+  };
+  return torch::outer(
+      all(image_size.height, map_size.height),
+      all(image_size.width, map_size.width));
+}
+
+/// `rasterize` for any boxes: on a device, with a gradient, with distances.
+inline RegionWeights rasterize_by_tensors(
+    const Boxes& boxes,
+    Size map_size,
+    const RasterizeOptions& options) {
+  const auto size = boxes.size();
+  const auto n = boxes.images();
+  const bool paper = options.mode() == RasterMode::kPaper;
+  auto slots = slots_of(boxes.image(), n);
+  auto weights =
+      boxes.has_weights() ? to_slots(boxes.weights(), slots) : torch::Tensor();
+  if (!boxes.device().is_cpu()) {
+    auto on = lies_on(boxes.xyxy().detach(), size.height, size.width);
+    slots.used = to_slots(on, slots);
+    weights = weights.defined() ? weights * slots.used : weights;
+  }
+  const auto padded = to_slots(boxes.xyxy(), slots);
+
+  auto grid = ElementaryGrid(padded, size.height, size.width);
+  auto cells = grid.cells(
+      paper ? Cells::kAdjoint : Cells::kArea, map_size.height, map_size.width);
+  RegionWeights result;
+  result.inside = cells(grid.covered(weights));
+
+  auto has_region = slots.used.any(1);
+  if (options.margin() > 0) {
+    auto grown = to_slots(boxes.pad(options.margin()).xyxy(), slots);
+    grid = ElementaryGrid(grown, size.height, size.width);
+    cells = grid.cells(
+        paper ? Cells::kAdjoint : Cells::kArea,
+        map_size.height,
+        map_size.width);
+  }
+  if (options.delta() == 0) {
+    result.outside = cells(1 - grid.covered({})) * options.start();
+  } else {
+    auto pixels =
+        grid.cells(Cells::kArea, size.height, size.width)(1 - grid.covered({}));
+    auto distance = distance_to_boxes(
+        padded.detach(),
+        slots.used,
+        size.height,
+        size.width,
+        options.distance() == Distance::kEuclidean);
+    result.outside = pixels_to_cells(
+        pixels * (options.start() + options.delta() * distance),
+        map_size,
+        options.mode());
+  }
+  result.outside = result.outside * has_region.view({-1, 1, 1});
+  result.weight = weights.defined()
+      ? weights.amax(1)
+      : has_region.to(result.inside.scalar_type());
+  return result;
 }
 
 } // namespace detail
@@ -134,8 +203,10 @@ inline torch::Tensor image_to_cells(
 /// host; on a device such a box counts for nothing). Boxes partly outside are
 /// cut. An image without boxes gets zeros.
 /// Cost: with K boxes on the fullest image O(N K (K^2 + K (h + w) + h w)), no
-/// image-sized tensor; with delta > 0, O(N K H W) for the distances. Boxes on a
-/// device synchronise once (for K).
+/// image-sized tensor; with delta > 0, O(N K H W) for the distances. Boxes on
+/// the host that need no gradient, with a flat outside, take a path of plain
+/// loops, O(H + W + N (K^2 + K w + h w)). Boxes on a device synchronise once
+/// (for K).
 /// Source: P19 eq. 2-3 for the masks; the adjoint and the union are ours.
 ///
 ///   auto boxes = care::Boxes::from_lists({{{32, 32, 96, 96}}}, {224, 224});
@@ -148,77 +219,26 @@ inline RegionWeights rasterize(
   detail::check_options(where, options);
   detail::check_map_size(where, map_size);
 
-  const auto size = boxes.size();
   const auto n = boxes.images();
   if (boxes.count() == 0) {
     auto like = boxes.xyxy().options().requires_grad(false);
     auto zero = torch::zeros({n, map_size.height, map_size.width}, like);
     return {zero, zero.clone(), torch::zeros({n}, like)};
   }
-  if (boxes.device().is_cpu()) {
-    const auto outside_at = detail::first_false(
-        detail::lies_on(boxes.xyxy().detach(), size.height, size.width));
-    TORCH_CHECK_VALUE(
-        outside_at < 0,
-        where,
-        ": expected boxes on images of ",
-        size,
-        ", but box ",
-        outside_at,
-        " (image ",
-        boxes.image()[outside_at < 0 ? 0 : outside_at].item<int64_t>(),
-        ") lies wholly outside; Boxes::clip drops such boxes");
-  }
-
-  const bool paper = options.mode() == RasterMode::kPaper;
-  auto slots = detail::slots_of(boxes.image(), n);
-  auto weights = boxes.has_weights() ? detail::to_slots(boxes.weights(), slots)
-                                     : torch::Tensor();
   if (!boxes.device().is_cpu()) {
-    auto on = detail::lies_on(boxes.xyxy().detach(), size.height, size.width);
-    slots.used = detail::to_slots(on, slots);
-    weights = weights.defined() ? weights * slots.used : weights;
+    return detail::rasterize_by_tensors(boxes, map_size, options);
   }
-  const auto padded = detail::to_slots(boxes.xyxy(), slots);
-
-  auto grid = detail::ElementaryGrid(padded, size.height, size.width);
-  auto cells = grid.cells(
-      paper ? detail::Cells::kAdjoint : detail::Cells::kArea,
-      map_size.height,
-      map_size.width);
-  RegionWeights result;
-  result.inside = cells(grid.covered(weights));
-
-  auto has_region = slots.used.any(1);
-  if (options.margin() > 0) {
-    auto grown = detail::to_slots(boxes.pad(options.margin()).xyxy(), slots);
-    grid = detail::ElementaryGrid(grown, size.height, size.width);
-    cells = grid.cells(
-        paper ? detail::Cells::kAdjoint : detail::Cells::kArea,
-        map_size.height,
-        map_size.width);
+  detail::check_on_image(where, boxes);
+  if (boxes.requires_grad() || options.delta() > 0) {
+    return detail::rasterize_by_tensors(boxes, map_size, options);
   }
-  if (options.delta() == 0) {
-    result.outside = cells(1 - grid.covered({})) * options.start();
-  } else {
-    auto pixels = grid.cells(
-        detail::Cells::kArea, size.height, size.width)(1 - grid.covered({}));
-    auto distance = detail::distance_to_boxes(
-        padded.detach(),
-        slots.used,
-        size.height,
-        size.width,
-        options.distance() == Distance::kEuclidean);
-    result.outside = detail::pixels_to_cells(
-        pixels * (options.start() + options.delta() * distance),
-        map_size,
-        options.mode());
-  }
-  result.outside = result.outside * has_region.view({-1, 1, 1});
-  result.weight = weights.defined()
-      ? weights.amax(1)
-      : has_region.to(result.inside.scalar_type());
-  return result;
+  const auto [inside, outside, weight] = detail::host_cells(
+      boxes,
+      map_size,
+      options.mode() == RasterMode::kPaper,
+      options.start(),
+      options.margin());
+  return {inside, outside, weight};
 }
 
 /// The union of each image's boxes as a mask at the image's own resolution:

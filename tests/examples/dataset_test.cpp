@@ -10,6 +10,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -237,6 +238,52 @@ TEST_CASE("dataset: names a missing or damaged picture and its line") {
       "manifest.csv:2: expected one of the known labels, but got 'c'"));
 }
 
+TEST_CASE("dataset: no split parts a group") {
+  auto samples = samples_of(long_tailed());
+  for (size_t i = 0; i < samples.size(); ++i) { // threes of one class, mostly
+    samples[i].group = i % 4 == 0 ? "" : "g" + std::to_string(i / 12);
+  }
+  const auto groups = trainer::groups_of(samples);
+  CHECK(groups.size() > samples.size() / 4);
+  const auto split = trainer::split_by_group(samples, 0.5, 3);
+  CHECK(split.first.size() + split.second.size() == samples.size());
+  std::set<std::string> first, second;
+  for (const auto i : split.first) {
+    first.insert(samples[i].group);
+  }
+  for (const auto i : split.second) {
+    second.insert(samples[i].group);
+  }
+  first.erase("");
+  second.erase("");
+  for (const auto& name : first) {
+    INFO(name);
+    CHECK(second.count(name) == 0);
+  }
+  CHECK_FALSE(first.empty());
+  CHECK_FALSE(second.empty());
+
+  trainer::assign_folds(samples, 3, 0);
+  std::map<std::string, std::set<int64_t>> folds;
+  for (const auto& sample : samples) {
+    if (!sample.group.empty()) {
+      folds[sample.group].insert(sample.fold);
+    }
+  }
+  for (const auto& group : folds) {
+    CHECK(group.second.size() == 1);
+  }
+  samples[1].fold = (samples[2].fold + 1) % 3; // of one group
+  CARE_REQUIRE_THROWS_AS(
+      trainer::assign_folds(samples, 3, 0), std::invalid_argument, "g0");
+
+  // Without groups it is the split of before.
+  const auto plain = samples_of(long_tailed());
+  CHECK(
+      trainer::split_by_group(plain, 0.3, 5).first ==
+      trainer::split_stratified(trainer::targets_of(plain), 0.3, 5).first);
+}
+
 TEST_CASE("dataset: folds hold the same share of each class") {
   auto samples = samples_of(long_tailed());
   samples[0].fold = 4;
@@ -399,6 +446,36 @@ TEST_CASE("dataset: balanced batches hold each class equally often") {
         REQUIRE((times[i] == 6 || times[i] == 7));
       }
     }
+  }
+}
+
+TEST_CASE("dataset: square-root sampling, and each copy its own number") {
+  const std::vector<int64_t> targets = long_tailed();
+  std::map<int64_t, double> sizes, drawn;
+  double roots = 0, total = 0;
+  for (const auto target : targets) {
+    sizes[target] += 1;
+  }
+  for (const auto& size : sizes) {
+    roots += std::sqrt(size.second);
+  }
+  EpochSampler sampler(targets, Order::kSquareRoot, 3);
+  for (int epoch = 0; epoch < 40; ++epoch) {
+    std::set<std::pair<size_t, int64_t>> seen;
+    for (const auto& batch : epoch_of(sampler, 32)) {
+      for (const auto& draw : batch) {
+        REQUIRE(draw.epoch == epoch);
+        REQUIRE(seen.insert({draw.index, draw.repeat}).second);
+        drawn[targets[draw.index]] += 1;
+        total += 1;
+      }
+    }
+    REQUIRE(seen.size() == targets.size());
+  }
+  for (const auto& size : sizes) {
+    INFO(size.first);
+    const double share = std::sqrt(size.second) / roots;
+    CHECK(drawn[size.first] / total == Approx(share).margin(0.03));
   }
 }
 

@@ -116,6 +116,8 @@ TEST_CASE("manifest: names the line and the fault") {
       {row("a,,1,2,3,4,0\n"), "expected a path and a label, but got no label"},
       {row("a,b,,,,,0\na,c,,,,,0\n"), ":3: expected the label 'b' as in "},
       {row("a,b,,,,,0\na,b,,,,,1\n"), ":3: expected the fold 0 as in "},
+      {"path,label,xmin,ymin,xmax,ymax,group\na,b,,,,,p1\na,b,,,,,p2\n",
+       ":3: expected the group 'p1' as in "},
       {row("\"a,b,1,2,3,4,0\n"), ":2: expected a closing quote"},
       {row("\"a\"x,b,1,2,3,4,0\n"),
        ":2: expected a comma after the closing quote"},

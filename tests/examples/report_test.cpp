@@ -1,6 +1,7 @@
 // The report: complete, self-contained, honest about what the numbers say.
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/report.hpp"
+#include "resnet_trainer/html.hpp"
 
 #include "common/files.hpp"
 #include "support/support.hpp"

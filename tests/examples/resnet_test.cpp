@@ -92,3 +92,25 @@ TEST_CASE("resnet: refuses what there is not", "[resnet]") {
   options.last_stride = 3;
   CARE_REQUIRE_THROWS(ResNet(options), "last_stride 1 or 2");
 }
+
+TEST_CASE("resnet: a cosine head gives cosines", "[resnet]") {
+  ResNetOptions options;
+  options.width = 0.125;
+  options.classes = 3;
+  options.cosine_head = true;
+  ResNet net(options);
+  net->eval();
+  const auto features = net->features(torch::rand({2, 3, 32, 32}));
+  const auto logits = net->classify(features);
+  const auto pooled = features.mean({2, 3});
+  const auto weight = net->named_parameters()["fc.weight"];
+  CHECK_FALSE(net->named_parameters().contains("fc.bias"));
+  for (int64_t n = 0; n < 2; ++n) {
+    for (int64_t k = 0; k < 3; ++k) {
+      const auto cosine = torch::cosine_similarity(pooled[n], weight[k], 0);
+      CHECK(
+          logits[n][k].item<double>() ==
+          Approx(cosine.item<double>()).margin(1e-5));
+    }
+  }
+}

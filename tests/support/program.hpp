@@ -41,6 +41,7 @@ struct ProgramOutcome {
   std::string text; // what it printed, on both streams
 };
 
+/// Runs a program to its end.
 inline ProgramOutcome run_program(
     const std::string& program,
     const std::string& arguments) {
@@ -52,26 +53,61 @@ inline ProgramOutcome run_program(
   return {WEXITSTATUS(status), common::read_file(log)};
 }
 
+/// A program that runs beside the test, in silence; killed at the latest when
+/// this goes.
+class Child {
+ public:
+  Child(const std::string& program, const std::string& arguments)
+      : pid_(fork()) {
+    if (pid_ == 0) {
+      std::freopen("/dev/null", "w", stdout);
+      std::freopen("/dev/null", "w", stderr);
+      const auto command = "exec " + program + " " + arguments;
+      execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      _exit(127);
+    }
+  }
+  ~Child() {
+    kill();
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  /// Whether there is a process at all.
+  bool started() const {
+    return pid_ > 0;
+  }
+
+  void kill() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      wait();
+    }
+  }
+
+  /// Its exit status, -1 if a signal ended it.
+  int wait() {
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  pid_t pid_;
+};
+
 /// Starts the program and kills it as soon as `file` is there, or after a
 /// minute.
 inline void kill_when_there(
     const std::string& program,
     const std::string& arguments,
     const std::filesystem::path& file) {
-  const auto child = fork();
-  if (child == 0) {
-    std::freopen("/dev/null", "w", stdout);
-    std::freopen("/dev/null", "w", stderr);
-    const auto command = "exec " + program + " " + arguments;
-    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-    _exit(127);
-  }
+  Child child(program, arguments);
   for (int i = 0; i < 6000 && !std::filesystem::exists(file); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  kill(child, SIGKILL);
-  int status = 0;
-  waitpid(child, &status, 0);
+  child.kill();
 }
 
 } // namespace care_test

@@ -6,6 +6,8 @@
 #include <care/attention/scores.hpp>
 #include <care/detail/check.hpp>
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/autograd.h>
 #include <torch/types.h>
 
 #include <type_traits>
@@ -46,14 +48,56 @@ inline torch::Tensor finished(
   return (relu ? map.relu() : map).to(features.scalar_type());
 }
 
+/// features [N, C, P], weights [N, C] -> [N, P]. A matrix product reads the
+/// features once; its own backward pass would also be one, of vectors, where a
+/// plain product writes their gradient faster. Autocast, which would do it in
+/// half precision, is left out.
+struct WeightedChannels : torch::autograd::Function<WeightedChannels> {
+  static torch::Tensor forward(
+      torch::autograd::AutogradContext* context,
+      const torch::Tensor& features,
+      const torch::Tensor& weights) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+        c10::autocast_dispatch_keyset);
+    context->save_for_backward({features, weights});
+    return torch::bmm(weights.unsqueeze(1), features).squeeze(1);
+  }
+
+  static torch::autograd::variable_list backward(
+      torch::autograd::AutogradContext* context,
+      torch::autograd::variable_list gradients) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+        c10::autocast_dispatch_keyset);
+    const auto saved = context->get_saved_variables();
+    const auto& gradient = gradients[0];
+    torch::Tensor to_features, to_weights;
+    if (context->needs_input_grad(0)) {
+      to_features = saved[1].unsqueeze(2) * gradient.unsqueeze(1);
+    }
+    if (context->needs_input_grad(1)) {
+      to_weights = torch::bmm(saved[0], gradient.unsqueeze(2)).squeeze(2);
+    }
+    return {to_features, to_weights};
+  }
+};
+
 /// sum_c weights[n, c] features[n, c], with `weights` [N, C], widened.
 inline torch::Tensor weighted_channels(
     const torch::Tensor& features,
     const torch::Tensor& weights) {
   const auto wide = widened(features);
-  return torch::bmm(
-             weights.to(wide.scalar_type()).unsqueeze(1), wide.flatten(2))
+  return WeightedChannels::apply(
+             wide.flatten(2), weights.to(wide.scalar_type()))
       .view({features.size(0), features.size(2), features.size(3)});
+}
+
+/// The mean over h and w of gradients [N, C, h, w]: [N, C], widened.
+inline torch::Tensor channel_weights(const torch::Tensor& gradients) {
+  // An expanded constant has one value for all places.
+  const bool same = !gradients.requires_grad() && gradients.stride(2) == 0 &&
+      gradients.stride(3) == 0;
+  return same ? widened(gradients.select(3, 0).select(2, 0))
+              : widened(gradients).mean({2, 3});
 }
 
 } // namespace detail

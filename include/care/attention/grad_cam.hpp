@@ -6,6 +6,7 @@
 #include <care/attention/class_attention_map.hpp>
 #include <care/attention/scores.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/to_device.hpp>
 
 #include <torch/arg.h>
 #include <torch/nn/cloneable.h>
@@ -39,7 +40,7 @@ struct GradCam {
       const torch::Tensor& features,
       const torch::Tensor& gradients) const {
     detail::check_gradients("care::GradCam", features, gradients);
-    const auto weights = detail::widened(gradients).mean({2, 3});
+    const auto weights = detail::channel_weights(gradients);
     return detail::finished(
         detail::weighted_channels(features, weights), relu, features);
   }
@@ -90,8 +91,8 @@ inline torch::Tensor grad_cam_linear(
       "], but got ",
       detail::sizes_of(weight));
   detail::check_classes(where, target, features.size(0), weight.size(0));
-  auto rows =
-      weight.index_select(0, target.to(weight.device()).to(torch::kLong));
+  auto rows = weight.index_select(
+      0, detail::to_device(target, weight.device()).to(torch::kLong));
   rows = rows / static_cast<double>(features.size(2) * features.size(3));
   if (options.order() == GradientOrder::kFirst) {
     rows = rows.detach();

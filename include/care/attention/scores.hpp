@@ -4,6 +4,8 @@
 #define CARE_ATTENTION_SCORES_HPP
 
 #include <care/detail/check.hpp>
+#include <care/detail/pooled.hpp>
+#include <care/detail/to_device.hpp>
 
 #include <torch/autograd.h>
 #include <torch/types.h>
@@ -98,7 +100,10 @@ inline torch::Tensor class_scores(
   const auto one = binary ? logits.view({logits.size(0)}) : logits;
   const auto all = binary ? torch::stack({-one, one}, 1) : logits;
   detail::check_classes(where, target, all.size(0), all.size(1));
-  return all.gather(1, target.to(all.device()).to(torch::kLong).unsqueeze(1))
+  return all
+      .gather(
+          1,
+          detail::to_device(target, all.device()).to(torch::kLong).unsqueeze(1))
       .squeeze(1);
 }
 
@@ -132,7 +137,7 @@ inline torch::Tensor class_scores(
   detail::check_indices(
       where, "classes", "classes", classes, pairs, logits.size(1));
   auto on_device = [&](const torch::Tensor& index) {
-    return index.to(logits.device()).to(torch::kLong);
+    return detail::to_device(index, logits.device()).to(torch::kLong);
   };
   return logits.index_select(0, on_device(images))
       .gather(1, on_device(classes).unsqueeze(1))
@@ -147,7 +152,9 @@ inline torch::Tensor class_scores(
 /// graph is kept for the loss's own backward pass; no parameter's `.grad` is
 /// read or written. With kFirst the result is a constant, with kFull it carries
 /// its graph and requires a gradient, also where nothing behind the features is
-/// trained: that is how a map tells the two apart.
+/// trained: that is how a map tells the two apart. Where the features reach the
+/// scores by their spatial mean alone, every place has the same gradient, and
+/// the result is an expanded view that must not be written to.
 /// Throws c10::ValueError for wrong shapes, and when no gradient flows from the
 /// scores to the features (detached features or scores, torch::NoGradGuard).
 inline torch::Tensor score_gradients(
@@ -181,13 +188,26 @@ inline torch::Tensor score_gradients(
   if (scores.size(0) == 0) {
     return torch::zeros_like(features).set_requires_grad(full);
   }
-  auto gradient = torch::autograd::grad(
-      {scores},
-      {features},
-      /*grad_outputs=*/{torch::ones_like(scores)},
-      /*retain_graph=*/true,
-      /*create_graph=*/full,
-      /*allow_unused=*/true)[0];
+  const auto gradient_of = [&](const torch::Tensor& x) {
+    return torch::autograd::grad(
+        {scores},
+        {x},
+        /*grad_outputs=*/{torch::ones_like(scores)},
+        /*retain_graph=*/true,
+        /*create_graph=*/full,
+        /*allow_unused=*/true)[0];
+  };
+  torch::Tensor gradient;
+  if (const auto mean = detail::spatial_mean_behind(scores, features);
+      mean.defined()) {
+    const auto cells = static_cast<double>(features.size(2) * features.size(3));
+    const auto of_mean = gradient_of(mean);
+    gradient = (of_mean / cells)
+                   .view({features.size(0), features.size(1), 1, 1})
+                   .expand(features.sizes());
+  } else {
+    gradient = gradient_of(features);
+  }
   TORCH_CHECK_VALUE(
       gradient.defined(),
       where,

@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -78,8 +79,11 @@ inline void check_floating(
 
 /// The first index at which `[M]` bool `ok` (on the host) is false, or -1.
 inline int64_t first_false(const torch::Tensor& ok) {
-  const auto bad = ok.logical_not().nonzero();
-  return bad.numel() == 0 ? -1 : bad[0][0].item<int64_t>();
+  const auto row = ok.contiguous();
+  const auto* first = row.data_ptr<bool>();
+  const auto* end = first + row.numel();
+  const auto* bad = std::find(first, end, false);
+  return bad == end ? -1 : bad - first;
 }
 
 /// Throws c10::ValueError with `message`, the first row of `rows` (on the host)

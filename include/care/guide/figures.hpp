@@ -28,7 +28,7 @@ struct AttentionFigures {
   torch::Tensor outer; ///< weighted mean of it outside, 0 to 1
   torch::Tensor inside_share; ///< share of max(map, 0) inside, 0 to 1 (EPG)
   torch::Tensor flat; ///< how many of the guided maps are flat
-  torch::Tensor saturated; ///< how many have inner >= tau (of CareLoss; else 0)
+  torch::Tensor saturated; ///< how many have inner >= tau (of a loss with tau)
   int64_t guided = 0; ///< guided maps; 0: the tensors above are all 0
 };
 

@@ -14,9 +14,20 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace care::detail {
+
+/// A loss that asks for no more attention inside than `options.tau()`.
+template <class Loss, class = void>
+struct HasTau : std::false_type {};
+template <class Loss>
+struct HasTau<
+    Loss,
+    std::void_t<decltype(std::declval<const Loss&>().options.tau())>>
+    : std::true_type {};
 
 /// Images of a batch, each at most once, and the class each is guided for.
 struct Guided {

@@ -4,6 +4,7 @@
 #define CARE_IMBALANCE_DETAIL_CLASSES_HPP
 
 #include <care/detail/check.hpp>
+#include <care/detail/to_device.hpp>
 
 #include <torch/enum.h>
 #include <torch/nn/options/loss.h>
@@ -125,14 +126,14 @@ inline torch::Tensor at_least_float(const torch::Tensor& logits) {
 inline torch::Tensor beside(
     const torch::Tensor& values,
     const torch::Tensor& logits) {
-  return values.to(logits.options().requires_grad(false));
+  return to_device(values.to(logits.scalar_type()), logits.device());
 }
 
 /// `target` as gather wants it: `[N, 1]` int64 on the logits' device.
 inline torch::Tensor as_index(
     const torch::Tensor& target,
     const torch::Tensor& logits) {
-  return target.to(logits.device()).to(torch::kLong).unsqueeze(1);
+  return to_device(target, logits.device()).to(torch::kLong).unsqueeze(1);
 }
 
 /// -log softmax of the true class: `[N]`.

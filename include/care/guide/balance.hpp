@@ -1,0 +1,174 @@
+// Balance: sets the attention loss's strength by the gradients, while training.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_GUIDE_BALANCE_HPP
+#define CARE_GUIDE_BALANCE_HPP
+
+#include <c10/util/Exception.h>
+#include <torch/arg.h>
+#include <torch/autograd.h>
+#include <torch/serialize/archive.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <vector>
+
+namespace care {
+
+/// Options of `Balance`.
+struct BalanceOptions {
+  /// How large La's gradient shall be beside Lc's, at least 0: with 1 both pull
+  /// alike at the features. Default: 1.
+  TORCH_ARG(double, ratio) = 1.0;
+  /// What the running means keep of themselves with each guided batch, in
+  /// [0, 1): at 0.95 they look back about 20 batches. Default: 0.95.
+  TORCH_ARG(double, decay) = 0.95;
+  /// The weight is at most this, above 0: where tau is reached, La has nearly
+  /// no gradient left, and would get any weight. Default: 10.
+  TORCH_ARG(double, limit) = 10.0;
+};
+
+/// The weight of the attention loss, so that nobody need tune it by hand.
+///
+///   w = ratio mean|dLc / dF| / mean|dLa / dF|,   L = Lc + s w La
+///
+/// with F the features the map is made from, |.| the 2-norm over the batch, and
+/// running means over the guided batches. Behind the features there is only Lc;
+/// before them both gradients pass through the same layers, so that the ratio
+/// at the features is the one the backbone is trained with. Taking the two
+/// gradients costs a pass through the head.
+///
+///   care::Balance balance;
+///   auto loss = guide.loss(Lc, seen, target, boxes, balance);
+///
+/// Lc's gradient fades when the training images are learnt, and the weight with
+/// it. Throws c10::ValueError for options out of range. The numbers stay on the
+/// network's device; nothing waits for them. `torch::save` and `torch::load`
+/// keep them. The idea is that of Chen et al. 2018 (GradNorm, who learn the
+/// weights) and Esser et al. 2021 (eq. 7, at a network's last layer); the place
+/// and the running means are ours.
+class Balance {
+ public:
+  explicit Balance(const BalanceOptions& options = {}) : options_(options) {
+    const char* where = "care::Balance";
+    TORCH_CHECK_VALUE(
+        std::isfinite(options.ratio()) && options.ratio() >= 0,
+        where,
+        ": expected a ratio of at least 0, but got ",
+        options.ratio());
+    TORCH_CHECK_VALUE(
+        options.decay() >= 0 && options.decay() < 1,
+        where,
+        ": expected a decay in [0, 1), but got ",
+        options.decay());
+    TORCH_CHECK_VALUE(
+        std::isfinite(options.limit()) && options.limit() > 0,
+        where,
+        ": expected a limit above 0, but got ",
+        options.limit());
+  }
+
+  /// Takes both gradients at `features` into the means. A batch in which one of
+  /// them is 0 or not finite changes nothing. Both losses are scalars with a
+  /// history; features that only one of them depends on are fine.
+  void update(
+      const torch::Tensor& classification,
+      const torch::Tensor& attention,
+      const std::vector<torch::Tensor>& features) {
+    const auto c = norm_of(classification, features);
+    const auto a = norm_of(attention, features);
+    if (!c.defined() || !a.defined()) {
+      return;
+    }
+    const auto usable = (c > 0) & (a > 0) & c.isfinite() & a.isfinite();
+    // Both start at 0 and have seen the same batches: what they lack of the
+    // true means is the same share, and cancels in their ratio.
+    classification_ = running(classification_, c, usable);
+    attention_ = running(attention_, a, usable);
+  }
+
+  /// w, a scalar on the network's device; 0 before the first guided batch.
+  torch::Tensor weight() const {
+    if (!attention_.defined()) {
+      return torch::zeros({});
+    }
+    const auto ratio = options_.ratio() * classification_ / attention_;
+    return torch::where(attention_ > 0, ratio, torch::zeros_like(ratio))
+        .clamp_max(options_.limit());
+  }
+
+  const BalanceOptions& options() const {
+    return options_;
+  }
+
+  /// The options are not saved, as with every LibTorch module.
+  void save(torch::serialize::OutputArchive& archive) const {
+    const auto zero = torch::zeros({});
+    archive.write(
+        "classification",
+        classification_.defined() ? classification_ : zero,
+        /*is_buffer=*/true);
+    archive.write(
+        "attention",
+        attention_.defined() ? attention_ : zero,
+        /*is_buffer=*/true);
+  }
+  void load(torch::serialize::InputArchive& archive) {
+    archive.read("classification", classification_, /*is_buffer=*/true);
+    archive.read("attention", attention_, /*is_buffer=*/true);
+  }
+
+  friend torch::serialize::OutputArchive& operator<<(
+      torch::serialize::OutputArchive& archive,
+      const Balance& balance) {
+    balance.save(archive);
+    return archive;
+  }
+  friend torch::serialize::InputArchive& operator>>(
+      torch::serialize::InputArchive& archive,
+      Balance& balance) {
+    balance.load(archive);
+    return archive;
+  }
+
+ private:
+  /// Undefined where the loss does not depend on the features.
+  static torch::Tensor norm_of(
+      const torch::Tensor& loss,
+      const std::vector<torch::Tensor>& features) {
+    if (!loss.requires_grad()) {
+      return {};
+    }
+    torch::Tensor sum;
+    for (const auto& gradient : torch::autograd::grad(
+             {loss},
+             features,
+             /*grad_outputs=*/{},
+             /*retain_graph=*/true,
+             /*create_graph=*/false,
+             /*allow_unused=*/true)) {
+      if (gradient.defined()) {
+        const auto square = gradient.to(torch::kFloat).square().sum();
+        sum = sum.defined() ? sum + square : square;
+      }
+    }
+    return sum.defined() ? sum.sqrt() : sum;
+  }
+
+  torch::Tensor running(
+      const torch::Tensor& mean,
+      const torch::Tensor& value,
+      const torch::Tensor& usable) const {
+    const auto old =
+        mean.defined() ? mean.to(value.device()) : torch::zeros_like(value);
+    const auto next = options_.decay() * old + (1 - options_.decay()) * value;
+    return torch::where(usable, next, old);
+  }
+
+  BalanceOptions options_;
+  torch::Tensor classification_; // running means, scalars
+  torch::Tensor attention_;
+};
+
+} // namespace care
+
+#endif // CARE_GUIDE_BALANCE_HPP
