@@ -9,9 +9,9 @@
 // of them in memory (augmentation, normalisation, batches of 32). Then boxes
 // without an annotator, by each saliency method. One thread throughout.
 #include "bench.hpp"
+#include "common/generated.hpp"
+#include "common/manifest.hpp"
 #include "resnet_trainer/dataset.hpp"
-#include "resnet_trainer/generated.hpp"
-#include "resnet_trainer/manifest.hpp"
 
 #include <care/find_boxes.hpp>
 #include <care/saliency.hpp>
@@ -42,19 +42,19 @@ class Pictures {
             fs::temp_directory_path() /
             fmt::format("care_loading_{}", std::random_device()())) {
     fs::create_directory(folder_);
-    trainer::GeneratedOptions options;
+    common::GeneratedOptions options;
     options.size = {480, 640};
     options.counts = {count / 4, count / 4, count / 4, count / 4};
     for (int64_t i = 0; i < count / 4 * 4; ++i) {
-      const auto picture = trainer::draw_generated(options, i);
+      const auto picture = common::draw_generated(options, i);
       cv::Mat bgr;
       cv::cvtColor(picture.image, bgr, cv::COLOR_RGB2BGR);
-      trainer::Record record;
+      common::Record record;
       record.path = fmt::format("{}.jpg", i);
       record.file = folder_ / record.path;
       record.where = record.path;
       record.label =
-          trainer::generated_classes().at(static_cast<size_t>(picture.target));
+          common::generated_classes().at(static_cast<size_t>(picture.target));
       record.boxes.push_back(
           {static_cast<double>(picture.box.x),
            static_cast<double>(picture.box.y),
@@ -72,13 +72,13 @@ class Pictures {
   Pictures(const Pictures&) = delete;
   Pictures& operator=(const Pictures&) = delete;
 
-  const std::vector<trainer::Record>& records() const {
+  const std::vector<common::Record>& records() const {
     return records_;
   }
 
  private:
   fs::path folder_;
-  std::vector<trainer::Record> records_;
+  std::vector<common::Record> records_;
 };
 
 } // namespace
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
       fmt::format("{} pictures, {} rounds, 1 thread", count, rounds));
   const Pictures pictures(count);
   const auto& records = pictures.records();
-  const auto classes = trainer::generated_classes();
+  const auto classes = common::generated_classes();
   const care::Size size{224, 224};
   const auto samples = trainer::load_samples(records, classes, size, 1);
 
