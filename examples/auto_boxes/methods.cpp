@@ -112,7 +112,8 @@ Method make_method(
               },
               options);
         },
-        options.finder()};
+        // A network's outlines are sharp: no padding, and gaps stay.
+        care::SegmentationOptions().finder().padding(1).merge_gap(0.01)};
   }
   throw std::invalid_argument(fmt::format(
       "--method: expected some of {}, but got {}",

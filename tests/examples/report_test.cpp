@@ -215,7 +215,7 @@ TEST_CASE("report: both files are written, the sheet as a readable PNG") {
   const auto report = report_of(clear_runs());
   trainer::write_report(folder, report);
   CHECK(
-      trainer::read_file(folder / "report.html") ==
+      common::read_file(folder / "report.html") ==
       trainer::report_html(report));
   const auto sheet = cv::imread((folder / "attention.png").string());
   CHECK(sheet.size() == trainer::attention_sheet(report.pictures).size());

@@ -129,10 +129,10 @@ TEST_CASE("results: a run comes back from its file to the last bit") {
 TEST_CASE("results: a damaged run file is named") {
   const Folder folder;
   const auto path = folder.path / "run.json";
-  trainer::write_atomically(path, "{\"format\": ");
+  common::write_atomically(path, "{\"format\": ");
   CARE_REQUIRE_THROWS_AS(
       trainer::load_run(path), std::runtime_error, "run.json': expected a run");
-  trainer::write_atomically(path, "{\"format\": \"other\"}");
+  common::write_atomically(path, "{\"format\": \"other\"}");
   CARE_REQUIRE_THROWS_AS(
       trainer::load_run(path), std::runtime_error, "but got \"other\"");
   CARE_REQUIRE_THROWS_AS(
@@ -272,7 +272,7 @@ TEST_CASE("results: results.json holds every arm, run by run and pooled") {
   trainer::write_results(
       folder.path, summary, runs, {{"lambda", 0.7}, {"net", "resnet18"}});
   const auto json = nlohmann::ordered_json::parse(
-      trainer::read_file(folder.path / "results.json"));
+      common::read_file(folder.path / "results.json"));
   CHECK(json["settings"]["lambda"] == 0.7);
   CHECK(json["classes"] == nlohmann::ordered_json({"mole", "rare"}));
   CHECK(json["rare"] == nlohmann::ordered_json::array({"rare"}));

@@ -45,8 +45,9 @@ auto_boxes::UNetSettings training(const fs::path& folder) {
   settings.exclude = {"dermatofibroma"};
   settings.size = {48, 48};
   settings.net = small_net();
-  settings.epochs = 15;
-  settings.lr = 5e-3;
+  settings.epochs = 25;
+  settings.batch = 4;
+  settings.lr = 1e-2;
   settings.out = (folder / "unet.pt").string();
   return settings;
 }
