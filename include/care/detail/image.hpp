@@ -26,7 +26,9 @@ inline torch::Tensor checked_images(
       ": expected images of shape [N, 3, H, W], but got ",
       sizes_of(images));
   check_floating(where, "images", images);
-  auto wide = images.detach().to(torch::kFloat);
+  // In one order of memory: another one rounds differently, and where a map is
+  // cut at a level, that shows.
+  auto wide = images.detach().to(torch::kFloat).contiguous();
   if (wide.size(0) == 0) {
     return wide;
   }
