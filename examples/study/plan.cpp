@@ -355,8 +355,9 @@ std::string Job::name(const std::string& arm_name) const {
 }
 
 std::vector<Job> Plan::jobs() const {
-  // Waves first, then the splits of all shares in turn, then the arms.
-  std::vector<std::pair<std::tuple<int64_t, size_t, size_t, size_t>, Job>> all;
+  // Waves first, then the splits of all shares in turn, the seeds, the arms.
+  using Place = std::tuple<int64_t, size_t, size_t, size_t, size_t>;
+  std::vector<std::pair<Place, Job>> all;
   for (size_t s = 0; s < split_sets.size(); ++s) {
     const auto& set = split_sets[s];
     for (size_t a = 0; a < arms.size(); ++a) {
@@ -365,9 +366,10 @@ std::vector<Job> Plan::jobs() const {
           ? set.splits.size()
           : std::min(set.splits.size(), static_cast<size_t>(arm.splits));
       for (size_t i = 0; i < count; ++i) {
-        for (const auto seed : seeds) {
+        for (size_t k = 0; k < seeds.size(); ++k) {
           all.push_back(
-              {{arm.wave, s, i, a}, {a, set.train_share, set.splits[i], seed}});
+              {{arm.wave, s, i, k, a},
+               {a, set.train_share, set.splits[i], seeds[k]}});
         }
       }
     }

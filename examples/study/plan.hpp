@@ -79,8 +79,8 @@ struct Plan {
   std::vector<Arm> arms; ///< the controls among them
   Json text; ///< the settings as they were read
 
-  /// Wave by wave, share by share, split by split: every stop leaves a balanced
-  /// table.
+  /// Wave by wave, share by share, split by split, seed by seed: every stop
+  /// leaves a balanced table.
   std::vector<Job> jobs() const;
   /// The place of an arm; throws std::invalid_argument for an unknown name.
   size_t arm(const std::string& name) const;

@@ -112,7 +112,7 @@ TEST_CASE("study: the controls are added", "[study]") {
 TEST_CASE("study: jobs come wave by wave, split by split", "[study]") {
   auto json = tiny();
   json["data"] = "somewhere.csv";
-  json["seeds"] = {3};
+  json["seeds"] = {3, 5};
   json["splits"] = {
       {{"train_share", 0.5}, {"numbers", {{"first", 7}, {"count", 2}}}}};
   json["arms"][1]["wave"] = 1;
@@ -128,10 +128,16 @@ TEST_CASE("study: jobs come wave by wave, split by split", "[study]") {
       std::vector<std::string>{
           "share-0.5/weights/split7-seed3",
           "share-0.5/CE/split7-seed3",
+          "share-0.5/weights/split7-seed5",
+          "share-0.5/CE/split7-seed5",
           "share-0.5/weights/split8-seed3",
           "share-0.5/CE/split8-seed3",
+          "share-0.5/weights/split8-seed5",
+          "share-0.5/CE/split8-seed5",
           "share-0.5/weights + CARE/split7-seed3",
-          "share-0.5/weights + CARE, shuffled boxes/split7-seed3"});
+          "share-0.5/weights + CARE, shuffled boxes/split7-seed3",
+          "share-0.5/weights + CARE/split7-seed5",
+          "share-0.5/weights + CARE, shuffled boxes/split7-seed5"});
 }
 
 TEST_CASE("study: bad settings name the key", "[study]") {
