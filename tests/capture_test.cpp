@@ -1,6 +1,6 @@
 // Tests of capture: the features behind the logits of networks nobody changed.
 // SPDX-License-Identifier: Apache-2.0
-#include "support/autocast.hpp"
+#include "common/autocast.hpp"
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
@@ -648,7 +648,7 @@ TEST_CASE("capture: under autocast", "[capture]") {
   const care::Guide guide;
   care::Seen seen;
   {
-    const care_test::Autocast on;
+    const common::Autocast on;
     seen = guide.watch(net, x);
   }
   CHECK(seen.features.scalar_type() == torch::kBFloat16);

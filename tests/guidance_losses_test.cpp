@@ -1,6 +1,6 @@
 // The peers' guidance losses: by hand, against LibTorch, and on difficult maps.
 // SPDX-License-Identifier: Apache-2.0
-#include "support/autocast.hpp"
+#include "common/autocast.hpp"
 #include "support/support.hpp"
 
 #include <care/guide.hpp>
@@ -294,7 +294,7 @@ TEST_CASE("guidance losses: half, bfloat16 and autocast", "[loss]") {
     CHECK(
         loss(some_maps(torch::kDouble), regions).scalar_type() ==
         torch::kDouble);
-    care_test::Autocast autocast; // loses nothing of the maps it is given
+    common::Autocast autocast; // loses nothing of the maps it is given
     CHECK(care_test::identical(loss(some_maps(), regions), exact));
   }
 }

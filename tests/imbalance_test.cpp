@@ -1,6 +1,6 @@
 // Class weights and losses: by hand, against other libraries, on hard inputs.
 // SPDX-License-Identifier: Apache-2.0
-#include "support/autocast.hpp"
+#include "common/autocast.hpp"
 #include "support/support.hpp"
 
 #include <care/imbalance.hpp>
@@ -412,7 +412,7 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
     value.sum().backward();
     CHECK(torch::isfinite(live.grad()).all().item<bool>());
     {
-      care_test::Autocast autocast;
+      common::Autocast autocast;
       auto cast = loss(logits, target);
       CHECK(cast.scalar_type() == torch::kFloat);
       CHECK(care_test::allclose(cast, exact, 1e-3, 1e-3));
@@ -421,7 +421,7 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
   care::NormalisedLinear head(16, 3);
   const auto features = torch::randn({4, 16});
   const auto expected = head(features);
-  care_test::Autocast autocast;
+  common::Autocast autocast;
   auto loss = care::ldam_loss(head(features), labels({0, 1, 2, 1}), {90, 9, 1});
   CHECK(loss.scalar_type() == torch::kFloat);
   CHECK(

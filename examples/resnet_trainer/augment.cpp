@@ -35,7 +35,11 @@ Affine compose(const Affine& outer, const Affine& inner) {
 
 /// A random part of the picture, blown up to the whole. Its area is a share in
 /// [least, 1] of the picture's, its shape up to 4:3 wider or taller.
-Affine random_crop(double width, double height, double least, Random& random) {
+Affine random_crop(
+    double width,
+    double height,
+    double least,
+    common::Random& random) {
   const double area = random.uniform(least, 1);
   const double limit = std::log(4.0 / 3.0);
   const double aspect = std::exp(random.uniform(-limit, limit));
@@ -52,7 +56,7 @@ Affine random_affine(
     double width,
     double height,
     const AugmentOptions& options,
-    Random& random) {
+    common::Random& random) {
   const double turn = random.uniform(-1, 1) * options.rotate * kPi / 180;
   const double lean =
       std::tan(random.uniform(-1, 1) * options.shear * kPi / 180);
@@ -86,7 +90,7 @@ cv::Mat warp(const cv::Mat& image, const Affine& map) {
 cv::Mat jitter(
     const cv::Mat& image,
     const AugmentOptions& options,
-    Random& random) {
+    common::Random& random) {
   const auto factor = [&](double range) {
     return 1 + random.uniform(-1, 1) * range;
   };
@@ -146,7 +150,7 @@ std::pair<cv::Mat, care::Boxes> augment(
     const cv::Mat& image,
     const care::Boxes& boxes,
     const AugmentOptions& options,
-    Random& random) {
+    common::Random& random) {
   cv::Mat picture = image;
   care::Boxes moved = boxes;
   if (options.hflip && random.chance(0.5)) {

@@ -13,8 +13,6 @@
 
 namespace trainer {
 
-using namespace common;
-
 /// What may be changed, and how far. By default nothing is.
 struct AugmentOptions {
   bool hflip = false; ///< mirror left to right, half of the time
@@ -42,7 +40,7 @@ std::pair<cv::Mat, care::Boxes> augment(
     const cv::Mat& image,
     const care::Boxes& boxes,
     const AugmentOptions& options,
-    Random& random);
+    common::Random& random);
 
 } // namespace trainer
 

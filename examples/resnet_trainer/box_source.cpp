@@ -18,7 +18,7 @@ namespace trainer {
 namespace {
 
 /// The places of the samples that have boxes.
-std::vector<size_t> boxed(const std::vector<Sample>& samples) {
+std::vector<size_t> boxed(const std::vector<common::Sample>& samples) {
   std::vector<size_t> places;
   for (size_t i = 0; i < samples.size(); ++i) {
     if (samples[i].boxes.count() > 0) {
@@ -29,7 +29,9 @@ std::vector<size_t> boxed(const std::vector<Sample>& samples) {
 }
 
 /// All in one circle of random order: each gives its boxes to the next.
-void shuffle_boxes(std::vector<Sample>& samples, Random& random) {
+void shuffle_boxes(
+    std::vector<common::Sample>& samples,
+    common::Random& random) {
   auto circle = boxed(samples);
   if (circle.size() < 2) {
     throw std::invalid_argument(
@@ -46,7 +48,10 @@ void shuffle_boxes(std::vector<Sample>& samples, Random& random) {
 }
 
 /// Takes away that share of all boxes, chosen at random.
-void drop_boxes(std::vector<Sample>& samples, double share, Random& random) {
+void drop_boxes(
+    std::vector<common::Sample>& samples,
+    double share,
+    common::Random& random) {
   std::vector<std::pair<size_t, int64_t>> all;
   for (const auto i : boxed(samples)) {
     for (int64_t m = 0; m < samples[i].boxes.count(); ++m) {
@@ -69,7 +74,7 @@ void drop_boxes(std::vector<Sample>& samples, double share, Random& random) {
   }
 }
 
-void shift_boxes(Sample& sample, double share, Random& random) {
+void shift_boxes(common::Sample& sample, double share, common::Random& random) {
   const auto& boxes = sample.boxes;
   auto moved = boxes.xyxy().clone();
   const std::array<int64_t, 2> border{boxes.size().width, boxes.size().height};
@@ -98,13 +103,13 @@ void shift_boxes(Sample& sample, double share, Random& random) {
 
 BoxesById read_boxes(
     const std::filesystem::path& manifest,
-    const std::vector<Record>& records,
-    const std::vector<Sample>& samples) {
-  const auto same_file = [](const Record& record) {
+    const std::vector<common::Record>& records,
+    const std::vector<common::Sample>& samples) {
+  const auto same_file = [](const common::Record& record) {
     return std::filesystem::weakly_canonical(record.file);
   };
-  const auto others = read_manifest(manifest);
-  std::map<std::filesystem::path, const Record*> by_file;
+  const auto others = common::read_manifest(manifest);
+  std::map<std::filesystem::path, const common::Record*> by_file;
   for (const auto& other : others) {
     by_file[same_file(other)] = &other;
   }
@@ -119,14 +124,14 @@ BoxesById read_boxes(
           records[i].file.string());
     }
     const auto& sample = samples[i];
-    boxes[sample.id] =
-        boxes_on(*found->second, sample.stored).resize(sample.boxes.size());
+    boxes[sample.id] = common::boxes_on(*found->second, sample.stored)
+                           .resize(sample.boxes.size());
   }
   return boxes;
 }
 
-std::vector<Sample> with_boxes(
-    std::vector<Sample> samples,
+std::vector<common::Sample> with_boxes(
+    std::vector<common::Sample> samples,
     const BoxesById& boxes) {
   for (auto& sample : samples) {
     sample.boxes = boxes.at(sample.id);
@@ -147,12 +152,12 @@ void check(const BoxNoise& noise) {
   }
 }
 
-std::vector<Sample> with_noise(
-    std::vector<Sample> samples,
+std::vector<common::Sample> with_noise(
+    std::vector<common::Sample> samples,
     const BoxNoise& noise,
     uint64_t seed) {
   check(noise);
-  Random random(mix({seed, 0xb0e5}));
+  common::Random random(common::mix({seed, 0xb0e5}));
   if (noise.shuffled) {
     shuffle_boxes(samples, random);
   }

@@ -16,8 +16,6 @@
 
 namespace trainer {
 
-using namespace common;
-
 /// The boxes of samples by their ids, each in the pixels of its sample.
 using BoxesById = std::map<std::string, care::Boxes>;
 
@@ -30,12 +28,12 @@ using BoxesById = std::map<std::string, care::Boxes>;
 /// a box has a row without one), and for a box outside its picture.
 BoxesById read_boxes(
     const std::filesystem::path& manifest,
-    const std::vector<Record>& records,
-    const std::vector<Sample>& samples);
+    const std::vector<common::Record>& records,
+    const std::vector<common::Sample>& samples);
 
 /// The samples with those boxes in place of their own.
-std::vector<Sample> with_boxes(
-    std::vector<Sample> samples,
+std::vector<common::Sample> with_boxes(
+    std::vector<common::Sample> samples,
     const BoxesById& boxes);
 
 /// Faults to put into boxes. (Boxes too large or too small: Boxes::dilate.)
@@ -53,8 +51,8 @@ void check(const BoxNoise& noise);
 /// The samples with that noise in their boxes; the same seed gives the same.
 /// Throws std::invalid_argument when there are no two images with boxes to
 /// shuffle them between.
-std::vector<Sample> with_noise(
-    std::vector<Sample> samples,
+std::vector<common::Sample> with_noise(
+    std::vector<common::Sample> samples,
     const BoxNoise& noise,
     uint64_t seed);
 

@@ -25,7 +25,7 @@ int cores(const Settings& settings) {
 }
 
 Data generated_data(const Settings& settings) {
-  GeneratedOptions options;
+  common::GeneratedOptions options;
   options.size = settings.size;
   options.rare_contrast = settings.contrast;
   std::copy(
@@ -36,25 +36,27 @@ Data generated_data(const Settings& settings) {
       "training a coloured sticker lies beside nearly every dermatofibroma, "
       "the rare class. In the test set \"trap\" it lies beside the others; in "
       "\"as_trained\" it still goes with the rare class.";
-  data.classes = generated_classes();
-  data.pool = make_generated(options, cores(settings));
+  data.classes = common::generated_classes();
+  data.pool = common::make_generated(options, cores(settings));
   data.folds = {0};
   options.counts.fill(settings.test_count);
   options.seed += 1000;
-  options.bystander = Bystander::kTrap;
-  data.tests.emplace_back("trap", make_generated(options, cores(settings)));
-  options.bystander = Bystander::kAsTrained;
+  options.bystander = common::Bystander::kTrap;
   data.tests.emplace_back(
-      "as_trained", make_generated(options, cores(settings)));
+      "trap", common::make_generated(options, cores(settings)));
+  options.bystander = common::Bystander::kAsTrained;
+  data.tests.emplace_back(
+      "as_trained", common::make_generated(options, cores(settings)));
   return data;
 }
 
 Data manifest_data(const Settings& settings) {
-  auto records = without_labels(read_manifest(settings.data), settings.exclude);
+  auto records = common::without_labels(
+      common::read_manifest(settings.data), settings.exclude);
   Data data;
   data.sentence =
       fmt::format("{} pictures listed in {}.", records.size(), settings.data);
-  data.classes = labels_of(records);
+  data.classes = common::labels_of(records);
   if (data.classes.size() < 2) {
     throw std::invalid_argument(fmt::format(
         "--data {}: expected at least 2 classes, but got {}",
@@ -148,11 +150,11 @@ std::vector<int64_t> rare_classes(const Settings& settings, const Data& data) {
   return rare;
 }
 
-std::pair<FoldData, std::vector<Sample>> split_fold(
+std::pair<FoldData, std::vector<common::Sample>> split_fold(
     const Settings& settings,
     const Data& data,
     int64_t fold) {
-  std::vector<Sample> rest, test;
+  std::vector<common::Sample> rest, test;
   if (!data.tests.empty()) {
     rest = data.pool;
   } else if (settings.train_share > 0) {
@@ -189,22 +191,22 @@ FoldData boxes_for_training(
   fold_data.train = with_noise(
       fold_data.train,
       settings.box_noise,
-      mix({static_cast<uint64_t>(fold), static_cast<uint64_t>(seed)}));
+      common::mix({static_cast<uint64_t>(fold), static_cast<uint64_t>(seed)}));
   return fold_data;
 }
 
-std::vector<Sample> picture_samples(
-    const std::vector<Sample>& test,
+std::vector<common::Sample> picture_samples(
+    const std::vector<common::Sample>& test,
     const std::vector<int64_t>& rare,
     int64_t wanted) {
-  std::map<int64_t, std::vector<Sample>> by_class;
+  std::map<int64_t, std::vector<common::Sample>> by_class;
   for (const auto& sample : test) {
     if (sample.boxes.count() > 0 &&
         std::find(rare.begin(), rare.end(), sample.target) != rare.end()) {
       by_class[sample.target].push_back(sample);
     }
   }
-  std::vector<Sample> chosen;
+  std::vector<common::Sample> chosen;
   for (size_t i = 0; static_cast<int64_t>(chosen.size()) < wanted; ++i) {
     bool any = false;
     for (const auto& [label, samples] : by_class) {

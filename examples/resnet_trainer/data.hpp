@@ -19,12 +19,12 @@ namespace trainer {
 struct Data {
   std::string sentence; ///< for the report
   std::vector<std::string> classes;
-  std::vector<Sample> pool; ///< training and, with folds, testing
+  std::vector<common::Sample> pool; ///< training and, with folds, testing
   BoxesById training_boxes; ///< empty: the pool's own
   std::vector<int64_t> folds; ///< those to be tested, one after another
   /// Test sets of their own (the generated set); else the fold is the test.
   /// The first is reported first, the last gives the pictures.
-  std::vector<std::pair<std::string, std::vector<Sample>>> tests;
+  std::vector<std::pair<std::string, std::vector<common::Sample>>> tests;
 };
 
 /// Reads, or generates, what the settings name.
@@ -44,7 +44,7 @@ std::vector<int64_t> rare_classes(const Settings& settings, const Data& data);
 
 /// Training, validation and test images of one fold or random split. The
 /// last is empty where the data has test sets of its own.
-std::pair<FoldData, std::vector<Sample>> split_fold(
+std::pair<FoldData, std::vector<common::Sample>> split_fold(
     const Settings& settings,
     const Data& data,
     int64_t fold);
@@ -60,8 +60,8 @@ FoldData boxes_for_training(
 
 /// The first test images of the rare classes that have boxes, as they come: the
 /// classes in turn, nothing picked by hand.
-std::vector<Sample> picture_samples(
-    const std::vector<Sample>& test,
+std::vector<common::Sample> picture_samples(
+    const std::vector<common::Sample>& test,
     const std::vector<int64_t>& rare,
     int64_t wanted);
 

@@ -15,8 +15,8 @@
 namespace trainer {
 namespace {
 
-Sample load_sample(
-    const Record& record,
+common::Sample load_sample(
+    const common::Record& record,
     const std::vector<std::string>& classes,
     care::Size size) {
   const auto label = std::find(classes.begin(), classes.end(), record.label);
@@ -25,22 +25,22 @@ Sample load_sample(
         record.where + ": expected one of the known labels, but got '" +
         record.label + "'");
   }
-  const auto stored = read_picture(record);
-  Sample sample;
+  const auto stored = common::read_picture(record);
+  common::Sample sample;
   sample.id = record.path;
   sample.target = label - classes.begin();
   sample.fold = record.fold;
   sample.group = record.group;
   sample.stored = {stored.rows, stored.cols};
-  sample.boxes = boxes_on(record, sample.stored).resize(size);
-  sample.image = resized(stored, size);
+  sample.boxes = common::boxes_on(record, sample.stored).resize(size);
+  sample.image = common::resized(stored, size);
   return sample;
 }
 
 /// The places of each class's samples, in random order.
 std::map<int64_t, std::vector<size_t>> shuffled_by_class(
     const std::vector<int64_t>& targets,
-    Random& random) {
+    common::Random& random) {
   std::map<int64_t, std::vector<size_t>> places;
   for (size_t i = 0; i < targets.size(); ++i) {
     places[targets[i]].push_back(i);
@@ -53,20 +53,20 @@ std::map<int64_t, std::vector<size_t>> shuffled_by_class(
 
 } // namespace
 
-std::vector<Sample> load_samples(
-    const std::vector<Record>& records,
+std::vector<common::Sample> load_samples(
+    const std::vector<common::Record>& records,
     const std::vector<std::string>& classes,
     care::Size size,
     int jobs) {
   cv::setNumThreads(0); // these threads are ours
-  std::vector<Sample> samples(records.size());
-  parallel_for(records.size(), jobs, [&](size_t i) {
+  std::vector<common::Sample> samples(records.size());
+  common::parallel_for(records.size(), jobs, [&](size_t i) {
     samples[i] = load_sample(records[i], classes, size);
   });
   return samples;
 }
 
-std::vector<int64_t> targets_of(const std::vector<Sample>& samples) {
+std::vector<int64_t> targets_of(const std::vector<common::Sample>& samples) {
   std::vector<int64_t> targets;
   for (const auto& sample : samples) {
     targets.push_back(sample.target);
@@ -74,17 +74,18 @@ std::vector<int64_t> targets_of(const std::vector<Sample>& samples) {
   return targets;
 }
 
-std::vector<Sample> select(
-    const std::vector<Sample>& samples,
+std::vector<common::Sample> select(
+    const std::vector<common::Sample>& samples,
     const std::vector<size_t>& indices) {
-  std::vector<Sample> selected;
+  std::vector<common::Sample> selected;
   for (const auto index : indices) {
     selected.push_back(samples.at(index));
   }
   return selected;
 }
 
-std::vector<std::vector<size_t>> groups_of(const std::vector<Sample>& samples) {
+std::vector<std::vector<size_t>> groups_of(
+    const std::vector<common::Sample>& samples) {
   std::vector<std::vector<size_t>> groups;
   std::map<std::string, size_t> known;
   for (size_t i = 0; i < samples.size(); ++i) {
@@ -99,7 +100,10 @@ std::vector<std::vector<size_t>> groups_of(const std::vector<Sample>& samples) {
   return groups;
 }
 
-void assign_folds(std::vector<Sample>& samples, int64_t folds, uint64_t seed) {
+void assign_folds(
+    std::vector<common::Sample>& samples,
+    int64_t folds,
+    uint64_t seed) {
   if (folds < 2) {
     throw std::invalid_argument(
         "assign_folds: expected at least 2 folds, but got " +
@@ -120,7 +124,7 @@ void assign_folds(std::vector<Sample>& samples, int64_t folds, uint64_t seed) {
       fold_of[g] = std::max(fold_of[g], fold);
     }
   }
-  Random random(mix({seed, 0xf01d}));
+  common::Random random(common::mix({seed, 0xf01d}));
   int64_t next = 0; // goes on from class to class, so that folds stay level
   for (const auto& entry : shuffled_by_class(targets, random)) {
     for (const auto g : entry.second) {
@@ -141,7 +145,7 @@ Split split_stratified(
         "split_stratified: expected a share between 0 and 1, but got " +
         std::to_string(share));
   }
-  Random random(mix({seed, 0x5911}));
+  common::Random random(common::mix({seed, 0x5911}));
   Split split;
   for (const auto& entry : shuffled_by_class(targets, random)) {
     const auto& places = entry.second;
@@ -162,7 +166,7 @@ Split split_stratified(
 }
 
 Split split_by_group(
-    const std::vector<Sample>& samples,
+    const std::vector<common::Sample>& samples,
     double share,
     uint64_t seed) {
   const auto groups = groups_of(samples);
@@ -200,7 +204,7 @@ Batch collate(const std::vector<Example>& examples) {
 }
 
 LesionDataset::LesionDataset(
-    std::vector<Sample> samples,
+    std::vector<common::Sample> samples,
     DatasetOptions options)
     : options_(std::move(options)) {
   check(options_.augment);
@@ -213,12 +217,13 @@ LesionDataset::LesionDataset(
     }
   }
   cv::setNumThreads(0); // LibTorch has the cores
-  samples_ = std::make_shared<const std::vector<Sample>>(std::move(samples));
+  samples_ =
+      std::make_shared<const std::vector<common::Sample>>(std::move(samples));
 }
 
 Example LesionDataset::get(const Draw& draw) const {
   const auto& sample = samples_->at(draw.index);
-  Random random(mix(
+  common::Random random(common::mix(
       {options_.seed,
        static_cast<uint64_t>(draw.epoch),
        draw.index,
@@ -226,7 +231,7 @@ Example LesionDataset::get(const Draw& draw) const {
   const auto [image, boxes] =
       augment(sample.image, sample.boxes, options_.augment, random);
   return {
-      to_tensor(image)
+      common::to_tensor(image)
           .to(torch::kFloat)
           .div_(255)
           .sub_(options_.mean)
@@ -319,12 +324,12 @@ void EpochSampler::plan() {
       draws_.push_back({i, epoch_, 0});
     }
     if (order_ == Order::kShuffled) {
-      Random(mix({seed_, epoch})).shuffle(draws_);
+      common::Random(common::mix({seed_, epoch})).shuffle(draws_);
     }
     return;
   }
   // Classes take turns; each deals out its samples, shuffled anew every round.
-  Random random(mix({seed_, epoch}));
+  common::Random random(common::mix({seed_, epoch}));
   std::vector<std::vector<size_t>> decks;
   for (auto& entry : shuffled_by_class(targets_, random)) {
     decks.push_back(std::move(entry.second));

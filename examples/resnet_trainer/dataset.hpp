@@ -29,29 +29,33 @@ namespace trainer {
 /// the stored picture, clipped at its border and scaled along. Throws
 /// std::runtime_error that names the manifest's line for a missing or damaged
 /// picture, an unknown label, or a box wholly outside its picture.
-std::vector<Sample> load_samples(
-    const std::vector<Record>& records,
+std::vector<common::Sample> load_samples(
+    const std::vector<common::Record>& records,
     const std::vector<std::string>& classes,
     care::Size size,
     int jobs);
 
 // ---------------------------------------------------------------- splits ---
 
-std::vector<int64_t> targets_of(const std::vector<Sample>& samples);
+std::vector<int64_t> targets_of(const std::vector<common::Sample>& samples);
 
 /// The samples at `indices`; the pictures are shared, not copied.
-std::vector<Sample> select(
-    const std::vector<Sample>& samples,
+std::vector<common::Sample> select(
+    const std::vector<common::Sample>& samples,
     const std::vector<size_t>& indices);
 
 /// The places of the samples of each group; one without a group is alone.
-std::vector<std::vector<size_t>> groups_of(const std::vector<Sample>& samples);
+std::vector<std::vector<size_t>> groups_of(
+    const std::vector<common::Sample>& samples);
 
 /// Gives each sample without a fold one in [0, folds), class by class in turn,
 /// so that every fold holds about the same share of each class. A group falls
 /// into one fold, and counts as of its first sample's class. Throws
 /// std::invalid_argument for a group that is in several folds already.
-void assign_folds(std::vector<Sample>& samples, int64_t folds, uint64_t seed);
+void assign_folds(
+    std::vector<common::Sample>& samples,
+    int64_t folds,
+    uint64_t seed);
 
 struct Split {
   std::vector<size_t> first; ///< about `share` of each class, ascending
@@ -68,7 +72,7 @@ Split split_stratified(
 /// The same for samples: a group falls on one side, and counts as one sample of
 /// its first one's class.
 Split split_by_group(
-    const std::vector<Sample>& samples,
+    const std::vector<common::Sample>& samples,
     double share,
     uint64_t seed);
 
@@ -118,18 +122,19 @@ class LesionDataset
     : public torch::data::datasets::
           BatchDataset<LesionDataset, Batch, std::vector<Draw>> {
  public:
-  LesionDataset(std::vector<Sample> samples, DatasetOptions options);
+  LesionDataset(std::vector<common::Sample> samples, DatasetOptions options);
 
   Example get(const Draw& draw) const;
   Batch get_batch(std::vector<Draw> draws) override;
   torch::optional<size_t> size() const override;
 
-  const std::vector<Sample>& samples() const {
+  const std::vector<common::Sample>& samples() const {
     return *samples_;
   }
 
  private:
-  std::shared_ptr<const std::vector<Sample>> samples_; // workers share it
+  std::shared_ptr<const std::vector<common::Sample>>
+      samples_; // workers share it
   DatasetOptions options_;
 };
 

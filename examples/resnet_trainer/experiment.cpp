@@ -37,7 +37,7 @@ void claim_folder(const Settings& settings) {
     }
   } else if (fs::exists(file)) {
     const auto theirs =
-        nlohmann::ordered_json::parse(read_file(file), nullptr, false);
+        nlohmann::ordered_json::parse(common::read_file(file), nullptr, false);
     for (const auto& [key, value] : mine.items()) {
       const auto other = theirs.is_object() && theirs.contains(key)
           ? theirs[key].dump()
@@ -53,7 +53,7 @@ void claim_folder(const Settings& settings) {
       }
     }
   }
-  write_atomically(file, mine.dump(2) + "\n");
+  common::write_atomically(file, mine.dump(2) + "\n");
 }
 
 ResNet load_weights(
@@ -156,8 +156,8 @@ class Experiment {
       int64_t fold,
       int64_t seed,
       const FoldData& fold_data,
-      const std::vector<std::pair<std::string, std::vector<Sample>>>& tests)
-      const {
+      const std::vector<std::pair<std::string, std::vector<common::Sample>>>&
+          tests) const {
     const auto key = name(arm, fold, seed);
     auto file = [&](const std::string& test_set) {
       return out_ / "runs" / (key + "-" + test_set + ".json");
@@ -182,13 +182,13 @@ class Experiment {
     job.checkpoint = out_ / "checkpoints" / (key + ".pt");
     job.stage1 = stage1_path(fold, seed);
     job.label = fmt::format("{}, fold {}, seed {}", arm, fold, seed);
-    const auto start = steady_seconds();
+    const auto start = common::steady_seconds();
     auto trained = train(
         settings_, job, fold_data, make_method(settings_, job, fold_data));
 
     std::ostringstream bytes;
     torch::save(trained.net, bytes);
-    write_atomically(weights_path(arm, fold, seed), bytes.str());
+    common::write_atomically(weights_path(arm, fold, seed), bytes.str());
     for (const auto& [test_set, samples] : tests) {
       Run run;
       run.arm = arm;
@@ -197,7 +197,7 @@ class Experiment {
       run.test_set = test_set;
       run.predictions = predict(settings_, trained.net, samples);
       run.epochs = trained.epochs;
-      run.seconds = steady_seconds() - start;
+      run.seconds = common::steady_seconds() - start;
       save_run(file(test_set), run);
       runs.push_back(std::move(run));
     }
@@ -208,7 +208,7 @@ class Experiment {
   void take_pictures(
       const std::vector<std::string>& arms,
       int64_t fold,
-      const std::vector<Sample>& test) {
+      const std::vector<common::Sample>& test) {
     const auto samples = picture_samples(test, rare_, settings_.pictures);
     if (samples.empty()) {
       return;

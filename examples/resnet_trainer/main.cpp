@@ -150,6 +150,14 @@ void add_options(
           "MCA")
       ->check(CLI::IsMember({"last", "best"}))
       ->capture_default_str();
+  training
+      ->add_option(
+          "--precision",
+          s.precision,
+          "of the backbone in training: float, or bfloat16 (autocast; channels "
+          "last), faster where the processor has it")
+      ->check(CLI::IsMember({"float", "bfloat16"}))
+      ->capture_default_str();
   training->add_option("--augment", s.augmentation, "none, flips or strong")
       ->check(CLI::IsMember({"none", "flips", "strong"}))
       ->capture_default_str();

@@ -21,7 +21,6 @@
 
 namespace trainer {
 
-using namespace common;
 namespace {
 
 using care::Interval;
@@ -218,12 +217,12 @@ void check_picture(const AttentionPicture& picture) {
 
 /// The image, or its overlay where `map` is defined, with its boxes.
 cv::Mat tile_of(const AttentionPicture& picture, const torch::Tensor& map) {
-  auto tile = scaled_to(picture.image, kTileWidth);
+  auto tile = common::scaled_to(picture.image, kTileWidth);
   if (map.defined()) {
     tile = overlay(tile, map);
   }
   if (picture.boxes.count() > 0) {
-    draw_boxes(tile, picture.boxes);
+    common::draw_boxes(tile, picture.boxes);
   }
   return tile;
 }
@@ -299,8 +298,8 @@ std::string pictures_html(const std::vector<AttentionPicture>& pictures) {
       "minmax(0, 1fr))\">\n",
       columns.size());
   for (const auto& column : columns) {
-    html +=
-        fmt::format("<div class=\"head\">{}</div>\n", escaped(column.title));
+    html += fmt::format(
+        "<div class=\"head\">{}</div>\n", common::escaped(column.title));
   }
   for (const auto& picture : pictures) {
     check_picture(picture);
@@ -322,9 +321,9 @@ std::string pictures_html(const std::vector<AttentionPicture>& pictures) {
           "<figure>{}"
           "<figcaption>{}<br><span class=\"soft\">{}</span></figcaption>"
           "</figure>\n",
-          image_html(tile_of(picture, column), alt),
-          escaped(first),
-          escaped(second));
+          common::image_html(tile_of(picture, column), alt),
+          common::escaped(first),
+          common::escaped(second));
     }
   }
   return html + "</div>\n";
@@ -353,7 +352,7 @@ std::string figures_html(const Summary& summary, const TestSummary& test) {
     html += fmt::format(
         "<th scope=\"col\" class=\"{}\">{}</th>",
         arm_class(arm.arm),
-        escaped(arm_title(arm.arm)));
+        common::escaped(arm_title(arm.arm)));
   }
   html += test.difference ? "<th scope=\"col\">CARE &minus; plain</th>" : "";
   html += "</tr></thead>\n<tbody>\n";
@@ -370,12 +369,12 @@ std::string figures_html(const Summary& summary, const TestSummary& test) {
       html += fmt::format(
           "<tr class=\"group\"><th colspan=\"{}\">{}</th></tr>\n",
           span,
-          escaped(group));
+          common::escaped(group));
     }
     html += fmt::format(
         "<tr{}><th scope=\"row\">{}{}</th>",
         row.group.empty() ? " class=\"main\"" : "",
-        escaped(row.name),
+        common::escaped(row.name),
         row.rare ? "<span class=\"tag\">rare</span>" : "");
     for (const auto& x : row.arms) {
       html += "<td>" + interval_html(x, false) + "</td>";
@@ -400,13 +399,14 @@ std::string matrix_html(
       "<div class=\"scroll\"><h3 class=\"{}\">{}</h3>\n"
       "<table class=\"matrix\"><thead><tr><th>true \\ predicted</th>",
       arm_class(arm.arm),
-      escaped(arm_title(arm.arm)));
+      common::escaped(arm_title(arm.arm)));
   for (const auto& name : classes) {
-    html += fmt::format("<th scope=\"col\">{}</th>", escaped(name));
+    html += fmt::format("<th scope=\"col\">{}</th>", common::escaped(name));
   }
   html += "</tr></thead><tbody>\n";
   for (size_t i = 0; i < classes.size(); ++i) {
-    html += fmt::format("<tr><th scope=\"row\">{}</th>", escaped(classes[i]));
+    html += fmt::format(
+        "<tr><th scope=\"row\">{}</th>", common::escaped(classes[i]));
     int64_t total = 0;
     for (const auto n : arm.confusion[i]) {
       total += n;
@@ -544,8 +544,8 @@ std::string chart_html(
       "<figure><figcaption>{0}</figcaption>\n<svg viewBox=\"0 0 360 212\" "
       "role=\"img\" aria-label=\"{0} by epoch, mean over the runs{1}\">\n"
       "{2}{3}</svg></figure>\n",
-      escaped(chart.title),
-      escaped(said),
+      common::escaped(chart.title),
+      common::escaped(said),
       axes(frame, stage_two),
       drawn);
 }
@@ -662,8 +662,8 @@ std::string settings_html(const nlohmann::ordered_json& settings) {
   for (const auto& [name, value] : settings.items()) {
     html += fmt::format(
         "<div><dt>{}</dt><dd>{}</dd></div>\n",
-        escaped(name),
-        escaped(setting(value)));
+        common::escaped(name),
+        common::escaped(setting(value)));
   }
   return html + "</dl>\n";
 }
@@ -671,7 +671,8 @@ std::string settings_html(const nlohmann::ordered_json& settings) {
 std::string test_html(const Summary& summary, const TestSummary& test) {
   std::string html;
   if (summary.tests.size() > 1) {
-    html += fmt::format("<h3>Test set: {}</h3>\n", escaped(test.test_set));
+    html +=
+        fmt::format("<h3>Test set: {}</h3>\n", common::escaped(test.test_set));
   }
   const auto& arm = test.arms.front();
   html += fmt::format(
@@ -721,7 +722,7 @@ cv::Mat attention_sheet(
   cv::Mat sheet(height, width, CV_8UC3, cv::Scalar(255, 255, 255));
   for (size_t c = 0; c < columns.size(); ++c) {
     const auto x = kGap + static_cast<int>(c) * (kTileWidth + kGap);
-    put_text(sheet, columns[c].title, {x, 25}, kTileWidth, 0.6, ink);
+    common::put_text(sheet, columns[c].title, {x, 25}, kTileWidth, 0.6, ink);
     int y = kHead;
     for (size_t r = 0; r < tiles.size(); ++r) {
       const auto& tile = tiles[r][c];
@@ -735,8 +736,9 @@ cv::Mat attention_sheet(
             : shown[r].*column.prediction == shown[r].label ? right
                                                             : wrong;
         const auto below = y + tile.rows;
-        put_text(sheet, first, {x, below + 17}, kTileWidth, 0.45, colour);
-        put_text(sheet, second, {x, below + 34}, kTileWidth, 0.4, soft);
+        common::put_text(
+            sheet, first, {x, below + 17}, kTileWidth, 0.45, colour);
+        common::put_text(sheet, second, {x, below + 34}, kTileWidth, 0.4, soft);
       }
       y += tile.rows + kCaption;
     }
@@ -754,11 +756,11 @@ std::string report_html(const Report& report) {
       "<body>\n<h1>{0}</h1>\n<p class=\"verdict\">{2}</p>\n<p>{3}</p>\n"
       "<p class=\"notice\">For research and education; not a medical "
       "device.{4}</p>\n",
-      escaped(report.title),
+      common::escaped(report.title),
       page_style(),
-      escaped(sentence),
-      escaped(detail),
-      report.data.empty() ? std::string() : " " + escaped(report.data));
+      common::escaped(sentence),
+      common::escaped(detail),
+      report.data.empty() ? std::string() : " " + common::escaped(report.data));
   html += pictures_html(report.pictures);
   html += "<h2>Results</h2>\n";
   for (const auto& test : summary.tests) {
@@ -775,14 +777,15 @@ std::string report_html(const Report& report) {
       summary.options.level * 100,
       summary.options.repeats,
       summary.rare.empty() ? std::string("none")
-                           : escaped(rare_names(summary)));
+                           : common::escaped(rare_names(summary)));
   html += curves_html(report.runs);
   html +=
       "<h2>Confusion matrices</h2>\n<p class=\"soft\">Counts over all folds "
       "and seeds; the shade is the share of the row.</p>\n";
   for (const auto& test : summary.tests) {
     if (summary.tests.size() > 1) {
-      html += fmt::format("<h3>Test set: {}</h3>\n", escaped(test.test_set));
+      html += fmt::format(
+          "<h3>Test set: {}</h3>\n", common::escaped(test.test_set));
     }
     html += "<div class=\"matrices\">\n";
     for (const auto& arm : test.arms) {
@@ -794,8 +797,8 @@ std::string report_html(const Report& report) {
   if (!report.command.empty() || !settings.empty()) {
     html += "<h2>Settings</h2>\n";
     if (!report.command.empty()) {
-      html +=
-          fmt::format("<pre><code>{}</code></pre>\n", escaped(report.command));
+      html += fmt::format(
+          "<pre><code>{}</code></pre>\n", common::escaped(report.command));
     }
     html += settings;
   }
@@ -803,9 +806,10 @@ std::string report_html(const Report& report) {
 }
 
 void write_report(const std::filesystem::path& folder, const Report& report) {
-  write_atomically(folder / "report.html", report_html(report));
+  common::write_atomically(folder / "report.html", report_html(report));
   if (!report.pictures.empty()) {
-    write_picture(folder / "attention.png", attention_sheet(report.pictures));
+    common::write_picture(
+        folder / "attention.png", attention_sheet(report.pictures));
   }
 }
 

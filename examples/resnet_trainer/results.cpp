@@ -20,7 +20,6 @@
 
 namespace trainer {
 
-using namespace common;
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -620,11 +619,11 @@ void save_run(const std::filesystem::path& path, const Run& run) {
       {"seconds", run.seconds},
       {"epochs", epochs},
       {"predictions", predictions}};
-  write_atomically(path, dumped(json));
+  common::write_atomically(path, dumped(json));
 }
 
 Run load_run(const std::filesystem::path& path) {
-  const auto text = read_file(path);
+  const auto text = common::read_file(path);
   try {
     const auto json = Json::parse(text);
     if (json.at("format") != kRunFormat) {
@@ -858,10 +857,10 @@ void write_results(
     const Summary& summary,
     const std::vector<Run>& runs,
     const Json& settings) {
-  write_atomically(
+  common::write_atomically(
       folder / "results.json", dumped(results_json(summary, settings)));
-  write_atomically(folder / "results.txt", results_text(summary));
-  write_atomically(folder / "metrics.csv", metrics_csv(runs));
+  common::write_atomically(folder / "results.txt", results_text(summary));
+  common::write_atomically(folder / "metrics.csv", metrics_csv(runs));
 }
 
 } // namespace trainer

@@ -45,6 +45,7 @@ nlohmann::ordered_json identity(const Settings& s) {
       {"class_weights", s.class_weights},
       {"balanced", s.balanced},
       {"select", s.select},
+      {"precision", s.precision},
       {"augmentation", s.augmentation},
       {"guide", s.guide},
       {"rare", s.rare},

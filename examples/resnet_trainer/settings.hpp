@@ -46,6 +46,7 @@ struct Settings {
   bool class_weights = false;
   bool balanced = false; ///< class-balanced batches
   std::string select = "last"; ///< which epoch is tested: last or best
+  std::string precision = "float"; ///< of the backbone in training, or bfloat16
   AugmentOptions augment;
   std::string augmentation = "flips"; ///< none, flips, strong
 

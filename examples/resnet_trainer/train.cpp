@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/train.hpp"
 
+#include "common/autocast.hpp"
 #include "common/files.hpp"
 #include "common/progress.hpp"
 #include "resnet_trainer/dataset.hpp"
@@ -57,7 +58,7 @@ void set_learning_rate(
 /// Images of the whole set over images of each class, divided by the classes:
 /// an average image weighs 1.
 torch::Tensor class_weights(
-    const std::vector<Sample>& samples,
+    const std::vector<common::Sample>& samples,
     int64_t classes) {
   auto counts = torch::bincount(
       torch::tensor(targets_of(samples), torch::kLong), {}, classes);
@@ -143,7 +144,7 @@ void save(const State& state, const std::filesystem::path& path) {
   archive.write("rows", to_tensor(state.rows));
   std::ostringstream bytes;
   archive.save_to(bytes);
-  write_atomically(path, bytes.str());
+  common::write_atomically(path, bytes.str());
 }
 
 void load(
@@ -199,7 +200,7 @@ void copy_weights(ResNet& from, ResNet& to) {
 template <class Visit>
 void for_each_batch(
     const Settings& settings,
-    const std::vector<Sample>& samples,
+    const std::vector<common::Sample>& samples,
     Visit visit) {
   auto loader = torch::data::make_data_loader(
       LesionDataset(samples, {}),
@@ -214,7 +215,7 @@ void validate(
     const Settings& settings,
     const Job& job,
     ResNet& net,
-    const std::vector<Sample>& samples,
+    const std::vector<common::Sample>& samples,
     EpochRow& row) {
   if (samples.empty()) {
     return;
@@ -241,14 +242,26 @@ void validate(
   row.val_rare_recall = known > 0 ? sum / static_cast<double>(known) : kNaN;
 }
 
+/// The convolutions' weights in the order that bfloat16 kernels want.
+void to_channels_last(ResNet& net) {
+  torch::NoGradGuard no_grad;
+  for (auto& parameter : net->parameters()) {
+    if (parameter.dim() == 4) {
+      parameter.set_data(
+          parameter.contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
 /// One pass over the training data: the part to copy.
 template <class Loader>
 EpochRow train_epoch(
     State& state,
     Loader& loader,
-    torch::Device device,
-    double dilate,
-    Progress& progress) {
+    const Settings& settings,
+    common::Progress& progress) {
+  const torch::Device device(settings.device);
+  const bool mixed = settings.precision == "bfloat16";
   auto& net = state.net;
   auto& guide = state.method.guide;
   const auto& layers = guide.options().layers();
@@ -257,16 +270,24 @@ EpochRow train_epoch(
   double loss_sum = 0, inner = 0, outer = 0, inside = 0;
   int64_t images = 0, hits = 0, guided = 0;
   for (auto& batch : loader) {
-    const auto input = batch.images.to(device);
+    auto input = batch.images.to(device);
+    if (mixed) {
+      input = input.contiguous(torch::MemoryFormat::ChannelsLast);
+    }
     const auto target = batch.targets.to(device);
-    const auto boxes =
-        dilate == 1 ? batch.boxes : batch.boxes.dilate(dilate).clip();
+    const auto boxes = settings.dilate == 1
+        ? batch.boxes
+        : batch.boxes.dilate(settings.dilate).clip();
 
+    const auto features = [&] { // in bfloat16, the head in float
+      const common::Autocast autocast(mixed, device.type());
+      return net->features(input).to(torch::kFloat);
+    };
     auto seen = watch_last_map
         ? guide.watch(
-              net->features(input),
+              features(),
               [&](const torch::Tensor& x) { return net->classify(x); })
-        : guide.watch(net, input);
+        : guide.watch([&] { return net->classify(features()); });
     const auto classification =
         state.method.criterion(seen.logits, target, state.epoch);
     auto& balance = state.method.balance;
@@ -402,6 +423,9 @@ Trained train(
       make_net(settings, job.classes, cosine_head)};
   state.net->to(device);
   state.best_net->to(device);
+  if (settings.precision == "bfloat16") {
+    to_channels_last(state.net);
+  }
   state.optimizer = make_optimizer(settings, state.net);
 
   const auto epochs = settings.stage1 + settings.stage2;
@@ -411,7 +435,8 @@ Trained train(
   } else if (std::filesystem::exists(job.stage1)) {
     load(state, job.stage1, device);
   }
-  Progress progress(job.label, epochs * per_epoch, state.epoch * per_epoch);
+  common::Progress progress(
+      job.label, epochs * per_epoch, state.epoch * per_epoch);
   if (state.epoch > 0) {
     progress.line(fmt::format("going on after epoch {}", state.epoch));
   }
@@ -427,13 +452,13 @@ Trained train(
           .workers(1));
 
   while (state.epoch < epochs) {
-    const auto start = steady_seconds();
+    const auto start = common::steady_seconds();
     set_learning_rate(*state.optimizer, settings, state.epoch);
-    auto row = train_epoch(state, *loader, device, settings.dilate, progress);
+    auto row = train_epoch(state, *loader, settings, progress);
     row.epoch = state.epoch + 1;
     row.stage = state.epoch < settings.stage1 ? 1 : 2;
     validate(settings, job, state.net, data.validation, row);
-    row.seconds = steady_seconds() - start;
+    row.seconds = common::steady_seconds() - start;
     state.rows.push_back(row);
     state.method.guide.advance();
     ++state.epoch;
@@ -468,7 +493,7 @@ Trained train(
 std::vector<Prediction> predict(
     const Settings& settings,
     ResNet net,
-    const std::vector<Sample>& samples) {
+    const std::vector<common::Sample>& samples) {
   torch::NoGradGuard no_grad;
   net->eval();
   std::vector<Prediction> predictions;
@@ -497,7 +522,7 @@ std::vector<Prediction> predict(
 torch::Tensor attention_maps(
     const Settings& settings,
     ResNet net,
-    const std::vector<Sample>& samples) {
+    const std::vector<common::Sample>& samples) {
   torch::NoGradGuard no_grad;
   net->eval();
   std::vector<torch::Tensor> maps;

@@ -24,8 +24,8 @@ namespace trainer {
 
 /// The data of one fold (or random split).
 struct FoldData {
-  std::vector<Sample> train;
-  std::vector<Sample> validation; ///< may be empty
+  std::vector<common::Sample> train;
+  std::vector<common::Sample> validation; ///< may be empty
 };
 
 /// What is trained: one arm on one fold with one seed.
@@ -104,13 +104,13 @@ Trained train(
 std::vector<Prediction> predict(
     const Settings& settings,
     ResNet net,
-    const std::vector<Sample>& samples);
+    const std::vector<common::Sample>& samples);
 
 /// Raw Grad-CAM of the true class for each sample: [N, h, w], on the host.
 torch::Tensor attention_maps(
     const Settings& settings,
     ResNet net,
-    const std::vector<Sample>& samples);
+    const std::vector<common::Sample>& samples);
 
 } // namespace trainer
 

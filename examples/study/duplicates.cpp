@@ -38,7 +38,7 @@ int distance(
 }
 
 std::vector<std::pair<size_t, size_t>> near_duplicates(
-    const std::vector<trainer::Sample>& samples,
+    const std::vector<common::Sample>& samples,
     int most) {
   std::vector<std::array<uint64_t, 4>> hashes;
   for (const auto& sample : samples) {

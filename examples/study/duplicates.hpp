@@ -29,7 +29,7 @@ int distance(
 /// Pairs of pictures whose hashes differ in at most `most` bits, by their
 /// places; the first is the smaller.
 std::vector<std::pair<size_t, size_t>> near_duplicates(
-    const std::vector<trainer::Sample>& samples,
+    const std::vector<common::Sample>& samples,
     int most = 10);
 
 /// One sentence for each set of splits in which a picture to learn from has a

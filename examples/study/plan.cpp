@@ -146,6 +146,7 @@ void read_recipe(const Json& json, Plan& plan) {
   reader.read("lr_schedule", r.lr_schedule, {"cosine", "constant"});
   reader.read("augment", r.augmentation, {"none", "flips", "strong"});
   r.augment = trainer::parse_augmentation(r.augmentation);
+  reader.read("precision", r.precision, {"float", "bfloat16"});
   reader.finish();
 }
 
@@ -439,6 +440,7 @@ Json identity(const Plan& plan) {
         "weight_decay",
         "lr_schedule",
         "augmentation",
+        "precision",
         "rare",
         "rare_share"}) {
     json[key] = all.at(key);

@@ -110,8 +110,8 @@ Runs::Runs(Plan plan, fs::path out)
     trainer::classes_of("guide", arm.guide, data_.classes, rare_);
     const auto manifest = arm.box_manifest();
     if (!manifest.empty() && boxes_.count(manifest) == 0) {
-      const auto records = trainer::without_labels(
-          trainer::read_manifest(plan_.recipe.data), plan_.recipe.exclude);
+      const auto records = common::without_labels(
+          common::read_manifest(plan_.recipe.data), plan_.recipe.exclude);
       boxes_[manifest] = trainer::read_boxes(manifest, records, data_.pool);
     }
   }
@@ -134,7 +134,7 @@ bool Runs::is_first(const Job& job) const {
   return false;
 }
 
-std::pair<trainer::FoldData, std::vector<trainer::Sample>> Runs::split(
+std::pair<trainer::FoldData, std::vector<common::Sample>> Runs::split(
     const Job& job) const {
   auto settings = plan_.recipe;
   settings.train_share = job.train_share;

@@ -45,7 +45,7 @@ class Runs {
   std::vector<Finished> finished() const;
 
   /// The job's training and test images.
-  std::pair<trainer::FoldData, std::vector<trainer::Sample>> split(
+  std::pair<trainer::FoldData, std::vector<common::Sample>> split(
       const Job& job) const;
 
   /// The weights of a finished job; none are kept but those of the first split.

@@ -19,9 +19,9 @@
 
 namespace {
 
+using common::Random;
 using trainer::augment;
 using trainer::AugmentOptions;
-using trainer::Random;
 
 const cv::Rect kBox(20, 30, 24, 12);
 

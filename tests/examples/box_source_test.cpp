@@ -24,8 +24,8 @@
 namespace {
 
 namespace fs = std::filesystem;
+using common::Sample;
 using trainer::BoxNoise;
-using trainer::Sample;
 using trainer::with_noise;
 
 /// Images of 100x80 of which image i has i % 3 boxes, told apart by their x.
@@ -89,7 +89,7 @@ class Folders {
     return file;
   }
   trainer::BoxesById read(const fs::path& manifest) const {
-    const auto records = trainer::read_manifest(path_ / "data/manifest.csv");
+    const auto records = common::read_manifest(path_ / "data/manifest.csv");
     return trainer::read_boxes(
         manifest,
         records,

@@ -27,12 +27,12 @@
 namespace {
 
 namespace fs = std::filesystem;
+using common::Record;
+using common::Sample;
 using trainer::Draw;
 using trainer::EpochSampler;
 using trainer::LesionDataset;
 using trainer::Order;
-using trainer::Record;
-using trainer::Sample;
 
 /// A folder that is gone after the test.
 class Folder {
@@ -534,10 +534,10 @@ TEST_CASE("dataset: LibTorch's data loader serves it, with workers too") {
 
 TEST_CASE("parallel: does every item and passes the first error on") {
   std::vector<int> done(1000);
-  trainer::parallel_for(done.size(), 4, [&](size_t i) { ++done[i]; });
+  common::parallel_for(done.size(), 4, [&](size_t i) { ++done[i]; });
   CHECK(std::all_of(done.begin(), done.end(), [](int n) { return n == 1; }));
   CARE_REQUIRE_THROWS_AS(
-      trainer::parallel_for(
+      common::parallel_for(
           100,
           4,
           [](size_t i) {
@@ -547,5 +547,5 @@ TEST_CASE("parallel: does every item and passes the first error on") {
           }),
       std::runtime_error,
       "item 3");
-  trainer::parallel_for(0, 4, [](size_t) { FAIL("nothing to do"); });
+  common::parallel_for(0, 4, [](size_t) { FAIL("nothing to do"); });
 }

@@ -241,7 +241,7 @@ TEST_CASE("study: nearly equal pictures are found", "[study]") {
   CHECK(
       study::distance(
           study::difference_hash(noise), study::difference_hash(other)) > 60);
-  std::vector<trainer::Sample> samples(4);
+  std::vector<common::Sample> samples(4);
   samples[0].image = noise;
   samples[1].image = other;
   samples[2].image = brighter;

@@ -141,6 +141,29 @@ TEST_CASE("trainer: without a single box CARE is plain training", "[trainer]") {
   }
 }
 
+TEST_CASE("trainer: the backbone in bfloat16", "[trainer]") {
+  const Folder folder;
+  const auto outcome = run(tiny(folder.path, "--precision bfloat16"));
+  INFO(outcome.text);
+  REQUIRE(outcome.status == 0);
+  const auto json =
+      nlohmann::json::parse(read_file(folder.path / "results.json"));
+  CHECK(json["settings"]["precision"] == "bfloat16");
+  const auto& pooled = json["arms"]["care"]["pooled"];
+  CHECK(pooled["mca"]["value"].get<double>() > 0);
+  CHECK(pooled["epg"]["value"].get<double>() > 0);
+  // The weights stay float.
+  trainer::ResNetOptions options;
+  options.width = 0.125;
+  options.classes = 4;
+  options.last_stride = 1;
+  trainer::ResNet net(options);
+  torch::load(net, (folder.path / "weights" / "care-fold0-seed0.pt").string());
+  for (const auto& parameter : net->parameters()) {
+    CHECK(parameter.scalar_type() == torch::kFloat);
+  }
+}
+
 TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
   const Folder folder;
   const auto manifest = folder.path / "m.csv";
@@ -154,6 +177,7 @@ TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
   expect("--data " + (folder.path / "none.csv").string(), "--data");
   expect("--size 12", "--size");
   expect("--net vgg19", "--net");
+  expect("--precision half", "--precision");
   expect("--alpha 2", "--alpha");
   expect("--tau 0", "--tau");
   expect("--guide melanom", "--guide");
