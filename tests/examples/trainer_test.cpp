@@ -38,6 +38,17 @@ std::string tiny(const fs::path& out, const std::string& more = "") {
       out.string() + " " + more;
 }
 
+/// What `tiny` trained with CARE, as a plain network.
+trainer::ResNet trained_net(const fs::path& out) {
+  trainer::ResNetOptions options;
+  options.width = 0.125;
+  options.classes = 4;
+  options.last_stride = 1;
+  trainer::ResNet net(options);
+  torch::load(net, (out / "weights" / "care-fold0-seed0.pt").string());
+  return net;
+}
+
 nlohmann::json figures(const fs::path& out) {
   auto json = nlohmann::json::parse(read_file(out / "results.json"));
   return {json["arms"], json["difference"], json["other_test_sets"]};
@@ -79,12 +90,7 @@ TEST_CASE("trainer: a run leaves figures, weights and a report", "[trainer]") {
 
   // The weights are those of a plain network: the same keys, and a forward pass
   // without any of care.
-  trainer::ResNetOptions options;
-  options.width = 0.125;
-  options.classes = 4;
-  options.last_stride = 1;
-  trainer::ResNet net(options);
-  torch::load(net, (folder.path / "weights" / "care-fold0-seed0.pt").string());
+  auto net = trained_net(folder.path);
   net->eval();
   CHECK(
       net->forward(torch::zeros({1, 3, 32, 32})).isfinite().all().item<bool>());
@@ -153,12 +159,7 @@ TEST_CASE("trainer: the backbone in bfloat16", "[trainer]") {
   CHECK(pooled["mca"]["value"].get<double>() > 0);
   CHECK(pooled["epg"]["value"].get<double>() > 0);
   // The weights stay float.
-  trainer::ResNetOptions options;
-  options.width = 0.125;
-  options.classes = 4;
-  options.last_stride = 1;
-  trainer::ResNet net(options);
-  torch::load(net, (folder.path / "weights" / "care-fold0-seed0.pt").string());
+  auto net = trained_net(folder.path);
   for (const auto& parameter : net->parameters()) {
     CHECK(parameter.scalar_type() == torch::kFloat);
   }
