@@ -6,7 +6,7 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
-#include <care/detail/to_device.hpp>
+#include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/balance.hpp>
 #include <care/guide/figures.hpp>
@@ -180,7 +180,7 @@ class Guide {
     detail::check_batch(
         "care::Guide::evaluate", seen, target, boxes, options_.classes());
     torch::NoGradGuard no_grad;
-    return figures(attend(seen, target, boxes));
+    return detail::figures(attend(seen, target, boxes), loss_);
   }
 
   /// Whether the attention loss of a batch really reaches `parameters` (those
@@ -207,8 +207,9 @@ class Guide {
       result.unguided_batches = 1;
       return result;
     }
-    const auto attended = history ? attend(seen, target, boxes) : Attended();
-    const auto all = figures(attended);
+    const auto attended =
+        history ? attend(seen, target, boxes) : detail::Attended();
+    const auto all = detail::figures(attended, loss_);
     result.guided = all.guided;
     result.saturated = all.saturated.template item<int64_t>();
     result.flat = all.flat.template item<int64_t>();
@@ -272,34 +273,6 @@ class Guide {
   }
 
  private:
-  struct Attended {
-    torch::Tensor maps; // [G, h, w]
-    RegionWeights regions;
-    torch::Tensor per_image; // [G]
-    torch::Tensor boxes; // [G, h, w] the boxes' share of each cell, flat
-    torch::Tensor image; // [h, w] the whole image's
-
-    int64_t pairs() const {
-      return maps.defined() ? maps.size(0) : 0;
-    }
-
-    void append(const Attended& other) {
-      if (!maps.defined()) {
-        *this = other;
-        return;
-      }
-      const auto add = [](torch::Tensor& x, const torch::Tensor& y) {
-        x = torch::cat({x, y});
-      };
-      add(maps, other.maps);
-      add(regions.inside, other.regions.inside);
-      add(regions.outside, other.regions.outside);
-      add(regions.weight, other.regions.weight);
-      add(per_image, other.per_image);
-      add(boxes, other.boxes);
-    }
-  };
-
   GuidedLoss total(
       const torch::Tensor& classification,
       const Seen& seen,
@@ -333,7 +306,7 @@ class Guide {
         additive ? classification : (1 - options_.alpha()) * classification;
     detail::check_batch(where, seen, target, boxes, options_.classes());
     const auto attended =
-        weight == 0 ? Attended() : attend(seen, target, boxes);
+        weight == 0 ? detail::Attended() : attend(seen, target, boxes);
     if (attended.pairs() > 0) {
       TORCH_CHECK_VALUE(
           attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
@@ -354,7 +327,7 @@ class Guide {
       }
       result.total = result.total + attention;
     }
-    result.attention = figures(attended);
+    result.attention = detail::figures(attended, loss_);
     return result;
   }
 
@@ -376,137 +349,11 @@ class Guide {
     return {detail::call_head(head, leaf), leaf};
   }
 
-  /// Maps, regions and loss of the guided images.
-  Attended attend(
+  detail::Attended attend(
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
-    Attended result;
-    for (const auto& round :
-         detail::guided_images(target, boxes, options_.classes())) {
-      result.append(attend(round, seen, target.dim() == 2, boxes));
-    }
-    return result;
-  }
-
-  Attended attend(
-      const detail::Guided& guided,
-      const Seen& seen,
-      bool multi_label,
-      const Boxes& boxes) const {
-    const auto device = seen.features.device();
-    const auto images = torch::tensor(guided.images, torch::kLong);
-    const auto classes = torch::tensor(guided.classes, torch::kLong);
-    Attended result;
-    result.maps =
-        maps(detail::to_device(images, device), classes, seen, multi_label);
-    const auto g = images.size(0);
-    TORCH_CHECK_VALUE(
-        result.maps.defined() && result.maps.dim() == 3 &&
-            result.maps.size(0) == g,
-        "care::Guide: expected the map policy to return [",
-        g,
-        ", h, w], but got ",
-        detail::sizes_of(result.maps));
-    const Size map_size{result.maps.size(1), result.maps.size(2)};
-    const auto& raster = options_.raster();
-    const auto on_boxes = [&](const torch::Tensor& x) {
-      return x.to(boxes.device());
-    };
-    auto chosen = g == boxes.images() ? boxes : boxes.select(on_boxes(images));
-    chosen = chosen.for_classes(on_boxes(classes));
-    result.regions = rasterize(chosen, map_size, raster).to(device);
-    result.boxes = result.regions.inside;
-    if (chosen.has_weights()) {
-      auto flat = chosen.filter(chosen.weights() > 0);
-      flat = flat.with_weights(torch::ones_like(flat.weights()));
-      result.boxes = rasterize(flat, map_size, raster).to(device).inside;
-    }
-    const auto image =
-        detail::image_to_cells(boxes.size(), map_size, raster.mode());
-    result.image =
-        detail::to_device(image.to(result.boxes.scalar_type()), device);
-    result.per_image = loss_(result.maps, result.regions);
-    detail::check_shape(
-        "care::Guide", "the loss policy's result", result.per_image, {g});
-    return result;
-  }
-
-  /// The maps of `images` (on the network's device), each of its own class,
-  /// those of several layers fused.
-  torch::Tensor maps(
-      const torch::Tensor& images,
-      const torch::Tensor& classes,
-      const Seen& seen,
-      bool multi_label) const {
-    // Without a graph to extend, the full order has nothing to offer.
-    const auto order = torch::GradMode::is_enabled() ? options_.order()
-                                                     : GradientOrder::kFirst;
-    const auto scores_of = [&](const torch::Tensor& logits) {
-      return multi_label
-          ? class_scores(logits, torch::arange(images.size(0)), classes)
-          : class_scores(logits, classes);
-    };
-    torch::AutoGradMode record(true);
-    if (seen.frozen_head) {
-      const auto features = seen.features.index_select(0, images);
-      const auto scores = scores_of(seen.frozen_head(features));
-      return map_(features, score_gradients(features, scores, order));
-    }
-    // They come in order: where all are guided, nothing needs to be copied.
-    const bool all = images.size(0) == seen.features.size(0);
-    const auto guided = [&](const torch::Tensor& x) {
-      return all ? x : x.index_select(0, images);
-    };
-    const auto scores = scores_of(guided(seen.logits));
-    const auto map_of = [&](const torch::Tensor& features) {
-      const auto gradients = score_gradients(features, scores, order);
-      if constexpr (std::is_same_v<Map, GradCam>) {
-        // One pass over the features, which costs less than to copy some.
-        return guided(map_(features, gradients));
-      } else {
-        return map_(guided(features), guided(gradients));
-      }
-    };
-    if (seen.more.empty()) {
-      return map_of(seen.features);
-    }
-    std::vector<torch::Tensor> layers{map_of(seen.features)};
-    for (const auto& features : seen.more) {
-      layers.push_back(map_of(features));
-    }
-    return fuse(layers, options_.fusion());
-  }
-
-  AttentionFigures figures(const Attended& attended) const {
-    AttentionFigures result;
-    if (!attended.maps.defined()) {
-      auto zero = torch::zeros({});
-      result.loss = result.inner = result.outer = result.inside_share = zero;
-      result.flat = result.saturated = torch::zeros({}, torch::kLong);
-      return result;
-    }
-    torch::NoGradGuard no_grad;
-    auto maps = attended.maps.detach();
-    auto terms = attention_terms(maps, attended.regions);
-    auto positive = normalise(maps, Normalisation::kSum).maps;
-    auto sum = [&](const torch::Tensor& weights) {
-      return (positive * weights.to(positive.scalar_type())).sum({1, 2});
-    };
-    auto inside = sum(attended.boxes);
-    auto all = sum(attended.image);
-    auto share = inside / torch::where(all > 0, all, torch::ones_like(all));
-    result.loss = attended.per_image.detach().mean();
-    result.inner = terms.inner.mean();
-    result.outer = terms.outer.mean();
-    result.inside_share = share.sum() / (all > 0).sum().clamp_min(1);
-    result.flat = terms.flat.sum();
-    result.saturated = torch::zeros_like(result.flat);
-    if constexpr (detail::HasTau<Loss>::value) {
-      result.saturated = (terms.inner >= loss_.options.tau()).sum();
-    }
-    result.guided = attended.pairs();
-    return result;
+    return detail::attend(map_, loss_, options_, seen, target, boxes);
   }
 
   GuideOptions options_;
