@@ -213,29 +213,12 @@ class Experiment {
     if (samples.empty()) {
       return;
     }
-    for (const auto& sample : samples) {
-      AttentionPicture picture;
-      picture.id = sample.id;
-      picture.label = data_.classes[static_cast<size_t>(sample.target)];
-      picture.image = sample.image;
-      picture.boxes = sample.boxes;
-      pictures_.push_back(std::move(picture));
-    }
     const auto classes = static_cast<int64_t>(data_.classes.size());
     for (const auto& arm : arms) {
       auto net = load_weights(
           settings_, classes, weights_path(arm, fold, settings_.first_seed));
-      const auto maps = attention_maps(settings_, net, samples);
-      const auto said = predict(settings_, net, samples);
-      for (size_t i = 0; i < samples.size(); ++i) {
-        auto& picture = pictures_[i];
-        const auto& label =
-            data_.classes[static_cast<size_t>(said[i].predicted())];
-        const bool plain = arm == "plain";
-        (plain ? picture.plain : picture.care) = maps[static_cast<int64_t>(i)];
-        (plain ? picture.plain_prediction : picture.care_prediction) = label;
-        (plain ? picture.plain_epg : picture.care_epg) = said[i].epg;
-      }
+      add_network(
+          pictures_, arm_title(arm), settings_, net, samples, data_.classes);
     }
   }
 
@@ -244,7 +227,7 @@ class Experiment {
   std::vector<int64_t> rare_;
   std::vector<int64_t> guided_;
   fs::path out_;
-  std::vector<AttentionPicture> pictures_;
+  AttentionPictures pictures_;
 };
 
 } // namespace

@@ -7,7 +7,6 @@
 #include "resnet_trainer/html.hpp"
 
 #include <fmt/format.h>
-#include <opencv2/imgproc.hpp>
 
 #include <algorithm>
 #include <array>
@@ -27,15 +26,9 @@ using care::Interval;
 
 constexpr const char* kPlain = "plain";
 constexpr const char* kCare = "care";
-constexpr int kTileWidth = 240;
 
 size_t at(int64_t i) {
   return static_cast<size_t>(i);
-}
-
-/// How an arm is called in the page.
-std::string arm_title(const std::string& arm) {
-  return arm == kPlain ? "Plain training" : arm == kCare ? "CARE" : arm;
 }
 
 /// The colour of an arm; names from outside never become CSS classes.
@@ -192,141 +185,6 @@ Verdict verdict_parts(const Summary& summary) {
         " There is one seed, so the intervals speak of the test images alone.";
   }
   return out;
-}
-
-// --------------------------------------------------------------- pictures
-
-void check_picture(const AttentionPicture& picture) {
-  if (picture.image.type() != CV_8UC3 || picture.image.empty()) {
-    throw std::invalid_argument(fmt::format(
-        "report: expected an RGB image of 8 bits for '{}'", picture.id));
-  }
-  const auto size = picture.boxes.size();
-  if (picture.boxes.count() > 0 &&
-      (size.height != picture.image.rows || size.width != picture.image.cols)) {
-    throw std::invalid_argument(fmt::format(
-        "report: expected boxes in the pixels of image '{}' ({}x{}), but got "
-        "boxes on {}x{}",
-        picture.id,
-        picture.image.cols,
-        picture.image.rows,
-        size.width,
-        size.height));
-  }
-}
-
-/// The image, or its overlay where `map` is defined, with its boxes.
-cv::Mat tile_of(const AttentionPicture& picture, const torch::Tensor& map) {
-  auto tile = common::scaled_to(picture.image, kTileWidth);
-  if (map.defined()) {
-    tile = overlay(tile, map);
-  }
-  if (picture.boxes.count() > 0) {
-    common::draw_boxes(tile, picture.boxes);
-  }
-  return tile;
-}
-
-struct Column {
-  std::string title;
-  torch::Tensor AttentionPicture::*map = nullptr; ///< null: the image itself
-  std::string AttentionPicture::*prediction = nullptr;
-  double AttentionPicture::*epg = nullptr;
-};
-
-/// The image, and a column for each arm that has a map.
-std::vector<Column> columns_of(const std::vector<AttentionPicture>& pictures) {
-  std::vector<Column> columns{{"Image and box", nullptr, nullptr, nullptr}};
-  const auto has = [&](torch::Tensor AttentionPicture::*map) {
-    return std::any_of(pictures.begin(), pictures.end(), [&](const auto& p) {
-      return (p.*map).defined();
-    });
-  };
-  if (has(&AttentionPicture::plain)) {
-    columns.push_back(
-        {arm_title(kPlain),
-         &AttentionPicture::plain,
-         &AttentionPicture::plain_prediction,
-         &AttentionPicture::plain_epg});
-  }
-  if (has(&AttentionPicture::care)) {
-    columns.push_back(
-        {arm_title(kCare),
-         &AttentionPicture::care,
-         &AttentionPicture::care_prediction,
-         &AttentionPicture::care_epg});
-  }
-  return columns;
-}
-
-cv::Mat tile_of(const AttentionPicture& picture, const Column& column) {
-  return tile_of(
-      picture, column.map != nullptr ? picture.*column.map : torch::Tensor());
-}
-
-/// What stands under a tile: {"says nevus (wrong)", "12 % inside the box"}.
-std::array<std::string, 2> caption(
-    const AttentionPicture& picture,
-    const Column& column) {
-  if (column.map == nullptr) {
-    return {picture.label, picture.id};
-  }
-  const auto& prediction = picture.*column.prediction;
-  const bool right = prediction == picture.label;
-  const double epg = picture.*column.epg;
-  std::string share;
-  if (!std::isnan(epg)) {
-    share = fmt::format("{:.0f} % of attention inside", epg * 100);
-  } else if (picture.boxes.count() > 0) {
-    share = "no positive attention";
-  }
-  return {"says " + prediction + (right ? " (right)" : " (wrong)"), share};
-}
-
-std::string pictures_html(const std::vector<AttentionPicture>& pictures) {
-  if (pictures.empty()) {
-    return "";
-  }
-  const auto columns = columns_of(pictures);
-  auto html = fmt::format(
-      "<h2>Where the networks look</h2>\n<p class=\"soft\">Grad-CAM of the "
-      "true class on test images: negative cells cut, divided by the map's "
-      "maximum, brought up bilinearly. Red is most, no colour is none; a map "
-      "without a positive cell leaves the image grey. White: the box, which no "
-      "network is given at test time.</p>\n"
-      "<div class=\"pictures\" style=\"grid-template-columns: repeat({}, "
-      "minmax(0, 1fr))\">\n",
-      columns.size());
-  for (const auto& column : columns) {
-    html += fmt::format(
-        "<div class=\"head\">{}</div>\n", common::escaped(column.title));
-  }
-  for (const auto& picture : pictures) {
-    check_picture(picture);
-    for (const auto& column : columns) {
-      if (column.map != nullptr && !(picture.*column.map).defined()) {
-        html += "<div></div>\n";
-        continue;
-      }
-      const auto [first, second] = caption(picture, column);
-      const auto alt = column.map == nullptr
-          ? fmt::format("{}, true class {}", picture.id, picture.label)
-          : fmt::format(
-                "{}: attention with {}; {}; {}",
-                picture.id,
-                column.title,
-                first,
-                second);
-      html += fmt::format(
-          "<figure>{}"
-          "<figcaption>{}<br><span class=\"soft\">{}</span></figcaption>"
-          "</figure>\n",
-          common::image_html(tile_of(picture, column), alt),
-          common::escaped(first),
-          common::escaped(second));
-    }
-  }
-  return html + "</div>\n";
 }
 
 // ----------------------------------------------------------------- tables
@@ -688,62 +546,13 @@ std::string test_html(const Summary& summary, const TestSummary& test) {
 
 } // namespace
 
+std::string arm_title(const std::string& arm) {
+  return arm == kPlain ? "Plain training" : arm == kCare ? "CARE" : arm;
+}
+
 std::string verdict(const Summary& summary) {
   const auto [sentence, detail] = verdict_parts(summary);
   return detail.empty() ? sentence : sentence + " " + detail;
-}
-
-cv::Mat attention_sheet(
-    const std::vector<AttentionPicture>& pictures,
-    int64_t rows) {
-  const auto count = std::min(
-      static_cast<int64_t>(pictures.size()), std::max<int64_t>(rows, 0));
-  if (count == 0) {
-    throw std::invalid_argument("attention_sheet: expected a picture");
-  }
-  const std::vector<AttentionPicture> shown(
-      pictures.begin(), pictures.begin() + count);
-  const auto columns = columns_of(shown);
-  constexpr int kGap = 14, kHead = 38, kCaption = 48;
-  const auto width =
-      kGap + static_cast<int>(columns.size()) * (kTileWidth + kGap);
-  std::vector<std::vector<cv::Mat>> tiles;
-  int height = kHead;
-  for (const auto& picture : shown) {
-    check_picture(picture);
-    auto& row = tiles.emplace_back();
-    for (const auto& column : columns) {
-      row.push_back(tile_of(picture, column));
-    }
-    height += row[0].rows + kCaption;
-  }
-  const cv::Scalar ink(35, 35, 35), soft(95, 100, 105);
-  const cv::Scalar right(20, 110, 60), wrong(175, 45, 25);
-  cv::Mat sheet(height, width, CV_8UC3, cv::Scalar(255, 255, 255));
-  for (size_t c = 0; c < columns.size(); ++c) {
-    const auto x = kGap + static_cast<int>(c) * (kTileWidth + kGap);
-    common::put_text(sheet, columns[c].title, {x, 25}, kTileWidth, 0.6, ink);
-    int y = kHead;
-    for (size_t r = 0; r < tiles.size(); ++r) {
-      const auto& tile = tiles[r][c];
-      const auto& column = columns[c];
-      const bool there =
-          column.map == nullptr || (shown[r].*column.map).defined();
-      if (there) {
-        tile.copyTo(sheet(cv::Rect(x, y, tile.cols, tile.rows)));
-        const auto [first, second] = caption(shown[r], column);
-        const auto& colour = column.map == nullptr          ? ink
-            : shown[r].*column.prediction == shown[r].label ? right
-                                                            : wrong;
-        const auto below = y + tile.rows;
-        common::put_text(
-            sheet, first, {x, below + 17}, kTileWidth, 0.45, colour);
-        common::put_text(sheet, second, {x, below + 34}, kTileWidth, 0.4, soft);
-      }
-      y += tile.rows + kCaption;
-    }
-  }
-  return sheet;
 }
 
 std::string report_html(const Report& report) {
@@ -761,7 +570,7 @@ std::string report_html(const Report& report) {
       common::escaped(sentence),
       common::escaped(detail),
       report.data.empty() ? std::string() : " " + common::escaped(report.data));
-  html += pictures_html(report.pictures);
+  html += attention_html(report.pictures);
   html += "<h2>Results</h2>\n";
   for (const auto& test : summary.tests) {
     html += test_html(summary, test);
@@ -807,7 +616,7 @@ std::string report_html(const Report& report) {
 
 void write_report(const std::filesystem::path& folder, const Report& report) {
   common::write_atomically(folder / "report.html", report_html(report));
-  if (!report.pictures.empty()) {
+  if (!report.pictures.rows.empty()) {
     common::write_picture(
         folder / "attention.png", attention_sheet(report.pictures));
   }

@@ -354,6 +354,22 @@ std::pair<torch::Tensor, torch::Tensor> maps_and_logits(
   return {maps.detach().to(torch::kCPU), logits.detach()};
 }
 
+/// The epoch in a line: what was measured of it.
+std::string line_of(const EpochRow& row) {
+  auto line = fmt::format(
+      "epoch {:2}: loss {:.3f}, accuracy {:.3f}",
+      row.epoch,
+      row.train_loss,
+      row.train_accuracy);
+  if (!std::isnan(row.inside_share)) {
+    line += fmt::format(", attention inside {:.3f}", row.inside_share);
+  }
+  if (!std::isnan(row.val_mca)) {
+    line += fmt::format(", validation MCA {:.3f}", row.val_mca);
+  }
+  return line + fmt::format(", {:.1f} s", row.seconds);
+}
+
 } // namespace
 
 ResNet make_net(const Settings& settings, int64_t classes, bool cosine_head) {
@@ -473,15 +489,7 @@ Trained train(
         !std::filesystem::exists(job.stage1)) {
       save(state, job.stage1);
     }
-    progress.line(fmt::format(
-        "epoch {:2}: loss {:.3f}, accuracy {:.3f}, attention inside {:.3f}, "
-        "validation MCA {:.3f}, {:.1f} s",
-        row.epoch,
-        row.train_loss,
-        row.train_accuracy,
-        row.inside_share,
-        row.val_mca,
-        row.seconds));
+    progress.line(line_of(row));
   }
   progress.finish();
   Trained result;

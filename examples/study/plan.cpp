@@ -198,6 +198,7 @@ void read_splits(const Json& json, Plan& plan) {
       reader.read("train_share", set.train_share, 0.01, 0.99);
       set.splits = read_numbers(*numbers, reader.where("numbers"));
     }
+    reader.read("arms", set.arms);
     reader.finish();
     plan.split_sets.push_back(std::move(set));
   }
@@ -267,6 +268,17 @@ Arm control_of(const Arm& arm) {
 /// An arm without guidance as one without needless differences.
 Arm canonical(const Arm& arm) {
   return arm.is_guided() ? arm : control_of(arm);
+}
+
+/// The named arms of a set, and what each is compared with.
+void add_baselines(const Plan& plan, std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i) { // it grows
+    const auto& baseline = plan.arms[plan.arm(names[i])].baseline;
+    if (!baseline.empty() &&
+        std::find(names.begin(), names.end(), baseline) == names.end()) {
+      names.push_back(baseline);
+    }
+  }
 }
 
 int64_t widest(int64_t a, int64_t b) {
@@ -363,6 +375,11 @@ std::vector<Job> Plan::jobs() const {
     const auto& set = split_sets[s];
     for (size_t a = 0; a < arms.size(); ++a) {
       const auto& arm = arms[a];
+      if (!set.arms.empty() &&
+          std::find(set.arms.begin(), set.arms.end(), arm.name) ==
+              set.arms.end()) {
+        continue;
+      }
       const auto count = arm.splits < 0
           ? set.splits.size()
           : std::min(set.splits.size(), static_cast<size_t>(arm.splits));
@@ -488,7 +505,7 @@ Plan parse_plan(const Json& json) {
   if (const auto* splits = reader.find("splits")) {
     read_splits(*splits, plan);
   } else {
-    plan.split_sets.push_back({0, {0}});
+    plan.split_sets.push_back({0, {0}, {}});
   }
   if (const auto* seeds = reader.find("seeds")) {
     plan.seeds = read_numbers(*seeds, "seeds");
@@ -512,6 +529,9 @@ Plan parse_plan(const Json& json) {
     if (!arm.baseline.empty()) {
       plan.arm(arm.baseline); // throws for an unknown one
     }
+  }
+  for (auto& set : plan.split_sets) {
+    add_baselines(plan, set.arms);
   }
   return plan;
 }

@@ -58,6 +58,7 @@ struct Arm {
 struct SplitSet {
   double train_share = 0; ///< of each class; 0: folds
   std::vector<int64_t> splits; ///< numbers of the splits (folds)
+  std::vector<std::string> arms; ///< that are trained on them; none: all
 };
 
 /// One network.

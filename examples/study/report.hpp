@@ -3,6 +3,8 @@
 #ifndef CARE_EXAMPLES_STUDY_REPORT_HPP
 #define CARE_EXAMPLES_STUDY_REPORT_HPP
 
+#include "resnet_trainer/attention_pictures.hpp"
+#include "study/charts.hpp"
 #include "study/runs.hpp"
 #include "study/tables.hpp"
 
@@ -14,20 +16,23 @@ namespace study {
 struct Report {
   Tables tables;
   std::vector<std::string> warnings; ///< on the data
-  std::string pictures; ///< the attention sheet, as HTML; may be empty
+  trainer::AttentionPictures pictures;
 };
 
-/// The sheet: a few test images of the first split, and where the networks of
-/// the first guided arm and of its baseline look. Empty until both have their
-/// weights.
-std::string attention_html(const Runs& runs, int64_t pictures);
+/// The first test images of the rare classes of the first split, and where the
+/// networks of the first guided arm and of its baseline look. Empty until both
+/// have their weights.
+trainer::AttentionPictures attention_pictures(const Runs& runs, int64_t wanted);
 
-/// The page: forest plots, recalls by class, EPG against MCA, the learning
-/// curve where there are several shares, tables, settings.
+/// Learning curves, forest plots, EPG against MCA, recalls by class.
+std::vector<Chart> charts_of(const Plan& plan, const Tables& tables);
+
+/// The page: the charts, tables, pictures, settings.
 std::string report_html(const Runs& runs, const Report& report);
 
-/// Writes runs.csv, results.md and report.html from what is finished; nothing
-/// but runs.csv without a finished run.
+/// Writes runs.csv, results.md, report.html, the charts as charts/*.svg and the
+/// pictures as attention.png from what is finished; nothing but runs.csv
+/// without a finished run.
 void write_reports(const Runs& runs, int64_t pictures);
 
 } // namespace study

@@ -125,6 +125,10 @@ fs::path Runs::weights(const Job& job) const {
   return out_ / "weights" / (job.name(plan_.arms[job.arm].name) + ".pt");
 }
 
+fs::path Runs::checkpoint(const Job& job, const char* ending) const {
+  return out_ / "checkpoints" / (job.name(plan_.arms[job.arm].name) + ending);
+}
+
 bool Runs::is_first(const Job& job) const {
   for (const auto& set : plan_.split_sets) {
     if (set.train_share == job.train_share && set.splits[0] == job.split) {
@@ -177,9 +181,9 @@ void Runs::train_one(const Job& job) const {
   training.guided =
       trainer::classes_of("guide", arm.guide, data_.classes, rare_);
   training.rare = rare_;
-  training.checkpoint = out_ / "checkpoints" / (training.label + ".pt");
+  training.checkpoint = checkpoint(job, ".pt");
   // Two arms share no first stage: they may differ in anything.
-  training.stage1 = out_ / "checkpoints" / (training.label + "-stage1.pt");
+  training.stage1 = checkpoint(job, "-stage1.pt");
   const auto start = common::steady_seconds();
   auto trained = trainer::train(
       settings,
@@ -205,8 +209,6 @@ void Runs::train_one(const Job& job) const {
     common::write_atomically(weights(job), bytes.str());
   }
   trainer::save_run(file(job), run);
-  remove_with_parts(training.checkpoint);
-  remove_with_parts(training.stage1);
 }
 
 int64_t Runs::train(int64_t most) {
@@ -215,15 +217,17 @@ int64_t Runs::train(int64_t most) {
     if (trained == most) {
       break;
     }
-    if (fs::exists(file(job))) {
-      continue;
+    if (!fs::exists(file(job))) {
+      const Claim claim(checkpoint(job, ".claim"));
+      // Another process may have finished it between the two looks.
+      if (claim.held() && !fs::exists(file(job))) {
+        train_one(job);
+        ++trained;
+      }
     }
-    const Claim claim(
-        out_ / "checkpoints" / (job.name(plan_.arms[job.arm].name) + ".claim"));
-    // Another process may have finished it between the two looks.
-    if (claim.held() && !fs::exists(file(job))) {
-      train_one(job);
-      ++trained;
+    if (fs::exists(file(job))) { // a killed process may have left them
+      remove_with_parts(checkpoint(job, ".pt"));
+      remove_with_parts(checkpoint(job, "-stage1.pt"));
     }
   }
   return trained;

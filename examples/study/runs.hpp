@@ -66,6 +66,8 @@ class Runs {
 
  private:
   std::filesystem::path file(const Job& job) const;
+  /// What belongs to a job in training, by its ending.
+  std::filesystem::path checkpoint(const Job& job, const char* ending) const;
   bool is_first(const Job& job) const;
   void train_one(const Job& job) const;
 

@@ -11,9 +11,12 @@
 
 #include <random>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 namespace fs = std::filesystem;
 using trainer::AttentionPicture;
+using trainer::AttentionPictures;
 using trainer::Report;
 using trainer::Run;
 
@@ -51,12 +54,14 @@ AttentionPicture picture_of(const std::string& id) {
   picture.label = "wart";
   picture.image = cv::Mat(60, 80, CV_8UC3, cv::Scalar(200, 150, 120));
   picture.boxes = care::Boxes::from_lists({{{10, 10, 40, 30}}}, {60, 80});
-  picture.plain = torch::zeros({4, 4});
-  picture.care = torch::eye(4);
-  picture.plain_prediction = "mole";
-  picture.care_prediction = "wart";
-  picture.care_epg = 0.4;
+  picture.looks = {
+      {torch::zeros({4, 4}), "mole", trainer::kNaN},
+      {torch::eye(4), "wart", 0.4}};
   return picture;
+}
+
+AttentionPictures pictures_of(std::vector<AttentionPicture> rows) {
+  return {{"Plain training", "CARE"}, std::move(rows)};
 }
 
 Report report_of(std::vector<Run> runs) {
@@ -64,7 +69,7 @@ Report report_of(std::vector<Run> runs) {
   report.settings = {{"net", "resnet18"}, {"name", "<b>&\"'"}};
   report.summary = trainer::summarize(runs, {"mole", "wart"}, {1});
   report.runs = std::move(runs);
-  report.pictures = {picture_of("a.png"), picture_of("<i>.png")};
+  report.pictures = pictures_of({picture_of("a.png"), picture_of("<i>.png")});
   return report;
 }
 
@@ -156,18 +161,25 @@ TEST_CASE("report: the page is complete and needs nothing else") {
   CHECK(has(html, "alt=\"&lt;i&gt;.png, true class wart\""));
 }
 
-TEST_CASE("report: one arm alone gives one column") {
+TEST_CASE("report: a column for each network, and none without pictures") {
   auto report = report_of({run_of("care", 0, 5)});
-  for (auto& picture : report.pictures) {
-    picture.plain = torch::Tensor();
+  report.pictures.networks = {"CARE"};
+  for (auto& picture : report.pictures.rows) {
+    picture.looks.erase(picture.looks.begin());
   }
   const auto html = trainer::report_html(report);
   CHECK(has(html, "repeat(2,"));
   CHECK_FALSE(has(html, "&minus;"));
   const auto sheet = trainer::attention_sheet(report.pictures);
-  report.pictures[0].plain = torch::ones({2, 2});
+
+  // A third network has looked at one of the two images alone.
+  report.pictures.networks.push_back("<third>");
+  report.pictures.rows[0].looks.push_back({torch::ones({2, 2}), "wart", 0.1});
+  report.pictures.rows[1].looks.emplace_back();
   CHECK(trainer::attention_sheet(report.pictures).cols > sheet.cols);
-  report.pictures.clear();
+  CHECK(has(trainer::report_html(report), "repeat(3,"));
+  CHECK(has(trainer::report_html(report), "&lt;third&gt;"));
+  report.pictures.rows.clear();
   CHECK_FALSE(has(trainer::report_html(report), "Where the networks look"));
 }
 
@@ -200,11 +212,15 @@ TEST_CASE("report: pictures that do not fit are refused") {
   auto picture = picture_of("a.png");
   picture.boxes = care::Boxes::from_lists({{{1, 1, 4, 4}}}, {10, 10});
   CARE_REQUIRE_THROWS_AS(
-      trainer::attention_sheet({picture}), std::invalid_argument, "80x60");
+      trainer::attention_sheet(pictures_of({picture})),
+      std::invalid_argument,
+      "80x60");
   picture = picture_of("a.png");
   picture.image = cv::Mat(60, 80, CV_8UC1);
   CARE_REQUIRE_THROWS_AS(
-      trainer::attention_sheet({picture}), std::invalid_argument, "RGB");
+      trainer::attention_sheet(pictures_of({picture})),
+      std::invalid_argument,
+      "RGB");
   CARE_REQUIRE_THROWS_AS(
       trainer::attention_sheet({}), std::invalid_argument, "a picture");
 }

@@ -4,6 +4,7 @@
 #include "support/support.hpp"
 
 #include "common/files.hpp"
+#include "study/charts.hpp"
 #include "study/duplicates.hpp"
 #include "study/method.hpp"
 #include "study/plan.hpp"
@@ -138,6 +139,34 @@ TEST_CASE("study: jobs come wave by wave, split by split", "[study]") {
           "share-0.5/weights + CARE, shuffled boxes/split7-seed3",
           "share-0.5/weights + CARE/split7-seed5",
           "share-0.5/weights + CARE, shuffled boxes/split7-seed5"});
+}
+
+TEST_CASE(
+    "study: some splits train some arms, and their baselines",
+    "[study]") {
+  auto json = tiny();
+  json["data"] = "somewhere.csv";
+  json["seeds"] = {0};
+  json["arms"].push_back({{"name", "CE"}});
+  json["splits"] = {
+      {{"train_share", 0.2}, {"numbers", {7}}, {"arms", {"weights + CARE"}}},
+      {{"train_share", 0.5}, {"numbers", {7}}}};
+  const auto plan = study::parse_plan(json);
+  std::vector<std::string> order;
+  for (const auto& job : plan.jobs()) {
+    order.push_back(job.name(plan.arms[job.arm].name));
+  }
+  CHECK(
+      order ==
+      std::vector<std::string>{
+          "share-0.2/weights/split7-seed0",
+          "share-0.2/weights + CARE/split7-seed0",
+          "share-0.5/weights/split7-seed0",
+          "share-0.5/weights + CARE/split7-seed0",
+          "share-0.5/CE/split7-seed0",
+          "share-0.5/weights + CARE, shuffled boxes/split7-seed0"});
+  json["splits"][0]["arms"] = {"nobody"};
+  check_refused(json, "nobody");
 }
 
 TEST_CASE("study: bad settings name the key", "[study]") {
@@ -318,6 +347,58 @@ TEST_CASE("study: tables of a worked example", "[study]") {
   CHECK(html.find("not a medical device") != std::string::npos);
   CHECK(html.find("<script") == std::string::npos);
   CHECK(html.find("http") == std::string::npos);
+
+  // The charts as files: one for each class, no curve with one share alone.
+  std::map<std::string, study::Chart> charts;
+  for (const auto& chart : study::charts_of(runs.plan(), tables)) {
+    charts[chart.name] = chart;
+  }
+  CHECK(charts.at("learning-curve-mca").body.empty());
+  CHECK(study::to_html(charts.at("learning-curve-mca")).empty());
+  CHECK(charts.count("recall-3-folds") == 1);
+  const auto& forest = charts.at("mca-folds");
+  CHECK(forest.said.find("weights + CARE (2) +0.125") != std::string::npos);
+  const auto svg = study::to_svg(forest);
+  CHECK(svg.rfind("<svg xmlns=", 0) == 0);
+  CHECK(svg.find("weights + CARE (2)</text>") != std::string::npos);
+  CHECK(svg.find("nan") == std::string::npos);
+}
+
+TEST_CASE("study: the learning curve has a line for each arm", "[study]") {
+  auto json = tiny();
+  json["data"] = "somewhere.csv";
+  json["splits"] = {{{"train_share", 0.5}, {"numbers", {0}}}};
+  const auto plan = study::parse_plan(json);
+  study::Tables tables;
+  for (const double share : {0.2, 0.5}) {
+    for (const size_t arm : {size_t{0}, size_t{1}}) {
+      study::ArmTable table;
+      table.arm = arm;
+      table.train_share = share;
+      table.rare_images = 20 * share;
+      const double mca = 0.4 + share / 2 + 0.01 * static_cast<double>(arm);
+      table.figures.mca = {mca, mca - 0.05, mca + 0.05};
+      tables.arms.push_back(table);
+    }
+  }
+  const auto chart =
+      study::learning_curve_chart(plan, tables, "MCA", &study::Figures::mca);
+  const auto count = [&](const std::string& part) {
+    size_t found = 0, at = 0;
+    while ((at = chart.body.find(part, at)) != std::string::npos) {
+      ++found;
+      at += part.size();
+    }
+    return found;
+  };
+  CHECK(count("<polyline") == 2);
+  CHECK(count("class=\"thint\"") == 4);
+  CHECK(
+      chart.said.find("weights + CARE with 10 rare images 0.660") !=
+      std::string::npos);
+  tables.arms.resize(2); // one share alone
+  CHECK(study::learning_curve_chart(plan, tables, "MCA", &study::Figures::mca)
+            .body.empty());
 }
 
 TEST_CASE("study: a whole one, started again and killed", "[study]") {
@@ -348,6 +429,8 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
       common::read_file(out / "report.html").find("Where the networks look") !=
       std::string::npos);
   CHECK(fs::exists(out / "results.md"));
+  CHECK(fs::exists(out / "charts" / "mca-folds.svg"));
+  CHECK(fs::exists(out / "attention.png"));
 
   // Again: nothing is trained.
   const auto again = run(settings, out);
