@@ -56,7 +56,7 @@ struct Settings {
   double rare_share = 0.1;
   double alpha = 0.5;
   double lambda = 1;
-  double tau = 0.5;
+  double tau = 1;
   int64_t warmup = 0;
   bool full_gradient = false;
   std::string boxes; ///< manifest of the training boxes; empty: those of data

@@ -36,7 +36,7 @@ struct Arm {
   std::optional<double> weight; ///< in place of alpha: Lc + weight La
   std::optional<double> balance; ///< in place of both: see care::Balance
   double lambda = 1;
-  double tau = 0.5;
+  double tau = 1;
   int64_t start = 0; ///< epochs before the guidance begins
   int64_t warmup = 0;
   double dilate = 1;

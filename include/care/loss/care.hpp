@@ -27,8 +27,8 @@ struct AttentionLossOptions {
   /// Weight of the outer term. Default: 1 (the paper: 0.5 X-ray, 0.7 skin).
   TORCH_ARG(double, lambda) = 1.0;
   /// Attention inside beyond which nothing more is asked, in (0, 1].
-  /// Default: 0.5, as in the authors' code.
-  TORCH_ARG(double, tau) = 0.5;
+  /// Default: 1, no limit (the authors' code: 0.5); see docs/results.md.
+  TORCH_ARG(double, tau) = 1.0;
   /// Default: Normalisation::kMinMax, as in the paper.
   TORCH_ARG(Normalisation, normalisation) = Normalisation::kMinMax;
   /// torch::kMean (over the images with a region), torch::kSum or torch::kNone.
