@@ -360,6 +360,17 @@ TEST_CASE("Boxes: bad boxes are named", "[boxes]") {
       "at index 1");
 }
 
+TEST_CASE("Boxes: weights come and go", "[boxes]") {
+  const auto weighted = sample();
+  const auto plain = weighted.without_weights();
+  CHECK(weighted.has_weights()); // a value: it has not changed
+  CHECK_FALSE(plain.has_weights());
+  CHECK(torch::equal(plain.weights(), torch::ones({3})));
+  CHECK(torch::equal(plain.xyxy(), weighted.xyxy()));
+  CHECK(torch::equal(plain.labels(), weighted.labels()));
+  CHECK_FALSE(plain.without_weights().has_weights());
+}
+
 TEST_CASE("Boxes: bad arguments", "[boxes]") {
   auto boxes = sample();
   CARE_REQUIRE_THROWS_AS(

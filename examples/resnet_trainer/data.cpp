@@ -188,6 +188,12 @@ FoldData boxes_for_training(
   if (!boxes.empty()) {
     fold_data.train = with_boxes(fold_data.train, boxes);
   }
+  if (!settings.weigh_boxes) {
+    for (auto& sample : fold_data.train) {
+      const auto& own = sample.boxes;
+      sample.boxes = own.filter(own.weights() > 0).without_weights();
+    }
+  }
   fold_data.train = with_noise(
       fold_data.train,
       settings.box_noise,

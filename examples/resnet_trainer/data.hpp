@@ -50,7 +50,8 @@ std::pair<FoldData, std::vector<common::Sample>> split_fold(
     int64_t fold);
 
 /// The fold with the boxes that one training run shall see: `boxes` in place of
-/// its own unless they are empty, with the settings' noise.
+/// its own unless they are empty, each in full or weighed by its confidence (of
+/// 0: not at all), with the settings' noise.
 FoldData boxes_for_training(
     const Settings& settings,
     const BoxesById& boxes,

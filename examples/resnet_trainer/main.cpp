@@ -206,6 +206,10 @@ void add_options(
           "manifest to take the training boxes from, matched by path; testing "
           "keeps those of --data")
       ->check(CLI::ExistingFile);
+  attention->add_flag(
+      "--weigh-boxes",
+      s.weigh_boxes,
+      "a training box counts by its confidence, not in full");
   attention->add_option("--dilate", s.dilate, "factor on the boxes in training")
       ->check(CLI::Range(0.05, 20.0))
       ->capture_default_str();

@@ -56,6 +56,7 @@ nlohmann::ordered_json identity(const Settings& s) {
       {"warmup", s.warmup},
       {"full_gradient", s.full_gradient},
       {"boxes", s.boxes},
+      {"weigh_boxes", s.weigh_boxes},
       {"dilate", s.dilate},
       {"box_shift", s.box_noise.shift},
       {"box_missing", s.box_noise.missing},

@@ -60,6 +60,7 @@ struct Settings {
   int64_t warmup = 0;
   bool full_gradient = false;
   std::string boxes; ///< manifest of the training boxes; empty: those of data
+  bool weigh_boxes = false; ///< by their confidence; else each counts in full
   double dilate = 1; ///< factor on the boxes
   BoxNoise box_noise;
 

@@ -223,6 +223,7 @@ Arm read_arm(const Json& json, const std::string& where, int64_t epochs) {
     }
   }
   reader.read("boxes", arm.boxes);
+  reader.read("weigh_boxes", arm.weigh_boxes);
   reader.read("box_shift", arm.box_shift, 0.0, 1.0);
   reader.read("box_missing", arm.box_missing, 0.0, 1.0);
   reader.read("map", arm.map, attention_maps());
@@ -418,6 +419,7 @@ Json identity(const Arm& arm) {
       {"guidance", arm.guidance},
       {"guide", arm.guide},
       {"boxes", arm.boxes},
+      {"weigh_boxes", arm.weigh_boxes},
       {"box_shift", arm.box_shift},
       {"box_missing", arm.box_missing},
       {"map", arm.map},
@@ -475,6 +477,7 @@ trainer::Settings settings_of(const Plan& plan, const Arm& arm) {
   settings.stage1 = arm.start;
   settings.stage2 = plan.epochs - arm.start;
   settings.dilate = arm.dilate;
+  settings.weigh_boxes = arm.weigh_boxes;
   settings.box_noise = {
       arm.box_shift, arm.box_missing, arm.boxes == "shuffled"};
   settings.guide = arm.guide;

@@ -27,6 +27,7 @@ struct Arm {
   std::vector<std::string> guide{"all"}; ///< labels, "rare" or "all"
   /// "manual", "shuffled" between the images, or a manifest.
   std::string boxes = "manual";
+  bool weigh_boxes = false; ///< by their confidence
   double box_shift = 0; ///< see trainer::BoxNoise
   double box_missing = 0;
   std::string map = "grad_cam"; ///< see attention_maps()

@@ -178,6 +178,13 @@ class Boxes {
     return result;
   }
 
+  /// The same boxes, each counting in full.
+  Boxes without_weights() const {
+    auto result = *this;
+    result.weight_ = torch::Tensor();
+    return result;
+  }
+
   /// The same boxes with a class index each: `[M]` integers, -1 for a box that
   /// counts for whatever class its image has.
   Boxes with_labels(const torch::Tensor& label) const {

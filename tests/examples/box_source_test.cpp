@@ -4,6 +4,7 @@
 #include "support/support.hpp"
 
 #include "resnet_trainer/box_source.hpp"
+#include "resnet_trainer/data.hpp"
 #include "resnet_trainer/dataset.hpp"
 
 #include <opencv2/core.hpp>
@@ -119,6 +120,26 @@ TEST_CASE("box source: boxes of another manifest, scaled and weighted") {
   one[0].id = "a.png";
   const auto given = trainer::with_boxes(one, found);
   CHECK(torch::equal(given[0].boxes.xyxy(), expected));
+}
+
+TEST_CASE("box source: boxes count in full unless they are weighed") {
+  trainer::FoldData fold;
+  fold.train.resize(1);
+  fold.train[0].id = "a.png";
+  const trainer::BoxesById boxes{
+      {"a.png",
+       care::Boxes::from_lists({{{0, 0, 8, 8}, {4, 4, 9, 9}}}, {40, 40})
+           .with_weights(torch::tensor({0.25, 0.0}))}};
+  trainer::Settings settings;
+  const auto seen = [&] {
+    return trainer::boxes_for_training(settings, boxes, fold, 0, 0)
+        .train[0]
+        .boxes;
+  };
+  CHECK_FALSE(seen().has_weights());
+  CHECK(seen().count() == 1); // a confidence of 0 is no box
+  settings.weigh_boxes = true;
+  CHECK(torch::equal(seen().weights(), torch::tensor({0.25F, 0.0F})));
 }
 
 TEST_CASE("box source: a row without a box is an image without a box") {
