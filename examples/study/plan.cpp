@@ -362,10 +362,14 @@ const std::vector<std::string>& attention_maps() {
   return names;
 }
 
+std::string share_name(double train_share) {
+  return train_share > 0 ? fmt::format("share-{:g}", train_share)
+                         : std::string("folds");
+}
+
 std::string Job::name(const std::string& arm_name) const {
-  const auto set = train_share > 0 ? fmt::format("share-{:g}", train_share)
-                                   : std::string("folds");
-  return fmt::format("{}/{}/split{}-seed{}", set, arm_name, split, seed);
+  return fmt::format(
+      "{}/{}/split{}-seed{}", share_name(train_share), arm_name, split, seed);
 }
 
 std::vector<Job> Plan::jobs() const {

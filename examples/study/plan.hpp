@@ -62,6 +62,9 @@ struct SplitSet {
   std::vector<std::string> arms; ///< that are trained on them; none: all
 };
 
+/// "share-0.5", or "folds" for 0: what a share is called in files and folders.
+std::string share_name(double train_share);
+
 /// One network.
 struct Job {
   size_t arm = 0; ///< in Plan::arms

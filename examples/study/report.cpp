@@ -29,10 +29,6 @@ std::string share_title(double share) {
                    : std::string("folds, put together");
 }
 
-std::string share_name(double share) {
-  return share > 0 ? fmt::format("share-{:g}", share) : std::string("folds");
-}
-
 std::vector<double> shares_of(const Tables& tables) {
   std::vector<double> shares;
   for (const auto& arm : tables.arms) {

@@ -74,6 +74,15 @@ std::map<std::string, Json> runs_in(const fs::path& out) {
   return all;
 }
 
+/// The jobs of a plan, in their order.
+std::vector<std::string> job_names(const study::Plan& plan) {
+  std::vector<std::string> names;
+  for (const auto& job : plan.jobs()) {
+    names.push_back(job.name(plan.arms[job.arm].name));
+  }
+  return names;
+}
+
 void check_refused(const Json& json, const std::string& part) {
   INFO(json.dump());
   CARE_REQUIRE_THROWS_AS(study::parse_plan(json), std::invalid_argument, part);
@@ -120,12 +129,8 @@ TEST_CASE("study: jobs come wave by wave, split by split", "[study]") {
   json["arms"][1]["splits"] = 1;
   json["arms"].push_back({{"name", "CE"}});
   const auto plan = study::parse_plan(json);
-  std::vector<std::string> order;
-  for (const auto& job : plan.jobs()) {
-    order.push_back(job.name(plan.arms[job.arm].name));
-  }
   CHECK(
-      order ==
+      job_names(plan) ==
       std::vector<std::string>{
           "share-0.5/weights/split7-seed3",
           "share-0.5/CE/split7-seed3",
@@ -152,12 +157,8 @@ TEST_CASE(
       {{"train_share", 0.2}, {"numbers", {7}}, {"arms", {"weights + CARE"}}},
       {{"train_share", 0.5}, {"numbers", {7}}}};
   const auto plan = study::parse_plan(json);
-  std::vector<std::string> order;
-  for (const auto& job : plan.jobs()) {
-    order.push_back(job.name(plan.arms[job.arm].name));
-  }
   CHECK(
-      order ==
+      job_names(plan) ==
       std::vector<std::string>{
           "share-0.2/weights/split7-seed0",
           "share-0.2/weights + CARE/split7-seed0",
