@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/files.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -74,6 +76,14 @@ void write_atomically(const fs::path& path, std::string_view bytes) {
     ::fsync(directory);
     ::close(directory);
   }
+}
+
+void write_json(const fs::path& path, const nlohmann::ordered_json& json) {
+  write_atomically(
+      path,
+      json.dump(
+          1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+          "\n");
 }
 
 std::string read_file(const fs::path& path) {

@@ -3,6 +3,8 @@
 #ifndef CARE_EXAMPLES_COMMON_FILES_HPP
 #define CARE_EXAMPLES_COMMON_FILES_HPP
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -16,6 +18,12 @@ namespace common {
 void write_atomically(
     const std::filesystem::path& path,
     std::string_view bytes);
+
+/// The same with JSON. Names that are not UTF-8 get a mark, for they must not
+/// end a long training.
+void write_json(
+    const std::filesystem::path& path,
+    const nlohmann::ordered_json& json);
 
 /// The whole file as bytes. Throws std::runtime_error with the path and the
 /// system's reason.

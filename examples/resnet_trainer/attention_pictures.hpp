@@ -4,7 +4,7 @@
 #define CARE_EXAMPLES_RESNET_TRAINER_ATTENTION_PICTURES_HPP
 
 #include "resnet_trainer/resnet.hpp"
-#include "resnet_trainer/results.hpp"
+#include "resnet_trainer/run.hpp"
 #include "resnet_trainer/settings.hpp"
 
 #include "common/sample.hpp"

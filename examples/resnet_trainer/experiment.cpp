@@ -9,6 +9,7 @@
 #include "resnet_trainer/report.hpp"
 #include "resnet_trainer/results.hpp"
 #include "resnet_trainer/train.hpp"
+#include "resnet_trainer/verdict.hpp"
 
 #include <fmt/format.h>
 #include <torch/serialize.h>

@@ -91,6 +91,10 @@ const char* page_style() {
   return kStyle;
 }
 
+const char* arm_class(const std::string& arm) {
+  return arm == "care" ? "care" : "plain";
+}
+
 double tick_step(double range) {
   const double power = std::pow(10, std::floor(std::log10(range / 5)));
   for (const double factor : {1, 2, 5}) {

@@ -14,6 +14,9 @@ namespace trainer {
 /// The style sheet of a report that needs nothing else.
 const char* page_style();
 
+/// The CSS class of an arm; names from outside never become one.
+const char* arm_class(const std::string& arm);
+
 /// `image` under a heat map of `map` (`[h, w]`, raw): negatives cut, divided by
 /// the maximum, brought up bilinearly. A map without a positive cell leaves the
 /// image grey. RGB, 8 bits.

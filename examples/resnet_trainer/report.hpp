@@ -4,7 +4,8 @@
 #define CARE_EXAMPLES_RESNET_TRAINER_REPORT_HPP
 
 #include "resnet_trainer/attention_pictures.hpp"
-#include "resnet_trainer/results.hpp"
+#include "resnet_trainer/run.hpp"
+#include "resnet_trainer/summary.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -23,13 +24,6 @@ struct Report {
   std::vector<Run> runs; ///< for the curves
   AttentionPictures pictures;
 };
-
-/// How an arm is called where people read it: "Plain training", "CARE".
-std::string arm_title(const std::string& arm);
-
-/// The verdict in one sentence or two, from the numbers alone. It says so when
-/// an interval includes zero.
-std::string verdict(const Summary& summary);
 
 /// The page: no script, no font, no picture from elsewhere.
 std::string report_html(const Report& report);

@@ -6,7 +6,7 @@
 #include "common/sample.hpp"
 #include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/resnet.hpp"
-#include "resnet_trainer/results.hpp"
+#include "resnet_trainer/run.hpp"
 #include "resnet_trainer/settings.hpp"
 
 #include <care/guide.hpp>

@@ -4,7 +4,7 @@
 #define CARE_EXAMPLES_STUDY_RUNS_HPP
 
 #include "resnet_trainer/data.hpp"
-#include "resnet_trainer/results.hpp"
+#include "resnet_trainer/run.hpp"
 #include "study/plan.hpp"
 
 #include <cstddef>

@@ -3,6 +3,7 @@
 #include "study/tables.hpp"
 
 #include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/summary.hpp"
 
 #include <care/metrics/comparison.hpp>
 

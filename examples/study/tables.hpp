@@ -3,7 +3,7 @@
 #ifndef CARE_EXAMPLES_STUDY_TABLES_HPP
 #define CARE_EXAMPLES_STUDY_TABLES_HPP
 
-#include "resnet_trainer/results.hpp"
+#include "resnet_trainer/run.hpp"
 #include "study/runs.hpp"
 
 #include <care/metrics/bootstrap.hpp>

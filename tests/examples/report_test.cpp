@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/report.hpp"
 #include "resnet_trainer/html.hpp"
+#include "resnet_trainer/verdict.hpp"
 
 #include "common/files.hpp"
 #include "support/support.hpp"

@@ -5,7 +5,6 @@
 
 #include "common/files.hpp"
 #include "resnet_trainer/resnet.hpp"
-#include "resnet_trainer/results.hpp"
 
 #include <torch/serialize.h>
 #include <nlohmann/json.hpp>
