@@ -86,9 +86,9 @@ class Experiment {
   std::string run(const std::string& command) {
     std::vector<std::string> arms;
     if (settings_.compare) {
-      arms.emplace_back("plain");
+      arms.emplace_back(kPlain);
     }
-    arms.emplace_back("care");
+    arms.emplace_back(kCare);
     std::vector<Run> runs;
     for (auto fold : data_.folds) {
       auto [fold_data, test] = split_fold(settings_, data_, fold);
@@ -112,9 +112,9 @@ class Experiment {
     }
     std::sort(runs.begin(), runs.end(), [&](const Run& a, const Run& b) {
       return std::make_tuple(
-                 order_of(a.test_set), a.arm != "plain", a.fold, a.seed) <
+                 order_of(a.test_set), a.arm != kPlain, a.fold, a.seed) <
           std::make_tuple(
-                 order_of(b.test_set), b.arm != "plain", b.fold, b.seed);
+                 order_of(b.test_set), b.arm != kPlain, b.fold, b.seed);
     });
 
     Report report;
@@ -174,7 +174,7 @@ class Experiment {
     }
     runs.clear();
     Job job;
-    job.care = arm == "care";
+    job.care = arm == kCare;
     job.fold = fold;
     job.seed = seed;
     job.classes = static_cast<int64_t>(data_.classes.size());

@@ -30,10 +30,6 @@ std::string number(double x, bool with_sign = false) {
                    : fmt::format("{:.3f}", shown);
 }
 
-std::string counted(int64_t n, const char* what) {
-  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
-}
-
 std::string interval_html(const Interval& x, bool with_sign) {
   if (std::isnan(x.value)) {
     return number(x.value);

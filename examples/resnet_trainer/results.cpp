@@ -3,6 +3,7 @@
 #include "resnet_trainer/results.hpp"
 
 #include "common/files.hpp"
+#include "resnet_trainer/verdict.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -115,18 +116,14 @@ std::string interval_text(const care::Interval& x, bool with_sign) {
       "{} [{}, {}]", number(x.value), number(x.low), number(x.high));
 }
 
-std::string counted(size_t n, const char* one, const char* many) {
-  return fmt::format("{} {}", n, n == 1 ? one : many);
-}
-
 std::string test_text(const Summary& summary, const TestSummary& test) {
   const auto& first = test.arms.front();
   auto text = fmt::format(
       "Test set '{}': {}, {}, {}.\n",
       test.test_set,
-      counted(at(first.images), "image", "images"),
-      counted(first.folds.size(), "fold", "folds"),
-      counted(first.seeds.size(), "seed", "seeds"));
+      counted(first.images, "image"),
+      counted(static_cast<int64_t>(first.folds.size()), "fold"),
+      counted(static_cast<int64_t>(first.seeds.size()), "seed"));
   constexpr int kColumn = 24;
   size_t width = 16;
   for (const auto& name : summary.classes) {

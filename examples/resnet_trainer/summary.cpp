@@ -21,9 +21,6 @@ namespace {
 
 using Counts = std::vector<std::vector<int64_t>>;
 
-constexpr const char* kPlain = "plain";
-constexpr const char* kCare = "care";
-
 size_t at(int64_t i) {
   return static_cast<size_t>(i);
 }
@@ -108,7 +105,10 @@ std::vector<T> part(const std::vector<T>& all, size_t first, size_t count) {
   return {begin, begin + static_cast<std::ptrdiff_t>(count)};
 }
 
-void assign(Figures& to, const std::vector<care::Interval>& all, size_t k) {
+/// What a `RunSummary` and `Figures` have in common, in the order of
+/// `Tally::figures`.
+template <typename To, typename T>
+void assign_common(To& to, const std::vector<T>& all, size_t k) {
   to.mca = all[0];
   to.accuracy = all[1];
   to.rare_recall = all[2];
@@ -116,6 +116,10 @@ void assign(Figures& to, const std::vector<care::Interval>& all, size_t k) {
   to.recall = part(all, 4, k);
   to.precision = part(all, 4 + k, k);
   to.f1 = part(all, 4 + 2 * k, k);
+}
+
+void assign(Figures& to, const std::vector<care::Interval>& all, size_t k) {
+  assign_common(to, all, k);
   to.epg_by_class = part(all, 4 + 3 * k, k);
 }
 
@@ -396,14 +400,7 @@ RunSummary summarize_run(
     out.boxed += p.boxed ? 1 : 0;
     out.undefined_maps += p.boxed && std::isnan(p.epg) ? 1 : 0;
   }
-  const auto figures = tally.figures(rare);
-  out.mca = figures[0];
-  out.accuracy = figures[1];
-  out.rare_recall = figures[2];
-  out.epg = figures[3];
-  out.recall = part(figures, 4, classes);
-  out.precision = part(figures, 4 + classes, classes);
-  out.f1 = part(figures, 4 + 2 * classes, classes);
+  assign_common(out, tally.figures(rare), classes);
   out.confusion = tally.counts();
   return out;
 }

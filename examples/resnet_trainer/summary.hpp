@@ -15,6 +15,10 @@
 
 namespace trainer {
 
+/// The arms that are compared, by name.
+inline constexpr const char* kPlain = "plain";
+inline constexpr const char* kCare = "care";
+
 /// The figures of one run.
 struct RunSummary {
   int64_t fold = 0;

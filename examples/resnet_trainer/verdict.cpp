@@ -15,9 +15,6 @@ namespace {
 
 using care::Interval;
 
-constexpr const char* kPlain = "plain";
-constexpr const char* kCare = "care";
-
 std::string percent(double x) {
   return std::isnan(x) ? std::string("none") : fmt::format("{:.1f} %", x * 100);
 }
@@ -84,6 +81,10 @@ std::string rare_names(const Summary& summary) {
         (names.empty() ? "" : ", ") + summary.classes[static_cast<size_t>(c)];
   }
   return names;
+}
+
+std::string counted(int64_t n, const char* what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
 }
 
 bool excludes_zero(const Interval& x) {

@@ -7,6 +7,7 @@
 
 #include <care/metrics.hpp>
 
+#include <cstdint>
 #include <string>
 
 namespace trainer {
@@ -16,6 +17,9 @@ std::string arm_title(const std::string& arm);
 
 /// The rare classes, with commas.
 std::string rare_names(const Summary& summary);
+
+/// "1 fold", "5 folds".
+std::string counted(int64_t n, const char* what);
 
 bool excludes_zero(const care::Interval& x);
 

@@ -6,6 +6,7 @@
 #include "common/page.hpp"
 #include "resnet_trainer/data.hpp"
 #include "resnet_trainer/html.hpp"
+#include "resnet_trainer/verdict.hpp"
 #include "study/charts.hpp"
 #include "study/duplicates.hpp"
 
@@ -86,7 +87,7 @@ std::string cell(const Interval& x, bool with_sign) {
     return with_sign ? fmt::format("{:+.3f}", shown)
                      : fmt::format("{:.3f}", shown);
   };
-  const bool sure = with_sign && (x.low > 0 || x.high < 0);
+  const bool sure = with_sign && trainer::excludes_zero(x);
   return fmt::format(
       "<td>{}{}{} <span class=\"ci\">{} to {}</span></td>",
       sure ? "<strong>" : "",
