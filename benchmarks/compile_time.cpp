@@ -1,14 +1,15 @@
 // What each header costs the compiler beyond the LibTorch headers it includes.
 // SPDX-License-Identifier: Apache-2.0
 //
-//   compile_time [--jobs 2] [--only guide]
+//   compile_time [--jobs 2] [--only guide] [--compiler clang++-14]
 //
 // Compiles, without optimisation, a file that includes one header of the
 // library, and one that includes the LibTorch headers alone which that header
 // includes, directly or through others of the library; and the 30-line example
 // beside the same training loop without the library. Seconds are the compiler's
 // own (user and system), so another process that wants the core does little
-// harm. `own` is the difference.
+// harm. `own` is the difference. The compiler is that of the build unless
+// another is named that takes the same options.
 #include "bench.hpp"
 
 #include <fmt/format.h>
@@ -23,6 +24,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -75,8 +77,9 @@ std::string text_including(const std::set<std::string>& headers) {
 /// Compiles texts, `jobs` at a time, each once.
 class Compiler {
  public:
-  Compiler()
-      : folder_(
+  explicit Compiler(std::string name)
+      : name_(std::move(name)),
+        folder_(
             fs::temp_directory_path() /
             fmt::format("care_compile_{}", getpid())) {
     fs::create_directory(folder_);
@@ -112,10 +115,11 @@ class Compiler {
   }
 
  private:
-  static pid_t start(const fs::path& source) {
+  pid_t start(const fs::path& source) const {
     const auto command = fmt::format(
-        "exec {} -c {} -o {}.o",
-        CARE_COMPILE,
+        "exec {} @{} -c {} -o {}.o",
+        name_,
+        CARE_COMPILE_OPTIONS,
         source.string(),
         source.string());
     const auto child = fork();
@@ -142,6 +146,7 @@ class Compiler {
     running.erase(child);
   }
 
+  std::string name_;
   fs::path folder_;
   std::map<std::string, double> seconds_;
   int count_ = 0;
@@ -156,8 +161,9 @@ struct Case {
 int main(int argc, char** argv) {
   const auto jobs = bench::option(argc, argv, "--jobs", 2);
   const auto only = bench::text_option(argc, argv, "--only", "");
+  const auto name = bench::text_option(argc, argv, "--compiler", CARE_COMPILER);
   bench::Report report(
-      "compile_time", fmt::format("{}, {} at a time", CARE_COMPILER, jobs));
+      "compile_time", fmt::format("{}, {} at a time", name, jobs));
   std::vector<Case> cases = {
       {"torch/torch.h", "#include <torch/torch.h>\n", ""}};
   std::set<fs::path> headers;
@@ -183,7 +189,7 @@ int main(int argc, char** argv) {
       example.find(everything), everything.size(), "care/guide.hpp");
   cases.push_back({"the example with care/guide.hpp", example, plain});
 
-  Compiler compiler;
+  Compiler compiler(name);
   for (const auto& one : cases) {
     if (one.name.find(only) != std::string::npos) {
       compiler.want(one.text);

@@ -3,10 +3,12 @@
 #ifndef CARE_GUIDE_FIGURES_HPP
 #define CARE_GUIDE_FIGURES_HPP
 
-#include <fmt/format.h>
 #include <torch/types.h>
 
 #include <cstdint>
+#include <iomanip>
+#include <locale>
+#include <sstream>
 #include <string>
 
 namespace care {
@@ -43,22 +45,22 @@ struct GuidedLoss {
     total.backward();
   }
 
-  /// One line for the log.
+  /// One line for the log. (By a stream: fmt's formatting of numbers would cost
+  /// every training file a second of compile time.)
   std::string str() const {
     const auto& a = attention;
-    return fmt::format(
-        "loss {:.4f} = Lc {:.4f}, La {:.4f} (inner {:.3f}, outer {:.3f}, "
-        "inside {:.3f}), guided {}, flat {}, saturated {}, strength {:.2f}",
-        total.item<double>(),
-        classification.item<double>(),
-        a.loss.item<double>(),
-        a.inner.item<double>(),
-        a.outer.item<double>(),
-        a.inside_share.item<double>(),
-        a.guided,
-        a.flat.item<int64_t>(),
-        a.saturated.item<int64_t>(),
-        strength);
+    std::ostringstream line;
+    line.imbue(std::locale::classic());
+    line << std::fixed << std::setprecision(4) << "loss "
+         << total.item<double>() << " = Lc " << classification.item<double>()
+         << ", La " << a.loss.item<double>() << std::setprecision(3)
+         << " (inner " << a.inner.item<double>() << ", outer "
+         << a.outer.item<double>() << ", inside "
+         << a.inside_share.item<double>() << "), guided " << a.guided
+         << ", flat " << a.flat.item<int64_t>() << ", saturated "
+         << a.saturated.item<int64_t>() << ", strength " << std::setprecision(2)
+         << strength;
+    return line.str();
   }
 };
 
