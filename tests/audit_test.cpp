@@ -142,6 +142,20 @@ TEST_CASE("audit: torch::NoGradGuard", "[audit]") {
   check_warning(net.audit(guide, seen), "NoGradGuard");
 }
 
+TEST_CASE("audit: saturation is that of the loss's own inner term") {
+  torch::manual_seed(0);
+  Net net;
+  // Of a map that sums to 1 hardly any mean reaches a tau of 0.3; the mean of
+  // the min-max map does.
+  care::Guide guide(
+      care::GuideOptions(),
+      care::AttentionLossOptions().tau(0.3).normalisation(
+          care::Normalisation::kSum));
+  const auto audit = net.audit(guide, net.see());
+  CHECK(audit.guided == 3);
+  CHECK(audit.saturated == 0);
+}
+
 TEST_CASE("audit: a frozen backbone", "[audit]") {
   Net net;
   const care::Guide guide;

@@ -96,6 +96,27 @@ TEST_CASE("balance: bad options name themselves") {
       Balance(BalanceOptions().limit(0)), c10::ValueError, "limit");
 }
 
+TEST_CASE("balance: a copy is one of its own") {
+  const Batch batch;
+  const care::Guide<> guide;
+  Balance balance;
+  std::stringstream fresh;
+  torch::save(balance, fresh);
+  const auto seen = batch.seen(guide);
+  guide.loss(
+      F::cross_entropy(seen.logits, batch.target),
+      seen,
+      batch.target,
+      batch.boxes,
+      balance);
+  const auto weight = balance.weight().item<double>();
+  CHECK(weight > 0);
+  auto copy = balance;
+  torch::load(copy, fresh);
+  CHECK(copy.weight().item<double>() == 0);
+  CHECK(balance.weight().item<double>() == weight);
+}
+
 TEST_CASE("balance: both terms pull alike at the features") {
   const Batch batch;
   const care::Guide<> guide;

@@ -170,6 +170,15 @@ TEST_CASE("Boxes: a crop drops what it hardly shows", "[boxes]") {
   CHECK(left_of(10, 0) == 0); // nothing left
   CHECK(left_of(0, 1) == 1);
   CHECK(left_of(1, 1) == 0);
+  // A larger picture shows all of every box, wherever it lies.
+  torch::manual_seed(0);
+  const auto corner = torch::rand({200, 2}) * 100;
+  const Boxes many(
+      torch::cat({corner, corner + torch::rand({200, 2}) * 99 + 1}, 1),
+      torch::zeros({200}, torch::kLong),
+      1,
+      {200, 200});
+  CHECK(many.crop(-100, -100, {424, 424}, 1).count() == 200);
   auto both = sample().crop(0, 0, {12, 8}, 0.5);
   CHECK(care_test::identical(both.labels(), index({4, 2})));
   CHECK(care_test::identical(both.weights(), torch::tensor({0.5F, 2.F})));
@@ -369,6 +378,14 @@ TEST_CASE("Boxes: weights come and go", "[boxes]") {
   CHECK(torch::equal(plain.xyxy(), weighted.xyxy()));
   CHECK(torch::equal(plain.labels(), weighted.labels()));
   CHECK_FALSE(plain.without_weights().has_weights());
+}
+
+TEST_CASE("Boxes: weights that the boxes' dtype cannot hold", "[boxes]") {
+  const auto boxes = Boxes::from_lists({{{0, 0, 4, 4}}}, {8, 8});
+  CARE_REQUIRE_THROWS_AS(
+      boxes.with_weights(torch::tensor({1e39}, torch::kDouble)),
+      c10::ValueError,
+      "expected finite weights of at least 0, but got (inf) at index 0");
 }
 
 TEST_CASE("Boxes: bad arguments", "[boxes]") {

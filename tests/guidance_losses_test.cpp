@@ -97,6 +97,26 @@ TEST_CASE("guidance losses: values worked out by hand", "[loss]") {
   }
 }
 
+TEST_CASE("guidance losses: a box's weight is a factor", "[loss]") {
+  torch::manual_seed(0);
+  const auto maps = torch::randn({2, 7, 7}, torch::kDouble);
+  const auto boxes = care::Boxes::from_lists(
+      {{{20, 30, 110, 90}}, {{0, 0, 50, 60}, {100, 90, 180, 224}}}, {224, 224});
+  const auto plain = care::rasterize(boxes, {7, 7});
+  const auto light =
+      care::rasterize(boxes.with_weights(torch::full({3}, 0.3)), {7, 7});
+  for (const auto& [name, loss] : peers()) {
+    CAPTURE(name);
+    CHECK(care_test::allclose(
+        loss(maps, light), 0.3 * loss(maps, plain), 1e-5, 1e-6));
+  }
+  CHECK(care_test::allclose(
+      care::CareLoss()(maps, light),
+      0.3 * care::CareLoss()(maps, plain),
+      1e-5,
+      1e-6));
+}
+
 TEST_CASE("guidance losses: LibTorch's losses, pixel by pixel", "[loss]") {
   Pixels in;
   auto positive = [](const torch::Tensor& map) {

@@ -1,6 +1,7 @@
 // Tests of the guide beyond one map for each image's one class: binary and
 // multi-label heads, several layers, frozen statistics.
 // SPDX-License-Identifier: Apache-2.0
+#include "common/autocast.hpp"
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
@@ -251,6 +252,72 @@ TEST_CASE(
   const auto alone = one.clone().requires_grad_();
   const auto expected = plain_map(alone, head->forward(alone)[0][1], 0);
   CHECK(care_test::allclose(frozen, expected, 1e-12, 1e-12));
+}
+
+namespace {
+
+/// A head that says how it was run, and cannot be copied.
+struct TellingHeadImpl : nn::Module {
+  TellingHeadImpl() {
+    register_module("linear", linear);
+    register_module("norm", norm);
+    register_module("again", norm); // known under two names
+  }
+  TellingHeadImpl(const TellingHeadImpl&) = delete;
+  TellingHeadImpl& operator=(const TellingHeadImpl&) = delete;
+
+  torch::Tensor forward(const torch::Tensor& x) {
+    was_training.push_back(is_training());
+    return linear(norm(x).mean({2, 3}));
+  }
+
+  nn::Linear linear{4, 3};
+  nn::BatchNorm2d norm{4};
+  std::vector<bool> was_training;
+};
+TORCH_MODULE(TellingHead);
+
+} // namespace
+
+TEST_CASE("guide: frozen statistics of a module by reference", "[guide]") {
+  torch::manual_seed(5);
+  auto head = TellingHead();
+  const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
+  const auto boxes =
+      care::Boxes::from_lists({{{0, 0, 3, 3}}, {{1, 1, 4, 4}}}, {5, 5});
+  const auto target = torch::tensor({1, 0}, torch::kLong);
+  auto before = head->norm->running_mean.clone();
+  for (int step = 0; step < 3; ++step) {
+    const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
+    const auto seen = guide.watch(features, *head);
+    guide.loss(torch::zeros({}), seen, target, boxes).backward();
+    // The live statistics are those that are saved, and they move.
+    CHECK(head->norm->running_mean.is_same(
+        head->norm->named_buffers()["running_mean"]));
+    CHECK_FALSE(torch::equal(head->norm->running_mean, before));
+    before = head->norm->running_mean.clone();
+  }
+  const std::vector<bool> expected{true, false, true, false, true, false};
+  CHECK(head->was_training == expected);
+  CHECK(head->is_training());
+}
+
+TEST_CASE("guide: frozen statistics under autocast", "[guide]") {
+  torch::manual_seed(6);
+  auto head = TellingHead();
+  const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
+  const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
+  const auto boxes = care::Boxes::from_lists({{{0, 0, 3, 3}}, {}}, {5, 5});
+  const auto target = torch::tensor({1, 0}, torch::kLong);
+  care::GuidedLoss loss;
+  {
+    const common::Autocast on;
+    const auto seen = guide.watch(features.to(torch::kBFloat16), *head);
+    loss = guide.loss(torch::zeros({}), seen, target, boxes);
+  }
+  CHECK(loss.attention.guided == 1);
+  loss.backward();
+  CHECK(features.grad().abs().sum().item<double>() > 0);
 }
 
 TEST_CASE("guide: frozen statistics leave the head as it was", "[guide]") {

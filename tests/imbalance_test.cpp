@@ -202,6 +202,29 @@ TEST_CASE("focal_loss: cross-entropy at gamma 0", "[imbalance]") {
           logits, target, F::CrossEntropyFuncOptions().weight(weight))));
 }
 
+TEST_CASE("imbalance losses: classes masked by -inf", "[imbalance]") {
+  const auto inf = std::numeric_limits<float>::infinity();
+  const auto target = labels({0, 1});
+  const auto by_hand = torch::nn::functional::cross_entropy;
+  auto logits =
+      torch::tensor({{1.F, 2.F, -inf}, {-inf, 0.5F, -inf}}).requires_grad_();
+  // The only class that is left is certain.
+  auto focal = care::focal_loss(
+      logits, target, care::FocalLossOptions().reduction(torch::kNone));
+  CHECK(focal[1].item<double>() == 0);
+  focal.sum().backward();
+  CHECK(torch::isfinite(logits.grad()).all().item<bool>());
+  CHECK(logits.grad()[1].abs().sum().item<double>() == 0);
+
+  logits.mutable_grad() = torch::Tensor();
+  auto smoothed = care::smoothed_cross_entropy(logits, target, {0, 0, 0.1});
+  CHECK(
+      smoothed.item<double>() ==
+      Approx(by_hand(logits, target, {}).item<double>()));
+  smoothed.backward();
+  CHECK(torch::isfinite(logits.grad()).all().item<bool>());
+}
+
 TEST_CASE("focal_loss: a network that is sure", "[imbalance]") {
   for (const double gamma : {0.25, 0.5, 1.0, 2.0}) {
     CAPTURE(gamma);

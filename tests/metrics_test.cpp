@@ -4,7 +4,9 @@
 
 #include "support/support.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 
 namespace {
@@ -33,6 +35,12 @@ TEST_CASE("metrics: the confusion matrix counts rows true, columns predicted") {
       torch::empty({0}, torch::kLong), torch::empty({0}, torch::kLong));
   const auto expected = torch::tensor({{1, 1, 0}, {0, 1, 0}, {1, 0, 1}});
   CHECK(care_test::identical(matrix.counts(), expected));
+
+  const auto kept = matrix; // as of the best epoch
+  matrix.update(torch::tensor({0}), torch::tensor({0}));
+  matrix.add(expected);
+  CHECK(care_test::identical(kept.counts(), expected));
+  matrix = kept;
 
   care::ConfusionMatrix sum(3);
   sum.merge(matrix);
@@ -406,6 +414,24 @@ TEST_CASE("metrics: the bootstrap leaves undefined draws out") {
   CHECK(std::isnan(intervals[1].value));
   CHECK(std::isnan(intervals[1].low));
   CHECK(intervals[2].high == 1.0);
+}
+
+TEST_CASE("metrics: the bootstrap of figures that may be infinite") {
+  using Indices = std::vector<int64_t>;
+  const auto infinity = std::numeric_limits<double>::infinity();
+  const std::vector<double> values{1, 1, 1, infinity};
+  const auto second = [&](const Indices& images, const Indices&) {
+    std::vector<double> drawn;
+    for (const auto i : images) {
+      drawn.push_back(values[static_cast<size_t>(i)]);
+    }
+    std::sort(drawn.begin(), drawn.end());
+    return drawn[1];
+  };
+  const auto interval = care::bootstrap_interval(second, 4, 1);
+  CHECK(interval.value == 1);
+  CHECK(interval.low == 1);
+  CHECK(interval.high == infinity); // 5 % of the draws
 }
 
 TEST_CASE("metrics: the bootstrap refuses what does not fit") {

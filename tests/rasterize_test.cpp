@@ -1,5 +1,6 @@
 // Tests of care/rasterize.hpp: the adjoint, the union, distances, gradients.
 // SPDX-License-Identifier: Apache-2.0
+#include "common/autocast.hpp"
 #include "support/support.hpp"
 
 #include <care/rasterize.hpp>
@@ -253,8 +254,8 @@ TEST_CASE("rasterize: with and without a gradient the same", "[rasterize]") {
   auto weight = torch::ones({1}).requires_grad_();
   auto weighted =
       Boxes::from_lists({{{1, 1, 5, 5}}}, {8, 8}).with_weights(weight);
-  care::rasterize(weighted, {4, 4}).inside.sum().backward();
-  CHECK(weight.grad().item<double>() == Approx(16));
+  care::rasterize(weighted, {4, 4}).weight.sum().backward();
+  CHECK(weight.grad().item<double>() == Approx(1));
 }
 
 TEST_CASE("rasterize: edge cases of boxes", "[rasterize]") {
@@ -403,12 +404,35 @@ TEST_CASE("rasterize: box weights", "[rasterize]") {
   auto got = care::rasterize(
       boxes.with_weights(torch::tensor({0.5, 0.25, 0.0})), {8, 8}, options);
   CHECK(care_test::identical(got.weight, torch::tensor({0.5F, 0.F})));
-  CHECK(got.inside[0][1][1].item<double>() == 0.5);
-  CHECK(got.inside[0][3][3].item<double>() == 0.5); // the larger of the two
-  CHECK(got.inside[0][5][5].item<double>() == 0.25);
+  CHECK(got.inside[0][1][1].item<double>() == 1); // of the heaviest
+  CHECK(got.inside[0][3][3].item<double>() == 1); // the larger of the two
+  CHECK(got.inside[0][5][5].item<double>() == 0.5);
   CHECK(got.inside[1].sum().item<double>() == 0);
   // A box of weight 0 is not background.
   CHECK(care_test::allclose(got.outside, plain.outside));
+}
+
+TEST_CASE("pixel_mask: boxes count in full, whatever they weigh") {
+  const auto boxes =
+      Boxes::from_lists({{{0, 0, 4, 4}, {2, 2, 6, 6}}, {{1, 1, 3, 3}}}, {8, 8});
+  const auto mask =
+      care::pixel_mask(boxes.with_weights(torch::tensor({0.3, 2.0, 0.0})));
+  CHECK(care_test::identical(mask[0], care::pixel_mask(boxes)[0]));
+  CHECK(mask.max().item<double>() == 1);
+  CHECK(mask[1].sum().item<double>() == 0); // a box of weight 0 says nothing
+}
+
+TEST_CASE("rasterize: autocast loses nothing", "[rasterize]") {
+  const auto boxes = Boxes::from_lists({{{3, 5, 21, 30}}, {}}, {48, 64});
+  const auto options = RasterizeOptions().delta(0.37);
+  const auto masks = care::pixel_mask(boxes);
+  const auto expected = care::rasterize(boxes, {6, 8}, options);
+  const auto of_masks = care::rasterize(masks, {6, 8}, options);
+  const common::Autocast on;
+  const auto got = care::rasterize(boxes, {6, 8}, options);
+  CHECK(care_test::identical(got.outside, expected.outside));
+  const auto again = care::rasterize(masks, {6, 8}, options);
+  CHECK(care_test::identical(again.outside, of_masks.outside));
 }
 
 TEST_CASE("rasterize: gradients reach the boxes", "[rasterize]") {

@@ -326,6 +326,16 @@ TEST_CASE("object_contrast: a spot on a leaf, and not the leaf", "[saliency]") {
   CHECK(overlap(other.boxes.xyxy()[0], {91, 36, 109, 54}) < 0.1);
 }
 
+TEST_CASE("object_contrast: white pictures of any size", "[saliency]") {
+  for (const auto& size : {Size{69, 95}, {78, 91}, {87, 100}, {1, 1}}) {
+    CAPTURE(size);
+    auto image = torch::ones({1, 3, size.height, size.width});
+    image.slice(2, size.height / 3, size.height / 2).fill_(0.4);
+    const auto map = care::object_contrast(image);
+    CHECK(torch::isfinite(map).all().item<bool>());
+  }
+}
+
 TEST_CASE("lab: known colours", "[saliency]") {
   // Values of any table of sRGB in CIELAB under D65, to two digits.
   const auto known = [](double r, double g, double b) {

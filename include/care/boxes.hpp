@@ -73,7 +73,8 @@ class Boxes {
   /// Integer and half coordinates become float32; float and double stay.
   /// Throws c10::ValueError for a NaN, infinite, empty or inverted box and
   /// c10::IndexError for an image index outside [0, images). Device tensors
-  /// are copied to the host for the check.
+  /// are copied to the host for the check. Tensors are kept where they need no
+  /// conversion, not copied: do not write to them afterwards.
   Boxes(
       torch::Tensor coordinates,
       torch::Tensor image,
@@ -167,14 +168,15 @@ class Boxes {
   Boxes with_weights(const torch::Tensor& weight) const {
     detail::check_shape(
         "care::Boxes::with_weights", "weight", weight, {count()});
-    auto host = weight.detach().to(torch::kCPU, torch::kDouble);
+    const auto own = weight.to(xyxy_.options()); // which may overflow
+    auto host = own.detach().to(torch::kCPU, torch::kDouble);
     detail::check_all(
         torch::isfinite(host) & (host >= 0),
         "care::Boxes::with_weights: expected finite weights of at least 0, but "
         "got ",
         host);
     auto result = *this;
-    result.weight_ = weight.to(xyxy_.options());
+    result.weight_ = own;
     return result;
   }
 
@@ -580,12 +582,15 @@ class Boxes {
   Boxes cut(std::array<int64_t, 2> corner, Size size, double min_visible)
       const {
     auto side = xyxy_.unbind(1);
-    auto x0 = (side[0] - corner[0]).clamp(0, size.width);
-    auto y0 = (side[1] - corner[1]).clamp(0, size.height);
-    auto x1 = (side[2] - corner[0]).clamp(0, size.width);
-    auto y1 = (side[3] - corner[1]).clamp(0, size.height);
+    for (size_t i = 0; i < side.size(); ++i) {
+      side[i] = side[i] - corner[i % 2];
+    }
+    // Of the moved sides, which round as what is left of them does.
+    auto whole = (side[2] - side[0]) * (side[3] - side[1]);
+    auto x0 = side[0].clamp(0, size.width), x1 = side[2].clamp(0, size.width);
+    auto y0 = side[1].clamp(0, size.height), y1 = side[3].clamp(0, size.height);
     auto left = (x1 - x0) * (y1 - y0);
-    auto keep = (left > 0) & (left >= min_visible * areas());
+    auto keep = (left > 0) & (left >= min_visible * whole);
     return moved({x0, y0, x1, y1}, size).filter(keep.detach());
   }
 

@@ -130,9 +130,10 @@ class Guide {
     }
     detail::FrozenStatistics statistics(module); // before this batch moves them
     auto seen = run(features, head);
-    seen.frozen_head = [head, &module, statistics](const auto& x) mutable {
+    seen.frozen_head = [call = detail::kept_head(head), &module, statistics](
+                           const auto& x) mutable {
       const detail::FrozenMode frozen(module, statistics);
-      return detail::call_head(head, x);
+      return call(x);
     };
     return seen;
   }

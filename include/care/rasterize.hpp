@@ -10,6 +10,7 @@
 #include <care/detail/host_cells.hpp>
 #include <care/detail/to_device.hpp>
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/arg.h>
 #include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
@@ -54,7 +55,7 @@ struct RasterizeOptions {
 struct RegionWeights {
   torch::Tensor inside; ///< [N, h, w], >= 0; all 0 for an image without region
   torch::Tensor outside; ///< [N, h, w], >= 0; all 0 where nothing is outside
-  torch::Tensor weight; ///< [N], how much the image counts; 0 without region
+  torch::Tensor weight; ///< [N], a factor of the image's loss; 0 without region
 
   /// Moves to a device, from the host without waiting for it; float32 and
   /// float64 are kept.
@@ -136,12 +137,17 @@ inline RegionWeights rasterize_by_tensors(
   const auto n = boxes.images();
   const bool paper = options.mode() == RasterMode::kPaper;
   auto slots = slots_of(boxes.image(), n);
-  auto weights =
-      boxes.has_weights() ? to_slots(boxes.weights(), slots) : torch::Tensor();
   if (!boxes.device().is_cpu()) {
     auto on = lies_on(boxes.xyxy().detach(), size.height, size.width);
     slots.used = to_slots(on, slots);
-    weights = weights.defined() ? weights * slots.used : weights;
+  }
+  torch::Tensor shares, heaviest; // of the image's heaviest box, and that
+  if (boxes.has_weights()) {
+    const auto weights = to_slots(boxes.weights(), slots) * slots.used;
+    heaviest = weights.amax(1);
+    shares = weights /
+        torch::where(heaviest > 0, heaviest, torch::ones_like(heaviest))
+            .unsqueeze(1);
   }
   const auto padded = to_slots(boxes.xyxy(), slots);
 
@@ -149,7 +155,7 @@ inline RegionWeights rasterize_by_tensors(
   auto cells = grid.cells(
       paper ? Cells::kAdjoint : Cells::kArea, map_size.height, map_size.width);
   RegionWeights result;
-  result.inside = cells(grid.covered(weights));
+  result.inside = cells(grid.covered(shares));
 
   auto has_region = slots.used.any(1);
   if (options.margin() > 0) {
@@ -177,8 +183,8 @@ inline RegionWeights rasterize_by_tensors(
         options.mode());
   }
   result.outside = result.outside * has_region.view({-1, 1, 1});
-  result.weight = weights.defined()
-      ? weights.amax(1)
+  result.weight = heaviest.defined()
+      ? heaviest
       : has_region.to(result.inside.scalar_type());
   return result;
 }
@@ -192,8 +198,9 @@ inline RegionWeights rasterize_by_tensors(
 /// m is the union of the image's boxes in pixels (a pixel counts by its covered
 /// share, overlapping boxes once), m' that of the boxes grown by the margin, d
 /// the distance to the nearest box, A the map from pixels to cells
-/// (RasterMode). With box weights m is the largest weight of the boxes over a
-/// place, and the image's `weight` the largest of its boxes.
+/// (RasterMode). With box weights the image's `weight` is the largest of its
+/// boxes', and m the largest of the boxes over a place, divided by it: 1 where
+/// the heaviest lies.
 ///
 /// Shapes: N = boxes.images(); inside and outside [N, h, w], weight [N]; on the
 /// boxes' device, in their dtype (float32 or float64; `to` makes others).
@@ -218,6 +225,9 @@ inline RegionWeights rasterize(
   const char* where = "care::rasterize";
   detail::check_options(where, options);
   detail::check_map_size(where, map_size);
+  // Autocast would take the products to half precision.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+      c10::autocast_dispatch_keyset);
 
   const auto n = boxes.images();
   if (boxes.count() == 0) {
@@ -242,10 +252,14 @@ inline RegionWeights rasterize(
 }
 
 /// The union of each image's boxes as a mask at the image's own resolution:
-/// `[N, H, W]`, 0 to 1, a pixel by its covered share.
+/// `[N, H, W]`, 0 to 1, a pixel by its covered share. Whatever their weights,
+/// boxes count in full, but those of weight 0 do not count.
 inline torch::Tensor pixel_mask(const Boxes& boxes) {
+  const auto counting = boxes.has_weights()
+      ? boxes.filter(boxes.weights() > 0).without_weights()
+      : boxes;
   return rasterize(
-             boxes,
+             counting,
              boxes.size(),
              RasterizeOptions().mode(RasterMode::kCoverage))
       .inside;
@@ -264,6 +278,9 @@ inline RegionWeights rasterize(
   const char* where = "care::rasterize";
   detail::check_options(where, options);
   detail::check_map_size(where, map_size);
+  // Autocast would take the products to half precision.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+      c10::autocast_dispatch_keyset);
   detail::check_planes(where, "masks of shape [N, H, W]", masks);
   TORCH_CHECK_NOT_IMPLEMENTED(
       options.delta() == 0 || options.distance() == Distance::kCityblock,

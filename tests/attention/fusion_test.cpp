@@ -25,6 +25,17 @@ torch::Tensor map_of(std::vector<double> cells, int64_t h, int64_t w) {
 
 } // namespace
 
+TEST_CASE("fuse: stays within 0 and 1 at any size", "[attention][fusion]") {
+  torch::manual_seed(0);
+  for (int64_t side = 8; side < 60; ++side) {
+    CAPTURE(side);
+    const auto map = torch::randint(0, 2, {1, 7, 7}).to(torch::kFloat);
+    const auto fused = fuse({map}, Fusion::kMean, care::Size{side, side + 3});
+    CHECK(fused.max().item<float>() <= 1);
+    CHECK(fused.min().item<float>() >= 0);
+  }
+}
+
 TEST_CASE("fuse: values worked out by hand", "[attention][fusion]") {
   auto a = map_of({-1, 0, 1, 3}, 2, 2); // 0, 0.25, 0.5, 1
   auto b = map_of({20, 40, 0, 10}, 2, 2); // 0.5, 1, 0, 0.25

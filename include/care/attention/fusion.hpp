@@ -89,7 +89,8 @@ inline torch::Tensor fuse(
                  next.unsqueeze(1),
                  {target.height, target.width},
                  /*align_corners=*/false)
-                 .squeeze(1);
+                 .squeeze(1)
+                 .clamp(0, 1); // it may be one ulp above
     } else {
       next = next.new_zeros({0, target.height, target.width});
     }

@@ -135,8 +135,7 @@ Attended attend(
   result.regions = rasterize(chosen, map_size, raster).to(device);
   result.boxes = result.regions.inside;
   if (chosen.has_weights()) {
-    auto flat = chosen.filter(chosen.weights() > 0);
-    flat = flat.with_weights(torch::ones_like(flat.weights()));
+    const auto flat = chosen.filter(chosen.weights() > 0).without_weights();
     result.boxes = rasterize(flat, map_size, raster).to(device).inside;
   }
   const auto image = image_to_cells(boxes.size(), map_size, raster.mode());
@@ -190,7 +189,11 @@ AttentionFigures figures(const Attended& attended, const Loss& loss) {
   result.flat = terms.flat.sum();
   result.saturated = torch::zeros_like(result.flat);
   if constexpr (HasTau<Loss>::value) {
-    result.saturated = (terms.inner >= loss.options.tau()).sum();
+    const auto own = NormalisationOf<Loss>::of(loss);
+    const auto inner = own == Normalisation::kMinMax
+        ? terms.inner
+        : attention_terms(maps, attended.regions, own).inner;
+    result.saturated = (inner >= loss.options.tau()).sum();
   } else {
     static_cast<void>(loss);
   }

@@ -113,8 +113,11 @@ class Balance {
         /*is_buffer=*/true);
   }
   void load(torch::serialize::InputArchive& archive) {
-    archive.read("classification", classification_, /*is_buffer=*/true);
-    archive.read("attention", attention_, /*is_buffer=*/true);
+    torch::Tensor classification, attention; // a copy shares the old tensors
+    archive.read("classification", classification, /*is_buffer=*/true);
+    archive.read("attention", attention, /*is_buffer=*/true);
+    classification_ = classification;
+    attention_ = attention;
   }
 
   friend torch::serialize::OutputArchive& operator<<(

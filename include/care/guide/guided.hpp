@@ -7,6 +7,7 @@
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
 #include <care/detail/check.hpp>
+#include <care/normalise.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -28,6 +29,24 @@ struct HasTau<
     Loss,
     std::void_t<decltype(std::declval<const Loss&>().options.tau())>>
     : std::true_type {};
+
+/// How a loss brings maps to [0, 1]: `options.normalisation()`, or by minimum
+/// and maximum where it has no such option.
+template <class Loss, class = void>
+struct NormalisationOf {
+  static Normalisation of(const Loss& /*loss*/) {
+    return Normalisation::kMinMax;
+  }
+};
+template <class Loss>
+struct NormalisationOf<
+    Loss,
+    std::void_t<
+        decltype(std::declval<const Loss&>().options.normalisation())>> {
+  static Normalisation of(const Loss& loss) {
+    return loss.options.normalisation();
+  }
+};
 
 /// Images of a batch, each at most once, and the class each is guided for.
 struct Guided {

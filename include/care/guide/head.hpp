@@ -7,6 +7,7 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <type_traits>
@@ -45,6 +46,18 @@ torch::Tensor call_head(Head& head, const torch::Tensor& features) {
   }
 }
 
+/// `head` to be called later: a module itself by reference, what points to one
+/// and a function by copy.
+template <class Head>
+auto kept_head(Head& head) {
+  if constexpr (std::is_base_of_v<torch::nn::Module, Head>) {
+    return [&head](const torch::Tensor& x) { return head.forward(x); };
+  } else {
+    return
+        [head](const torch::Tensor& x) mutable { return call_head(head, x); };
+  }
+}
+
 /// The running statistics of a module's BatchNorms, as they are now.
 class FrozenStatistics {
  public:
@@ -63,6 +76,7 @@ class FrozenStatistics {
   }
 
  private:
+  /// A module that is registered twice is met twice.
   void add(torch::nn::Module& module) {
     add_if<torch::nn::BatchNorm1dImpl>(module);
     add_if<torch::nn::BatchNorm2dImpl>(module);
@@ -73,7 +87,11 @@ class FrozenStatistics {
   void add_if(torch::nn::Module& module) {
     if (auto* norm = dynamic_cast<Norm*>(&module)) {
       for (auto* live : {&norm->running_mean, &norm->running_var}) {
-        if (live->defined()) {
+        const bool met =
+            std::any_of(pairs_.begin(), pairs_.end(), [&](const auto& pair) {
+              return pair.first == live;
+            });
+        if (live->defined() && !met) {
           pairs_.emplace_back(live, live->detach().clone());
         }
       }

@@ -62,24 +62,16 @@ class EpochSampler : public torch::data::samplers::Sampler<> {
     return std::vector<size_t>(from, from + static_cast<std::ptrdiff_t>(count));
   }
 
-  /// Goes to a place: `position` images of epoch `epoch` are done. Throws
-  /// c10::ValueError for a place that does not exist.
+  /// Goes to a place: `position` images of epoch `epoch` are done. Beyond its
+  /// end is its end: the last batch of an epoch may be smaller than the others.
+  /// Throws c10::ValueError for an epoch below 0.
   void seek(int64_t epoch, size_t position = 0) {
-    const char* where = "care::EpochSampler::seek";
     TORCH_CHECK_VALUE(
         epoch >= 0,
-        where,
-        ": expected an epoch of at least 0, but got ",
+        "care::EpochSampler::seek: expected an epoch of at least 0, but got ",
         epoch);
     go_to(epoch, 0);
-    TORCH_CHECK_VALUE(
-        position <= order().size(),
-        where,
-        ": expected a position of at most ",
-        order().size(),
-        ", but got ",
-        position);
-    position_ = position;
+    position_ = std::min(position, order().size());
     sought_ = true;
   }
 

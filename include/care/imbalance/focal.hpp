@@ -11,6 +11,7 @@
 #include <torch/types.h>
 
 #include <cmath>
+#include <limits>
 #include <ostream>
 
 namespace care {
@@ -69,7 +70,8 @@ inline torch::Tensor focal_loss(
   auto index = detail::as_index(target, wide);
   auto loss = detail::surprise(wide, index);
   if (options.gamma() > 0) {
-    auto others = wide.scatter(1, index, -INFINITY);
+    // Finite, for logsumexp's gradient where all others are masked by -inf.
+    auto others = wide.scatter(1, index, std::numeric_limits<float>::lowest());
     auto log_rest = others.logsumexp({1}) - wide.logsumexp({1}); // log(1 - p)
     loss = (options.gamma() * log_rest).exp() * loss;
   }

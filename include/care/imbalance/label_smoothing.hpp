@@ -102,8 +102,9 @@ inline torch::Tensor smoothed_cross_entropy(
   auto log_p = wide.log_softmax(1);
   auto share = detail::beside(torch::tensor(smoothing, torch::kDouble), wide)
                    .index_select(0, index.squeeze(1));
-  auto loss =
-      (share - 1) * log_p.gather(1, index).squeeze(1) - share * log_p.mean(1);
+  auto mean = log_p.mean(1); // -inf where a class is masked by -inf
+  mean = torch::where(share > 0, mean, torch::zeros_like(mean));
+  auto loss = (share - 1) * log_p.gather(1, index).squeeze(1) - share * mean;
   return detail::reduce_by_class(
       loss, index, options.weight(), options.reduction());
 }

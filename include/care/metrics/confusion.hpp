@@ -50,7 +50,8 @@ class ConfusionMatrix {
         " and ",
         row.size(0));
     const auto k = classes();
-    counts_ += torch::bincount(row * k + column, {}, k * k).view({k, k});
+    counts_ = counts_ + // not in place: copies share the tensor
+        torch::bincount(row * k + column, {}, k * k).view({k, k});
   }
 
   /// Adds `[K, K]` integer counts, rows true and columns predicted.
@@ -64,7 +65,7 @@ class ConfusionMatrix {
         where,
         ": expected counts of at least 0, but got ",
         host.min().item<int64_t>());
-    counts_ += host;
+    counts_ = counts_ + host;
   }
 
   /// Adds the counts of another matrix over the same classes.

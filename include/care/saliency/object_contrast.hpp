@@ -72,7 +72,7 @@ inline torch::Tensor object_contrast(
     return torch::zeros({0, rgb.size(2), rgb.size(3)}, rgb.options());
   }
   const auto size = detail::working_size(rgb, options.size());
-  auto x = detail::resized(rgb, size);
+  auto x = detail::resized(rgb, size).clamp(0, 1); // it may be one ulp above
 
   auto stands_out = robust_background(x);
   auto cut = otsu_threshold(stands_out).view({-1, 1, 1});
