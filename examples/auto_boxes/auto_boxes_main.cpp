@@ -133,6 +133,15 @@ void add_options(CLI::App& app, Settings& s) {
 std::vector<common::Record> chosen(
     const std::vector<common::Record>& records,
     const Settings& s) {
+  const auto known = common::labels_of(records);
+  for (const auto& label : s.labels) {
+    if (std::find(known.begin(), known.end(), label) == known.end()) {
+      throw std::invalid_argument(fmt::format(
+          "--labels: expected some of {}, but got {}",
+          fmt::join(known, ", "),
+          label));
+    }
+  }
   std::vector<common::Record> kept;
   for (const auto& record : records) {
     const auto one_of = [](const auto& wanted, const auto& value) {
@@ -160,7 +169,7 @@ void run(Settings s) {
   if (s.input.empty()) {
     s.input = auto_boxes::write_generated(out / "generated", {}, jobs).string();
   }
-  const auto records = chosen(auto_boxes::read_input(s.input), s);
+  const auto records = chosen(auto_boxes::read_input(s.input, out), s);
 
   auto_boxes::FindSettings settings;
   settings.side = s.side;

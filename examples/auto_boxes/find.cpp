@@ -51,12 +51,15 @@ care::Size working_size(const cv::Mat& picture, int64_t side) {
   return {shrunk(picture.rows), shrunk(picture.cols)};
 }
 
-/// Changes when the file does.
-std::string stamp_of(const fs::path& file) {
+/// Changes when the picture's file does, or the boxes drawn on it by hand, with
+/// which the map is compared.
+std::string stamp_of(const Record& record) {
   std::error_code error;
-  const auto bytes = fs::file_size(file, error);
-  const auto time = fs::last_write_time(file, error).time_since_epoch();
-  return error ? std::string() : fmt::format("{}-{}", bytes, time.count());
+  const auto bytes = fs::file_size(record.file, error);
+  const auto time = fs::last_write_time(record.file, error).time_since_epoch();
+  const auto manual = common::fingerprint(Json(record.boxes).dump());
+  return error ? std::string()
+               : fmt::format("{}-{}-{}", bytes, time.count(), manual);
 }
 
 Json to_json(const Found& found, const std::string& stamp) {
@@ -174,7 +177,7 @@ std::vector<Found> find_all(
   std::vector<std::string> stamps(records.size());
   std::vector<size_t> open;
   for (size_t i = 0; i < records.size(); ++i) {
-    stamps[i] = stamp_of(records[i].file);
+    stamps[i] = stamp_of(records[i]);
     const auto known = kept.find(records[i].path);
     if (known != kept.end() && !stamps[i].empty() &&
         known->at("file") == stamps[i]) {
@@ -239,7 +242,13 @@ void write_manifest(
     const std::vector<Record>& records,
     const std::vector<Found>& found) {
   const auto folder = fs::absolute(path).parent_path();
-  std::string csv = "path,label,xmin,ymin,xmax,ymax,fold,method,confidence\n";
+  const bool grouped =
+      std::any_of(records.begin(), records.end(), [](const Record& record) {
+        return !record.group.empty();
+      });
+  std::string csv = fmt::format(
+      "path,label,xmin,ymin,xmax,ymax,fold{},method,confidence\n",
+      grouped ? ",group" : "");
   for (size_t i = 0; i < records.size(); ++i) {
     if (!found[i].error.empty()) {
       continue;
@@ -248,7 +257,10 @@ void write_manifest(
     const auto place =
         fs::proximate(fs::absolute(record.file), folder).generic_string();
     const auto start = csv_field(place) + "," + csv_field(record.label);
-    const auto fold = record.fold < 0 ? "" : std::to_string(record.fold);
+    auto fold = record.fold < 0 ? "" : std::to_string(record.fold);
+    if (grouped) {
+      fold += "," + csv_field(record.group);
+    }
     for (const auto& box : found[i].boxes) {
       const auto& b = box.xyxy;
       csv += fmt::format(

@@ -25,12 +25,21 @@ bool is_picture(const fs::path& file) {
 
 } // namespace
 
-std::vector<common::Record> read_input(const fs::path& input) {
+std::vector<common::Record> read_input(
+    const fs::path& input,
+    const fs::path& except) {
   if (!fs::is_directory(input)) {
     return common::read_manifest(input);
   }
   std::vector<common::Record> records;
-  for (const auto& entry : fs::recursive_directory_iterator(input)) {
+  std::error_code none_there;
+  auto all = fs::recursive_directory_iterator(input);
+  for (const auto end = fs::end(all); all != end; ++all) {
+    const auto& entry = *all;
+    if (fs::equivalent(entry.path(), except, none_there)) {
+      all.disable_recursion_pending();
+      continue;
+    }
     if (!entry.is_regular_file() || !is_picture(entry.path())) {
       continue;
     }
@@ -42,6 +51,10 @@ std::vector<common::Record> read_input(const fs::path& input) {
         ? inner.parent_path().filename().string()
         : std::string("unlabelled");
     record.where = input.string();
+    if (!common::is_utf8(record.path)) {
+      throw std::runtime_error(
+          record.where + ": expected names in UTF-8, but got " + record.path);
+    }
     records.push_back(std::move(record));
   }
   if (records.empty()) {

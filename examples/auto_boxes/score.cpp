@@ -82,7 +82,12 @@ Fit fit_of(const Record& record, const Found& found) {
   for (const auto& box : found.boxes) {
     boxes.push_back(box.xyxy);
   }
-  for (const auto& manual : record.boxes) {
+  const auto width = static_cast<double>(found.size.width);
+  const auto height = static_cast<double>(found.size.height);
+  for (auto manual : record.boxes) {
+    for (size_t i = 0; i < 4; ++i) { // found boxes end at the border, too
+      manual[i] = std::clamp(manual[i], 0.0, i % 2 == 0 ? width : height);
+    }
     fit.iou = std::max(fit.iou, box_iou(boxes.front(), manual));
   }
   fit.area_iou = area_iou(boxes, record.boxes, found.size);

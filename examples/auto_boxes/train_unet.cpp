@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <sstream>
 #include <stdexcept>
 
@@ -35,6 +36,35 @@ struct Lesion {
   torch::Tensor mask; // [H, W] float, the share of each pixel that is lesion
 };
 
+/// Under the picture's path or, where there is none, under its bare name.
+fs::path mask_file(const UNetSettings& settings, const Record& record) {
+  const auto name = fs::path(record.path).replace_extension(".png");
+  const auto nested = fs::path(settings.masks) / name;
+  return name.is_relative() && fs::exists(nested)
+      ? nested
+      : fs::path(settings.masks) / name.filename();
+}
+
+/// Refuses a mask that two pictures would share.
+void check_masks(
+    const UNetSettings& settings,
+    const std::vector<Record>& records) {
+  std::map<fs::path, std::string> of;
+  for (const auto& record : records) {
+    const auto file = mask_file(settings, record);
+    const auto known = of.emplace(file, record.path);
+    if (fs::exists(file) && !known.second) {
+      throw std::runtime_error(fmt::format(
+          "{}: expected a mask of its own for {}, but {} is that of {}, too; "
+          "masks may lie in folders like the pictures'",
+          record.where,
+          record.path,
+          file.string(),
+          known.first->second));
+    }
+  }
+}
+
 torch::Tensor mask_of(
     const UNetSettings& settings,
     const Record& record,
@@ -43,8 +73,7 @@ torch::Tensor mask_of(
     return care::pixel_mask(
         common::boxes_on(record, stored).resize(settings.size))[0];
   }
-  const auto file = fs::path(settings.masks) /
-      fs::path(record.path).filename().replace_extension(".png");
+  const auto file = mask_file(settings, record);
   if (!fs::exists(file) && record.boxes.empty()) {
     return torch::zeros({settings.size.height, settings.size.width});
   }
@@ -128,8 +157,9 @@ struct State {
 /// What makes two trainings the same, for the checkpoint.
 std::string identity(const UNetSettings& s) {
   return fmt::format(
-      "{} {} {} {} {} {} {} {} {} {} {} {}",
+      "{} {} {} {} {} {} {} {} {} {} {} {} {}",
       s.data,
+      common::fingerprint(common::read_file(s.data)),
       s.masks,
       fmt::join(s.exclude, ","),
       s.leave_fold,
@@ -282,6 +312,15 @@ TrainedUNet load_unet(const fs::path& path) {
 UNetOutcome train_unet(const UNetSettings& settings) {
   const auto all = common::read_manifest(settings.data);
   common::without_labels(all, settings.exclude); // refuses an unknown one
+  if (settings.leave_fold >= 0 &&
+      std::none_of(all.begin(), all.end(), [&](const Record& record) {
+        return record.fold == settings.leave_fold;
+      })) {
+    throw std::invalid_argument(fmt::format(
+        "--leave-fold: expected a fold of {}, but none is {}",
+        settings.data,
+        settings.leave_fold));
+  }
   std::vector<Record> train, left_out;
   for (const auto& record : all) {
     const bool excluded =
@@ -297,7 +336,20 @@ UNetOutcome train_unet(const UNetSettings& settings) {
         settings.data,
         all.size()));
   }
+  if (!settings.masks.empty()) {
+    check_masks(settings, all);
+    // Of what is not learnt from, only pictures with a mask can be scored.
+    left_out.erase(
+        std::remove_if(
+            left_out.begin(),
+            left_out.end(),
+            [&](const Record& record) {
+              return !fs::exists(mask_file(settings, record));
+            }),
+        left_out.end());
+  }
   const auto lesions = load(settings, train);
+  const auto others = load(settings, left_out); // before a long training
 
   torch::manual_seed(static_cast<uint64_t>(settings.seed));
   UNet net(settings.net);
@@ -328,7 +380,7 @@ UNetOutcome train_unet(const UNetSettings& settings) {
   UNetOutcome outcome;
   outcome.loss = state.loss;
   outcome.seen = dice_of(net, lesions);
-  outcome.unseen = dice_of(net, load(settings, left_out));
+  outcome.unseen = dice_of(net, others);
   return outcome;
 }
 

@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/files.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
@@ -102,6 +104,14 @@ std::string read_file(const fs::path& path) {
     fail(what, path, errno != 0 ? errno : EIO);
   }
   return bytes;
+}
+
+std::string fingerprint(std::string_view bytes) {
+  uint64_t hash = 14695981039346656037U;
+  for (const char byte : bytes) {
+    hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
+  }
+  return fmt::format("{:016x}", hash);
 }
 
 } // namespace common

@@ -29,6 +29,10 @@ void write_json(
 /// system's reason.
 std::string read_file(const std::filesystem::path& path);
 
+/// 16 hexadecimal digits that change when the bytes do (FNV-1a, 64 bits): tells
+/// edited files apart, not forged ones.
+std::string fingerprint(std::string_view bytes);
+
 } // namespace common
 
 #endif // CARE_EXAMPLES_COMMON_FILES_HPP

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/manifest.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -231,6 +233,15 @@ std::string read_text(const fs::path& path) {
 
 } // namespace
 
+bool is_utf8(const std::string& text) {
+  try {
+    static_cast<void>(nlohmann::json(text).dump());
+    return true;
+  } catch (const nlohmann::json::type_error&) {
+    return false;
+  }
+}
+
 std::vector<Record> read_manifest(const fs::path& manifest) {
   const Source source(manifest);
   const auto rows = parse_csv(read_text(manifest), source);
@@ -253,6 +264,11 @@ std::vector<Record> read_manifest(const fs::path& manifest) {
     const auto label = columns.in(row, "label");
     const auto fold = read_fold(row, columns, source);
     const auto group = columns.in(row, "group");
+    for (const auto& text : {path, label, group}) {
+      if (!is_utf8(text)) {
+        source.fail(row.line, "names in UTF-8", "other bytes");
+      }
+    }
     if (path.empty() || label.empty()) {
       source.fail(
           row.line,

@@ -36,8 +36,11 @@ struct Record {
 /// slide) are kept on one side of every split. Fields may be quoted (RFC 4180).
 /// Records keep the order in which their paths first appear. Throws
 /// std::runtime_error "<manifest>:<line>: expected ..., but got ..." for a
-/// malformed line.
+/// malformed line; a path, label or group that is not UTF-8 is one.
 std::vector<Record> read_manifest(const std::filesystem::path& manifest);
+
+/// Whether `text` is UTF-8, as results and reports need it.
+bool is_utf8(const std::string& text);
 
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Record>& records);

@@ -95,6 +95,9 @@ Data manifest_data(const Settings& settings) {
       }
     }
     data.folds = settings.test_folds;
+    std::sort(data.folds.begin(), data.folds.end());
+    data.folds.erase(
+        std::unique(data.folds.begin(), data.folds.end()), data.folds.end());
   }
   return data;
 }
@@ -113,24 +116,25 @@ std::vector<int64_t> classes_of(
     const std::vector<int64_t>& rare) {
   std::vector<int64_t> result;
   for (const auto& label : labels) {
-    if (label == "all") {
+    const auto found = std::find(classes.begin(), classes.end(), label);
+    if (found != classes.end()) { // a class may be called "rare"
+      result.push_back(found - classes.begin());
+    } else if (label == "all") {
       for (size_t k = 0; k < classes.size(); ++k) {
         result.push_back(static_cast<int64_t>(k));
       }
     } else if (label == "rare") {
       result.insert(result.end(), rare.begin(), rare.end());
     } else {
-      const auto found = std::find(classes.begin(), classes.end(), label);
-      if (found == classes.end()) {
-        throw std::invalid_argument(fmt::format(
-            "{}: expected one of {}, but got {}",
-            flag,
-            fmt::join(classes, ", "),
-            label));
-      }
-      result.push_back(found - classes.begin());
+      throw std::invalid_argument(fmt::format(
+          "{}: expected one of {}, but got {}",
+          flag,
+          fmt::join(classes, ", "),
+          label));
     }
   }
+  std::sort(result.begin(), result.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
   return result;
 }
 
@@ -155,6 +159,17 @@ std::pair<FoldData, std::vector<common::Sample>> split_fold(
     const Data& data,
     int64_t fold) {
   std::vector<common::Sample> rest, test;
+  const auto require = [&](bool holds, const char* what) {
+    if (!holds) {
+      throw std::invalid_argument(fmt::format(
+          "--data {}: expected pictures to {} in fold {}, but all {} lie on "
+          "the other side",
+          settings.data,
+          what,
+          fold,
+          data.pool.size()));
+    }
+  };
   if (!data.tests.empty()) {
     rest = data.pool;
   } else if (settings.train_share > 0) {
@@ -167,12 +182,15 @@ std::pair<FoldData, std::vector<common::Sample>> split_fold(
       (sample.fold == fold ? test : rest).push_back(sample);
     }
   }
+  require(!rest.empty(), "learn from");
+  require(!data.tests.empty() || !test.empty(), "test with");
   FoldData result;
   if (settings.val_share > 0) {
     const auto parts = split_by_group(
         rest, 1 - settings.val_share, static_cast<uint64_t>(fold) + 1000);
     result.train = select(rest, parts.first);
     result.validation = select(rest, parts.second);
+    require(!result.train.empty(), "learn from beside those of --val-share");
   } else {
     result.train = std::move(rest);
   }

@@ -12,6 +12,7 @@
 #include "resnet_trainer/verdict.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h> // join
 #include <torch/serialize.h>
 #include <nlohmann/json.hpp>
 
@@ -31,9 +32,22 @@ namespace {
 void claim_folder(const Settings& settings) {
   const fs::path out = settings.out;
   const auto file = out / "settings.json";
-  const auto mine = identity(settings);
+  auto mine = identity(settings);
+  for (const auto& manifest : {settings.data, settings.boxes}) {
+    if (!manifest.empty()) { // once edited, it makes other runs
+      mine["fingerprint of " + manifest] =
+          common::fingerprint(common::read_file(manifest));
+    }
+  }
   if (settings.fresh) {
     for (const char* part : {"runs", "weights", "checkpoints"}) {
+      if (fs::exists(out / part) && !fs::exists(file)) {
+        throw std::invalid_argument(fmt::format(
+            "--fresh --out {}: expected a folder of this program to clear, but "
+            "it holds a folder {} and no settings.json; choose another",
+            settings.out,
+            part));
+      }
       fs::remove_all(out / part);
     }
   } else if (fs::exists(file)) {
@@ -100,6 +114,7 @@ class Experiment {
         const auto seed = settings_.first_seed + i;
         const auto training = boxes_for_training(
             settings_, data_.training_boxes, fold_data, fold, seed);
+        check_guided(training.train, fold);
         for (const auto& arm : arms) {
           auto made = run_one(arm, fold, seed, training, tests);
           runs.insert(runs.end(), made.begin(), made.end());
@@ -139,6 +154,24 @@ class Experiment {
       }
     }
     return 0;
+  }
+
+  /// With no picture to guide, the arm with CARE would be plain training.
+  void check_guided(const std::vector<common::Sample>& train, int64_t fold)
+      const {
+    const bool some =
+        std::any_of(train.begin(), train.end(), [&](const auto& sample) {
+          return sample.boxes.count() > 0 &&
+              std::find(guided_.begin(), guided_.end(), sample.target) !=
+              guided_.end();
+        });
+    if (!some && settings_.box_noise.missing <= 0) {
+      throw std::invalid_argument(fmt::format(
+          "--guide {}: expected training pictures of these classes with a box, "
+          "but fold {} has none",
+          fmt::join(settings_.guide, ","),
+          fold));
+    }
   }
 
   static std::string name(const std::string& arm, int64_t fold, int64_t seed) {
@@ -216,6 +249,9 @@ class Experiment {
     }
     const auto classes = static_cast<int64_t>(data_.classes.size());
     for (const auto& arm : arms) {
+      if (!fs::exists(weights_path(arm, fold, settings_.first_seed))) {
+        continue; // deleted since; the figures need them no more
+      }
       auto net = load_weights(
           settings_, classes, weights_path(arm, fold, settings_.first_seed));
       add_network(

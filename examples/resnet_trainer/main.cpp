@@ -260,10 +260,22 @@ void add_options(
       "start anew instead of going on with what is in --out");
 }
 
+/// The command line as a shell takes it.
 std::string quoted_command(int argc, char** argv) {
+  const std::string plain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+      "0123456789_-+=./:,@%";
   std::string command;
   for (int i = 0; i < argc; ++i) {
-    command += (i > 0 ? " " : "") + std::string(argv[i]);
+    std::string word = argv[i];
+    if (word.empty() || word.find_first_not_of(plain) != std::string::npos) {
+      for (size_t at = 0; (at = word.find('\'', at)) != std::string::npos;
+           at += 4) {
+        word.replace(at, 1, "'\\''");
+      }
+      word = "'" + word + "'";
+    }
+    command += (i > 0 ? " " : "") + word;
   }
   return command;
 }
@@ -296,6 +308,12 @@ int main(int argc, char** argv) {
     if (!settings.boxes.empty() && settings.data.empty()) {
       throw std::invalid_argument(
           "--boxes: expected --data, whose pictures they lie on, but got none");
+    }
+    if (settings.data.empty() &&
+        (settings.train_share > 0 || !settings.test_folds.empty())) {
+      throw std::invalid_argument(
+          "--train-share and --test-fold: expected --data, for the generated "
+          "pictures have test sets of their own, but got none");
     }
     if (settings.select == "best" && settings.val_share <= 0) {
       throw std::invalid_argument(

@@ -401,8 +401,12 @@ std::vector<Job> Plan::jobs() const {
     return a.first < b.first;
   });
   std::vector<Job> jobs;
-  for (const auto& item : all) {
-    jobs.push_back(item.second);
+  std::set<std::tuple<size_t, double, int64_t, int64_t>> known;
+  for (const auto& item : all) { // sets may overlap: each job once
+    const auto& job = item.second;
+    if (known.emplace(job.arm, job.train_share, job.split, job.seed).second) {
+      jobs.push_back(job);
+    }
   }
   return jobs;
 }
@@ -513,6 +517,15 @@ Plan parse_plan(const Json& json) {
     read_splits(*splits, plan);
   } else {
     plan.split_sets.push_back({0, {0}, {}});
+  }
+  for (const auto& set : plan.split_sets) {
+    if (r.data.empty() &&
+        (set.train_share > 0 || set.splits != std::vector<int64_t>{0})) {
+      fail(
+          "splits",
+          "none beside generated data, which has test sets of its own",
+          "some");
+    }
   }
   if (const auto* seeds = reader.find("seeds")) {
     plan.seeds = read_numbers(*seeds, "seeds");

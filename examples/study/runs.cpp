@@ -100,9 +100,20 @@ void remove_with_parts(const fs::path& path) {
 Runs::Runs(Plan plan, fs::path out)
     : plan_(std::move(plan)),
       out_(std::move(out)) {
-  keep_or_compare(out_ / "study.json", identity(plan_));
+  const auto with_fingerprint = [](auto json, const std::string& manifest) {
+    if (fs::exists(manifest)) { // once edited, it makes other runs
+      json["fingerprint of " + manifest] =
+          common::fingerprint(common::read_file(manifest));
+    }
+    return json;
+  };
+  keep_or_compare(
+      out_ / "study.json",
+      with_fingerprint(identity(plan_), plan_.recipe.data));
   for (const auto& arm : plan_.arms) {
-    keep_or_compare(out_ / "arms" / (arm.name + ".json"), identity(arm));
+    keep_or_compare(
+        out_ / "arms" / (arm.name + ".json"),
+        with_fingerprint(identity(arm), arm.boxes));
   }
   data_ = trainer::load_data(plan_.recipe);
   rare_ = trainer::rare_classes(plan_.recipe, data_);

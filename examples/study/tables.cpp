@@ -151,13 +151,21 @@ class Maker {
     return all;
   }
 
+  static std::set<int64_t> splits_of(const std::vector<const Finished*>& runs) {
+    std::set<int64_t> splits;
+    for (const auto* one : runs) {
+      splits.insert(one->job.split);
+    }
+    return splits;
+  }
+
   static std::vector<Unit> common(const ArmRuns& a, const ArmRuns& b) {
     std::vector<Unit> units;
     for (const auto& unit : a.units) {
       // Folds: the seeds for which both have all folds that either has.
       const auto found = b.units.find(unit.first);
       if (found != b.units.end() &&
-          found->second.size() == unit.second.size()) {
+          splits_of(found->second) == splits_of(unit.second)) {
         units.push_back(unit.first);
       }
     }

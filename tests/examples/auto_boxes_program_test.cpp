@@ -92,6 +92,8 @@ TEST_CASE("auto_boxes: a folder gives its pictures, labelled by folder") {
   CHECK(records[1].path == "mole/b.PNG");
   CHECK(records[2].label == "unlabelled");
   CHECK(fs::exists(records[1].file));
+  // Its own results are not its input.
+  CHECK(auto_boxes::read_input(folder.path, folder.path / "mole").size() == 1);
 
   const Folder empty;
   CARE_REQUIRE_THROWS_AS(
@@ -191,6 +193,14 @@ TEST_CASE("auto_boxes: a damaged picture is skipped, the rest is done once") {
   auto_boxes::find_all(records, {left_half(calls)}, settings(folder.path));
   CHECK(calls == 6);
 
+  // Boxes drawn by hand are compared with the map anew.
+  auto drawn = records;
+  drawn[0].boxes = {{0, 0, 100, 100}};
+  const auto compared =
+      auto_boxes::find_all(drawn, {left_half(calls)}, settings(folder.path));
+  CHECK(calls == 7);
+  CHECK(compared[0].best_iou == Approx(1));
+
   auto other = settings(folder.path);
   other.identity = "others";
   CARE_REQUIRE_THROWS_AS(
@@ -199,7 +209,7 @@ TEST_CASE("auto_boxes: a damaged picture is skipped, the rest is done once") {
       "--fresh");
   other.fresh = true;
   auto_boxes::find_all(records, {left_half(calls)}, other);
-  CHECK(calls == 11);
+  CHECK(calls == 12);
 }
 
 TEST_CASE("auto_boxes: what was done before an error is not done again") {
@@ -251,6 +261,13 @@ TEST_CASE("auto_boxes: the manifest can be read back") {
   const auto text = common::read_file(path);
   CHECK(text.find(",background,0.5000\n") != std::string::npos);
   CHECK(text.find("../in/none.png,skin,,,,,,none,\n") != std::string::npos);
+
+  records[0].group = "patient 7";
+  auto_boxes::write_manifest(path, records, found);
+  const auto grouped = common::read_manifest(path);
+  CHECK(grouped[0].group == "patient 7");
+  CHECK(grouped[0].fold == 2);
+  CHECK(grouped[1].group.empty());
 }
 
 TEST_CASE("auto_boxes: scores are what they say, by label and for all") {

@@ -50,6 +50,12 @@ TEST_CASE("files: a failed write leaves the old file and nothing else") {
           fs::directory_iterator(folder.path), fs::directory_iterator()) == 1);
 }
 
+TEST_CASE("files: fingerprints are FNV-1a's") {
+  // The values of the algorithm's published test suite.
+  CHECK(common::fingerprint("") == "cbf29ce484222325");
+  CHECK(common::fingerprint("foobar") == "85944171f73967e8");
+}
+
 TEST_CASE("files: errors name the path and the reason") {
   const Folder folder;
   CARE_REQUIRE_THROWS_AS(

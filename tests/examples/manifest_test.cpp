@@ -118,6 +118,7 @@ TEST_CASE("manifest: names the line and the fault") {
       {row("a,b,,,,,0\na,b,,,,,1\n"), ":3: expected the fold 0 as in "},
       {"path,label,xmin,ymin,xmax,ymax,group\na,b,,,,,p1\na,b,,,,,p2\n",
        ":3: expected the group 'p1' as in "},
+      {row("a\xE9,b,1,2,3,4,0\n"), ":2: expected names in UTF-8"},
       {row("\"a,b,1,2,3,4,0\n"), ":2: expected a closing quote"},
       {row("\"a\"x,b,1,2,3,4,0\n"),
        ":2: expected a comma after the closing quote"},

@@ -166,8 +166,14 @@ TEST_CASE(
           "share-0.5/weights + CARE/split7-seed0",
           "share-0.5/CE/split7-seed0",
           "share-0.5/weights + CARE, shuffled boxes/split7-seed0"});
+  // A job that two sets of splits name is one job.
+  json["splits"].push_back(json["splits"][1]);
+  CHECK(job_names(study::parse_plan(json)) == job_names(plan));
   json["splits"][0]["arms"] = {"nobody"};
   check_refused(json, "nobody");
+  json.erase("data"); // generated data have test sets of their own
+  json["splits"] = {{{"train_share", 0.5}, {"numbers", {7}}}};
+  check_refused(json, "generated");
 }
 
 TEST_CASE("study: bad settings name the key", "[study]") {
@@ -332,6 +338,13 @@ TEST_CASE("study: tables of a worked example", "[study]") {
   // Both seeds give the same difference: no variance between them.
   CHECK(c.corrected.mca.value == Approx(0.125));
   CHECK(c.corrected.mca.high == Approx(0.125));
+  // Of folds, only seeds with the same folds are compared.
+  auto apart = finished;
+  apart[1].job.split = 1;
+  const auto less = study::make_tables(runs, apart, {});
+  REQUIRE(less.comparisons.size() == 1);
+  CHECK(less.comparisons[0].units == 1);
+
   REQUIRE(tables.best.size() == 1);
   CHECK(tables.best[0].arm == 1);
   CHECK(tables.best[0].baseline == 0);

@@ -195,6 +195,92 @@ TEST_CASE("trainer: errors name the flag or the file and line", "[trainer]") {
   expect("--data " + manifest.string(), "a.png");
 }
 
+namespace {
+
+/// Twelve grey pictures with a square, six of each class, those of "rare" with
+/// a box; returns the manifest.
+fs::path write_set(const fs::path& folder, const std::string& folds) {
+  fs::create_directories(folder);
+  std::ofstream csv(folder / "set.csv");
+  csv << "path,label,xmin,ymin,xmax,ymax,fold\n";
+  for (int i = 0; i < 12; ++i) {
+    cv::Mat picture(32, 32, CV_8UC3, cv::Scalar(90 + i, 100, 110));
+    const bool rare = i % 2 == 1;
+    picture(cv::Rect(4 + i, 5, 9, 8))
+        .setTo(rare ? cv::Scalar(20, 20, 200) : cv::Scalar(200, 20, 20));
+    const auto name = std::to_string(i) + ".png";
+    cv::imwrite((folder / name).string(), picture);
+    csv << name << (rare ? ",rare," : ",common,");
+    if (rare) {
+      csv << 4 + i << ",5," << 13 + i << ",13";
+    } else {
+      csv << ",,,";
+    }
+    csv << ',' << folds[static_cast<size_t>(i) / 2 % folds.size()] << '\n';
+  }
+  return folder / "set.csv";
+}
+
+std::string tiny_on(const fs::path& manifest, const fs::path& out) {
+  return "--size 32 --stage1 1 --stage2 1 --width 0.125 --batch 4 --threads 1 "
+         "--pictures 1 --compare --data " +
+      manifest.string() + " --out " + out.string() + " ";
+}
+
+} // namespace
+
+TEST_CASE("trainer: a class may be called rare", "[trainer]") {
+  const Folder folder;
+  const auto set = write_set(folder.path / "set", "012");
+  const auto out = folder.path / "out";
+  const auto outcome =
+      run(tiny_on(set, out) + "--rare rare,rare --guide rare --test-fold 1,1");
+  INFO(outcome.text);
+  REQUIRE(outcome.status == 0);
+  const auto json = nlohmann::json::parse(read_file(out / "results.json"));
+  CHECK(json["rare"] == nlohmann::json{"rare"});
+  CHECK(json["arms"]["care"]["runs"].size() == 1);
+
+  SECTION("another manifest makes other runs") {
+    std::ofstream(set, std::ios::app) << "0.png,common,1,1,5,5,0\n";
+    const auto again = run(tiny_on(set, out) + "--rare rare,rare --guide rare");
+    CHECK(again.status == 1);
+    CHECK(again.text.find("holds runs with fingerprint") != std::string::npos);
+  }
+  SECTION("weights that were deleted are not missed") {
+    fs::remove_all(out / "weights");
+    CHECK(
+        run(tiny_on(set, out) + "--rare rare,rare --guide rare --test-fold 1")
+            .status == 0);
+  }
+}
+
+TEST_CASE("trainer: refuses what would train or test nothing", "[trainer]") {
+  const Folder folder;
+  const auto out = folder.path / "out";
+  const auto expect = [&](const std::string& arguments,
+                          const std::string& part) {
+    const auto outcome = run(arguments);
+    INFO(outcome.text);
+    CHECK(outcome.status == 1);
+    CHECK(outcome.text.find(part) != std::string::npos);
+  };
+  const auto one_fold = write_set(folder.path / "one", "0");
+  expect(tiny_on(one_fold, out), "expected pictures to learn from in fold 0");
+  const auto set = write_set(folder.path / "set", "012");
+  expect(
+      tiny_on(set, folder.path / "b") + "--guide common",
+      "--guide common: expected training pictures of these classes with a box");
+  expect(tiny(folder.path / "c", "--train-share 0.5"), "expected --data");
+
+  // A folder of somebody else's is not cleared.
+  const auto theirs = folder.path / "theirs";
+  fs::create_directories(theirs / "runs");
+  std::ofstream(theirs / "runs" / "precious") << "x";
+  expect(tiny(theirs, "--fresh"), "holds a folder runs and no settings.json");
+  CHECK(fs::exists(theirs / "runs" / "precious"));
+}
+
 TEST_CASE("trainer: the real sets, when they are there", "[trainer]") {
   const fs::path shared = CARE_SHARED_DATA;
   for (const auto& [name, more] :

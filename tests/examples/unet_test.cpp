@@ -11,6 +11,7 @@
 #include "auto_boxes/score.hpp"
 #include "auto_boxes/train_unet.hpp"
 #include "common/files.hpp"
+#include "common/manifest.hpp"
 
 #include <filesystem>
 #include <fstream>
@@ -125,12 +126,34 @@ TEST_CASE("unet: says which mask is missing or of another size") {
   fs::remove(fs::path(settings.masks) / "00003.png");
   CARE_REQUIRE_THROWS_AS(
       auto_boxes::train_unet(settings), std::runtime_error, "00003.png");
+  // Two pictures must not share a mask; in folders each may have its own.
+  const auto all = common::read_manifest(settings.data);
+  const auto set = fs::path(settings.data).parent_path();
+  const fs::path masks = settings.masks;
+  fs::create_directories(set / "more");
+  fs::copy(all[1].file, set / "more" / all[1].file.filename());
+  fs::copy(masks / "00001.png", masks / "00003.png");
+  std::ofstream(settings.data, std::ios::app)
+      << "more/" << all[1].file.filename().string() << ",nevus,,,,,\n";
+  CARE_REQUIRE_THROWS_AS(
+      auto_boxes::train_unet(settings),
+      std::runtime_error,
+      "expected a mask of its own");
+  fs::create_directories(masks / "more");
+  fs::copy(masks / "00001.png", masks / "more" / "00001.png");
+  settings.epochs = 1;
+  CHECK_NOTHROW(auto_boxes::train_unet(settings));
+
+  settings.leave_fold = 77;
+  CARE_REQUIRE_THROWS_AS(
+      auto_boxes::train_unet(settings), std::invalid_argument, "77");
+  settings.leave_fold = -1;
   settings.exclude = {"melanom"};
   CARE_REQUIRE_THROWS_AS(
       auto_boxes::train_unet(settings), std::invalid_argument, "melanom");
   settings.exclude = {"nevus", "melanoma", "keratosis", "dermatofibroma"};
   CARE_REQUIRE_THROWS_AS(
-      auto_boxes::train_unet(settings), std::invalid_argument, "all 54");
+      auto_boxes::train_unet(settings), std::invalid_argument, "all 55");
 }
 
 TEST_CASE("unet: a killed training goes on and gives the same", "[slow]") {
