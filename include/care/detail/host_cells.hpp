@@ -22,6 +22,7 @@ namespace care::detail {
 /// The union of an image's boxes to cells. The image is cut into rows along the
 /// upper and lower edges of its boxes; along such a row, boxes and gaps take
 /// turns; and each is an outer product of two short vectors.
+template <class T>
 class UnionCells {
  public:
   UnionCells(const CellAxis& rows, const CellAxis& columns)
@@ -36,10 +37,10 @@ class UnionCells {
   /// `outside`, where these are not null.
   void add(
       const std::vector<std::array<double, 4>>& boxes,
-      double in,
-      double* inside,
-      double out,
-      double* outside) {
+      T in,
+      T* inside,
+      T out,
+      T* outside) {
     sort(boxes);
     auto from = y_.edge(0);
     for (size_t i = 0; i + 1 < cuts_.size(); ++i) {
@@ -48,11 +49,12 @@ class UnionCells {
       y_.between(from, to, given_.data());
       const auto end = std::min(to.cell + 2, y_.cells());
       for (size_t r = from.cell; r < end; ++r) {
+        const auto share = static_cast<T>(given_[r]);
         if (inside != nullptr) {
-          add_row(in * given_[r], in_.data(), inside + r * x_.cells());
+          add_row(in * share, in_.data(), inside + r * x_.cells());
         }
         if (outside != nullptr) {
-          add_row(out * given_[r], out_.data(), outside + r * x_.cells());
+          add_row(out * share, out_.data(), outside + r * x_.cells());
         }
       }
       from = to;
@@ -83,8 +85,8 @@ class UnionCells {
   /// What boxes (in_) and gaps (out_) give to each column of cells, along a row
   /// of the image from `top` to `bottom` that no edge cuts.
   void sum_row(double top, double bottom) {
-    std::fill(in_.begin(), in_.end(), 0.0);
-    std::fill(out_.begin(), out_.end(), 0.0);
+    std::fill(in_.begin(), in_.end(), T(0));
+    std::fill(out_.begin(), out_.end(), T(0));
     double reach = 0;
     auto reached = x_.edge(0);
     for (const auto& box : sides_) {
@@ -107,14 +109,14 @@ class UnionCells {
   void add_between(
       const CellAxis::Edge& a,
       const CellAxis::Edge& b,
-      std::vector<double>& sum) {
+      std::vector<T>& sum) {
     x_.between(a, b, given_.data());
     for (size_t c = a.cell; c < b.cell + 2; ++c) {
-      sum[c] += given_[c];
+      sum[c] += static_cast<T>(given_[c]);
     }
   }
 
-  void add_row(double factor, const double* row, double* cells) const {
+  void add_row(T factor, const T* row, T* cells) const {
     const auto width = x_.cells();
     for (size_t c = 0; c < width; ++c) {
       cells[c] += factor * row[c];
@@ -126,7 +128,7 @@ class UnionCells {
   std::vector<double> cuts_; // of y, sorted, from 0 to the height
   std::vector<Sides> sides_; // from left to right
   std::vector<double> given_;
-  std::vector<double> in_, out_; // [w + 1], the last of no cell
+  std::vector<T> in_, out_; // [w + 1], the last of no cell
 };
 
 /// The same for one box: an outer product inside, and outside what is beside
@@ -242,15 +244,16 @@ inline void check_on_image(const char* where, const Boxes& boxes) {
 /// Adds the largest weight of the boxes over each place to `inside` [h, w]: the
 /// union of all boxes times the smallest weight, that of the heavier ones times
 /// how much the next weight is larger, and so on.
-inline void add_weighted(
-    UnionCells& cells,
+template <class T>
+void add_weighted(
+    UnionCells<T>& cells,
     std::vector<std::array<double, 4>> boxes,
-    std::vector<double> weights,
-    double* inside) {
-  double level = 0;
+    std::vector<T> weights,
+    T* inside) {
+  T level = 0;
   while (!boxes.empty()) {
-    const auto next = *std::min_element(weights.begin(), weights.end());
-    cells.add(boxes, next - level, inside, 0, nullptr);
+    const T next = *std::min_element(weights.begin(), weights.end());
+    cells.add(boxes, next - level, inside, T(0), nullptr);
     level = next;
     size_t kept = 0;
     for (size_t k = 0; k < boxes.size(); ++k) {
@@ -265,27 +268,25 @@ inline void add_weighted(
 }
 
 /// Writes inside and outside `[N, h, w]` and the image's weight `[N]`, its
-/// heaviest box's, of boxes of dtype T; inside is relative to it. Unions are
-/// summed in double, single boxes written as they are.
+/// heaviest box's, of boxes of dtype T; inside is relative to it.
 template <class T>
 void write_host_cells(
     const Boxes& boxes,
     const CellAxis& rows,
     const CellAxis& columns,
-    double flat,
+    T flat,
     double margin,
     T* inside,
     T* outside,
     T* image_weight) {
   const auto xyxy = host_coordinates(boxes);
-  const auto weight = boxes.weights().detach().to(torch::kDouble).contiguous();
+  const auto weight = boxes.weights().detach().contiguous();
   const auto sorted = by_image(boxes.image(), boxes.images());
   const auto area = rows.cells() * columns.cells();
-  UnionCells several(rows, columns);
+  UnionCells<T> several(rows, columns);
   BoxCells<T> single(rows, columns);
-  std::vector<double> in_sum(area), out_sum(area);
   std::vector<std::array<double, 4>> near, grown;
-  std::vector<double> weights;
+  std::vector<T> weights;
   size_t next = 0;
   for (const auto end : sorted.end) {
     near.clear();
@@ -303,42 +304,33 @@ void write_host_cells(
       };
       near.push_back(cut(0));
       grown.push_back(cut(margin));
-      weights.push_back(weight.data_ptr<double>()[m]);
+      weights.push_back(weight.data_ptr<T>()[m]);
     }
-    const auto heaviest = weights.empty()
-        ? 0.0
+    *image_weight = weights.empty()
+        ? T(0)
         : *std::max_element(weights.begin(), weights.end());
     for (auto& one : weights) {
-      one = heaviest > 0 ? one / heaviest : 0;
+      one = *image_weight > 0 ? one / *image_weight : T(0);
     }
+    auto* beside = margin > 0 ? nullptr : outside; // in the same pass
     if (weights.size() == 1) {
-      const auto one = static_cast<T>(weights[0]);
-      const auto beside = static_cast<T>(flat);
+      single.write(near[0], weights[0], inside, beside, flat);
       if (margin > 0) {
-        single.write(near[0], one, inside, nullptr, beside);
-        single.write(grown[0], one, nullptr, outside, beside);
-      } else { // in one pass
-        single.write(near[0], one, inside, outside, beside);
+        single.write(grown[0], weights[0], nullptr, outside, flat);
       }
-    } else if (weights.empty()) {
+    } else {
       std::fill_n(inside, area, T(0));
       std::fill_n(outside, area, T(0));
-    } else {
-      std::fill(in_sum.begin(), in_sum.end(), 0.0);
-      std::fill(out_sum.begin(), out_sum.end(), 0.0);
+    }
+    if (weights.size() > 1) {
       const auto lightest = *std::min_element(weights.begin(), weights.end());
-      if (margin == 0 && lightest == 1) { // in one pass
-        several.add(near, 1, in_sum.data(), flat, out_sum.data());
+      if (beside != nullptr && lightest == T(1)) {
+        several.add(near, T(1), inside, flat, outside);
       } else {
-        add_weighted(several, near, weights, in_sum.data());
-        several.add(grown, 1, nullptr, flat, out_sum.data());
-      }
-      for (size_t c = 0; c < area; ++c) {
-        inside[c] = static_cast<T>(in_sum[c]);
-        outside[c] = static_cast<T>(out_sum[c]);
+        add_weighted(several, near, weights, inside);
+        several.add(grown, T(1), nullptr, flat, outside);
       }
     }
-    *image_weight = static_cast<T>(heaviest);
     inside += area;
     outside += area;
     ++image_weight;
@@ -366,7 +358,7 @@ inline std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> host_cells(
         boxes,
         rows,
         columns,
-        flat,
+        static_cast<T>(flat),
         margin,
         inside.data_ptr<T>(),
         outside.data_ptr<T>(),
