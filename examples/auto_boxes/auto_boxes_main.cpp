@@ -133,15 +133,7 @@ void add_options(CLI::App& app, Settings& s) {
 std::vector<common::Record> chosen(
     const std::vector<common::Record>& records,
     const Settings& s) {
-  const auto known = common::labels_of(records);
-  for (const auto& label : s.labels) {
-    if (std::find(known.begin(), known.end(), label) == known.end()) {
-      throw std::invalid_argument(fmt::format(
-          "--labels: expected some of {}, but got {}",
-          fmt::join(known, ", "),
-          label));
-    }
-  }
+  common::check_labels(records, s.labels, "--labels: ");
   std::vector<common::Record> kept;
   for (const auto& record : records) {
     const auto one_of = [](const auto& wanted, const auto& value) {

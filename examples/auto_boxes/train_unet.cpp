@@ -49,6 +49,9 @@ fs::path mask_file(const UNetSettings& settings, const Record& record) {
 void check_masks(
     const UNetSettings& settings,
     const std::vector<Record>& records) {
+  if (settings.masks.empty()) {
+    return;
+  }
   std::map<fs::path, std::string> of;
   for (const auto& record : records) {
     const auto file = mask_file(settings, record);
@@ -311,7 +314,7 @@ TrainedUNet load_unet(const fs::path& path) {
 
 UNetOutcome train_unet(const UNetSettings& settings) {
   const auto all = common::read_manifest(settings.data);
-  common::without_labels(all, settings.exclude); // refuses an unknown one
+  common::check_labels(all, settings.exclude);
   if (settings.leave_fold >= 0 &&
       std::none_of(all.begin(), all.end(), [&](const Record& record) {
         return record.fold == settings.leave_fold;
@@ -321,6 +324,7 @@ UNetOutcome train_unet(const UNetSettings& settings) {
         settings.data,
         settings.leave_fold));
   }
+  check_masks(settings, all);
   std::vector<Record> train, left_out;
   for (const auto& record : all) {
     const bool excluded =
@@ -328,25 +332,18 @@ UNetOutcome train_unet(const UNetSettings& settings) {
             settings.exclude.begin(), settings.exclude.end(), record.label) > 0;
     const bool left = excluded ||
         (settings.leave_fold >= 0 && record.fold == settings.leave_fold);
-    (left ? left_out : train).push_back(record);
+    if (!left) {
+      train.push_back(record);
+    } else if (
+        settings.masks.empty() || fs::exists(mask_file(settings, record))) {
+      left_out.push_back(record); // only those with a mask can be scored
+    }
   }
   if (train.empty()) {
     throw std::invalid_argument(fmt::format(
         "{}: expected pictures to learn from, but all {} are left out",
         settings.data,
         all.size()));
-  }
-  if (!settings.masks.empty()) {
-    check_masks(settings, all);
-    // Of what is not learnt from, only pictures with a mask can be scored.
-    left_out.erase(
-        std::remove_if(
-            left_out.begin(),
-            left_out.end(),
-            [&](const Record& record) {
-              return !fs::exists(mask_file(settings, record));
-            }),
-        left_out.end());
   }
   const auto lesions = load(settings, train);
   const auto others = load(settings, left_out); // before a long training

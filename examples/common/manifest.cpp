@@ -321,16 +321,24 @@ std::vector<std::string> labels_of(const std::vector<Record>& records) {
   return {labels.begin(), labels.end()};
 }
 
-std::vector<Record> without_labels(
+void check_labels(
     const std::vector<Record>& records,
-    const std::vector<std::string>& labels) {
+    const std::vector<std::string>& labels,
+    const std::string& where) {
   const auto known = labels_of(records);
   for (const auto& label : labels) {
     if (!std::binary_search(known.begin(), known.end(), label)) {
       throw std::invalid_argument(
-          "expected a label of the manifest, but got " + in_quotes(label));
+          where + "expected a label of the manifest, but got " +
+          in_quotes(label));
     }
   }
+}
+
+std::vector<Record> without_labels(
+    const std::vector<Record>& records,
+    const std::vector<std::string>& labels) {
+  check_labels(records, labels);
   std::vector<Record> kept;
   for (const auto& record : records) {
     if (std::find(labels.begin(), labels.end(), record.label) == labels.end()) {

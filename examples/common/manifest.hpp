@@ -45,8 +45,15 @@ bool is_utf8(const std::string& text);
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Record>& records);
 
-/// The records without those of the given labels. Throws
-/// std::invalid_argument for a label that does not occur.
+/// Throws std::invalid_argument, whose text begins with `where`, for a label
+/// that does not occur.
+void check_labels(
+    const std::vector<Record>& records,
+    const std::vector<std::string>& labels,
+    const std::string& where = "");
+
+/// The records without those of the given labels, each of which must occur
+/// (`check_labels`).
 std::vector<Record> without_labels(
     const std::vector<Record>& records,
     const std::vector<std::string>& labels);

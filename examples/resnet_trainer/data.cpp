@@ -20,6 +20,12 @@
 namespace trainer {
 namespace {
 
+/// Sorts, and keeps one of equal numbers.
+void keep_once(std::vector<int64_t>& numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+}
+
 int cores(const Settings& settings) {
   return static_cast<int>(settings.threads);
 }
@@ -95,9 +101,7 @@ Data manifest_data(const Settings& settings) {
       }
     }
     data.folds = settings.test_folds;
-    std::sort(data.folds.begin(), data.folds.end());
-    data.folds.erase(
-        std::unique(data.folds.begin(), data.folds.end()), data.folds.end());
+    keep_once(data.folds);
   }
   return data;
 }
@@ -133,8 +137,7 @@ std::vector<int64_t> classes_of(
           label));
     }
   }
-  std::sort(result.begin(), result.end());
-  result.erase(std::unique(result.begin(), result.end()), result.end());
+  keep_once(result);
   return result;
 }
 

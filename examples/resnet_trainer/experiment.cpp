@@ -3,6 +3,7 @@
 #include "resnet_trainer/experiment.hpp"
 
 #include "common/files.hpp"
+#include "common/identity.hpp"
 #include "common/progress.hpp"
 #include "common/random.hpp"
 #include "resnet_trainer/data.hpp"
@@ -33,12 +34,8 @@ void claim_folder(const Settings& settings) {
   const fs::path out = settings.out;
   const auto file = out / "settings.json";
   auto mine = identity(settings);
-  for (const auto& manifest : {settings.data, settings.boxes}) {
-    if (!manifest.empty()) { // once edited, it makes other runs
-      mine["fingerprint of " + manifest] =
-          common::fingerprint(common::read_file(manifest));
-    }
-  }
+  common::add_fingerprint(mine, settings.data);
+  common::add_fingerprint(mine, settings.boxes);
   if (settings.fresh) {
     for (const char* part : {"runs", "weights", "checkpoints"}) {
       if (fs::exists(out / part) && !fs::exists(file)) {
@@ -51,21 +48,14 @@ void claim_folder(const Settings& settings) {
       fs::remove_all(out / part);
     }
   } else if (fs::exists(file)) {
-    const auto theirs =
-        nlohmann::ordered_json::parse(common::read_file(file), nullptr, false);
-    for (const auto& [key, value] : mine.items()) {
-      const auto other = theirs.is_object() && theirs.contains(key)
-          ? theirs[key].dump()
-          : std::string("nothing");
-      if (other != value.dump()) {
-        throw std::invalid_argument(fmt::format(
-            "--out {}: holds runs with {} = {}, but now it is {}; choose "
-            "another folder, or --fresh to start anew",
-            settings.out,
-            key,
-            other,
-            value.dump()));
-      }
+    if (const auto other = common::mismatch(file, mine)) {
+      throw std::invalid_argument(fmt::format(
+          "--out {}: holds runs with {} = {}, but now it is {}; choose "
+          "another folder, or --fresh to start anew",
+          settings.out,
+          other->key,
+          other->theirs,
+          other->mine));
     }
   }
   common::write_atomically(file, mine.dump(2) + "\n");

@@ -224,6 +224,25 @@ Figures intervals(
   return result;
 }
 
+RunSummary figures_of(
+    const Run& run,
+    size_t classes,
+    const std::vector<int64_t>& rare) {
+  RunSummary out;
+  out.fold = run.fold;
+  out.seed = run.seed;
+  out.images = static_cast<int64_t>(run.predictions.size());
+  Tally tally(classes);
+  for (const auto& p : run.predictions) {
+    tally.add(p.target, p.predicted(), p.epg);
+    out.boxed += p.boxed ? 1 : 0;
+    out.undefined_maps += p.boxed && std::isnan(p.epg) ? 1 : 0;
+  }
+  assign_common(out, tally.figures(rare), classes);
+  out.confusion = tally.counts();
+  return out;
+}
+
 ArmSummary summarize_arm(
     const std::string& name,
     const std::vector<const Run*>& runs,
@@ -247,8 +266,7 @@ ArmSummary summarize_arm(
     for (const auto& p : run->predictions) {
       ids.insert(p.id);
     }
-    arm.runs.push_back(
-        summarize_run(*run, summary.classes.size(), summary.rare));
+    arm.runs.push_back(figures_of(*run, k, summary.rare));
     const auto& last = arm.runs.back();
     arm.maps += last.boxed;
     arm.undefined_maps += last.undefined_maps;
@@ -390,19 +408,7 @@ RunSummary summarize_run(
     size_t classes,
     const std::vector<int64_t>& rare) {
   check_run(run, classes);
-  RunSummary out;
-  out.fold = run.fold;
-  out.seed = run.seed;
-  out.images = static_cast<int64_t>(run.predictions.size());
-  Tally tally(classes);
-  for (const auto& p : run.predictions) {
-    tally.add(p.target, p.predicted(), p.epg);
-    out.boxed += p.boxed ? 1 : 0;
-    out.undefined_maps += p.boxed && std::isnan(p.epg) ? 1 : 0;
-  }
-  assign_common(out, tally.figures(rare), classes);
-  out.confusion = tally.counts();
-  return out;
+  return figures_of(run, classes, rare);
 }
 
 const ArmSummary* TestSummary::arm(const std::string& name) const {

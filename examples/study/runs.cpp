@@ -3,6 +3,7 @@
 #include "study/runs.hpp"
 
 #include "common/files.hpp"
+#include "common/identity.hpp"
 #include "common/manifest.hpp"
 #include "common/progress.hpp"
 #include "resnet_trainer/dataset.hpp"
@@ -65,20 +66,14 @@ void keep_or_compare(const fs::path& path, const Json& mine) {
     common::write_atomically(path, mine.dump(2) + "\n");
     return;
   }
-  const auto theirs = Json::parse(common::read_file(path), nullptr, false);
-  for (const auto& item : mine.items()) {
-    const auto other = theirs.is_object() && theirs.contains(item.key())
-        ? theirs[item.key()].dump()
-        : std::string("nothing");
-    if (other != item.value().dump()) {
-      throw std::invalid_argument(fmt::format(
-          "{}: the runs there were made with {} = {}, but now it is {}; choose "
-          "another folder, or another name for the arm",
-          path.string(),
-          item.key(),
-          other,
-          item.value().dump()));
-    }
+  if (const auto other = common::mismatch(path, mine)) {
+    throw std::invalid_argument(fmt::format(
+        "{}: the runs there were made with {} = {}, but now it is {}; choose "
+        "another folder, or another name for the arm",
+        path.string(),
+        other->key,
+        other->theirs,
+        other->mine));
   }
 }
 
@@ -100,20 +95,13 @@ void remove_with_parts(const fs::path& path) {
 Runs::Runs(Plan plan, fs::path out)
     : plan_(std::move(plan)),
       out_(std::move(out)) {
-  const auto with_fingerprint = [](auto json, const std::string& manifest) {
-    if (fs::exists(manifest)) { // once edited, it makes other runs
-      json["fingerprint of " + manifest] =
-          common::fingerprint(common::read_file(manifest));
-    }
-    return json;
-  };
-  keep_or_compare(
-      out_ / "study.json",
-      with_fingerprint(identity(plan_), plan_.recipe.data));
+  auto plan_identity = identity(plan_);
+  common::add_fingerprint(plan_identity, plan_.recipe.data);
+  keep_or_compare(out_ / "study.json", plan_identity);
   for (const auto& arm : plan_.arms) {
-    keep_or_compare(
-        out_ / "arms" / (arm.name + ".json"),
-        with_fingerprint(identity(arm), arm.boxes));
+    auto arm_identity = identity(arm);
+    common::add_fingerprint(arm_identity, arm.box_manifest());
+    keep_or_compare(out_ / "arms" / (arm.name + ".json"), arm_identity);
   }
   data_ = trainer::load_data(plan_.recipe);
   rare_ = trainer::rare_classes(plan_.recipe, data_);
