@@ -25,15 +25,15 @@ struct PixelMasks {
   torch::Tensor inner, outer;
 
   explicit PixelMasks(const care::Boxes& boxes) {
-    const auto n = boxes.images(), h = boxes.size().height,
-               w = boxes.size().width;
+    const auto n = boxes.num_images(), h = boxes.image_size().height,
+               w = boxes.image_size().width;
     inner = torch::zeros({n, h, w});
     outer = torch::ones({n, h, w});
-    for (int64_t i = 0; i < boxes.count(); ++i) {
+    for (int64_t i = 0; i < boxes.num_boxes(); ++i) {
       const auto at = [&](int64_t side) {
         return boxes.xyxy()[i][side].item<int64_t>();
       };
-      const auto image = boxes.image()[i].item<int64_t>();
+      const auto image = boxes.image_index()[i].item<int64_t>();
       inner[image].slice(0, at(1), at(3)).slice(1, at(0), at(2)).fill_(1);
       outer[image].slice(0, at(1), at(3)).slice(1, at(0), at(2)).fill_(0);
     }

@@ -33,12 +33,14 @@ care::Boxes some_boxes(int64_t count, int64_t per_image, int64_t side) {
 }
 
 torch::Tensor painted(const care::Boxes& boxes) {
-  auto masks =
-      torch::zeros({boxes.images(), boxes.size().height, boxes.size().width});
+  auto masks = torch::zeros(
+      {boxes.num_images(),
+       boxes.image_size().height,
+       boxes.image_size().width});
   const auto box = boxes.xyxy().to(torch::kLong);
-  for (int64_t i = 0; i < boxes.count(); ++i) {
+  for (int64_t i = 0; i < boxes.num_boxes(); ++i) {
     const auto* at = box.data_ptr<int64_t>() + 4 * i;
-    masks[boxes.image().data_ptr<int64_t>()[i]]
+    masks[boxes.image_index().data_ptr<int64_t>()[i]]
         .slice(0, at[1], at[3])
         .slice(1, at[0], at[2])
         .fill_(1);
@@ -62,7 +64,7 @@ int main(int argc, char** argv) {
   };
   for (const auto& sizes : {Sizes{224, 7}, Sizes{1024, 32}}) {
     for (const auto mode :
-         {care::RasterMode::kPaper, care::RasterMode::kCoverage}) {
+         {care::RasterMode::kAdjoint, care::RasterMode::kCoverage}) {
       for (const auto& call :
            {Call{1, 1}, Call{32, 1}, Call{10000, 1}, Call{10000, 4}}) {
         const auto boxes = some_boxes(call.boxes, call.per_image, sizes.input);
@@ -85,7 +87,7 @@ int main(int argc, char** argv) {
             }),
             times([&] {
               const auto inside =
-                  torch::zeros({boxes.images(), size.height, size.width});
+                  torch::zeros({boxes.num_images(), size.height, size.width});
               const auto outside = torch::zeros_like(inside);
             })};
         const auto contest = bench::in_turns(rounds, works);
@@ -102,9 +104,10 @@ int main(int argc, char** argv) {
         report.add(
             {{"input", sizes.input},
              {"map", sizes.map},
-             {"mode", mode == care::RasterMode::kPaper ? "paper" : "coverage"},
+             {"mode",
+              mode == care::RasterMode::kAdjoint ? "paper" : "coverage"},
              {"boxes", call.boxes},
-             {"images", boxes.images()},
+             {"images", boxes.num_images()},
              {"us_a_call", 1e6 * seconds},
              {"million_boxes_a_s",
               1e-6 * static_cast<double>(call.boxes) / seconds},

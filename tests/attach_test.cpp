@@ -27,9 +27,9 @@
 
 namespace nn = torch::nn;
 using care::GradientOrder;
-using care::Layer;
-using care::Layers;
 using care::Seen;
+using care::TargetLayer;
+using care::TargetLayers;
 using care_test::Outcome;
 using care_test::Tensors;
 
@@ -223,7 +223,7 @@ template <class Net>
 void check_eval(
     Net& net,
     const torch::Tensor& x,
-    const Layers& layers = {Layer()}) {
+    const TargetLayers& layers = {TargetLayer()}) {
   settle(net, x);
   const auto& module = module_of(net);
   const Seen expected = split(net, x);
@@ -236,7 +236,7 @@ void check_eval(
     const auto order =
         step % 2 == 0 ? GradientOrder::kFirst : GradientOrder::kFull;
     const care::Guide<> guide(
-        care::GuideOptions().weight(1.0).order(order).layers(layers));
+        care::GuideOptions().weight(1.0).order(order).target_layers(layers));
     const Seen watched = is_script<Net> || step < 2
         ? Seen(guide.watch(net, x)) // a script has run unwatched by now
         : Seen(guide.watch([&] { return run(net, x); }));
@@ -429,10 +429,10 @@ TEST_CASE("attach: each stage of a ResNet, by its stride", "[attach]") {
   const auto seen = care::capture(
       net,
       x,
-      {Layer().stride(8),
-       Layer(),
-       Layer().map_size({6, 6}),
-       Layer().stride(4)});
+      {TargetLayer().stride(8),
+       TargetLayer(),
+       TargetLayer().map_size({6, 6}),
+       TargetLayer().stride(4)});
   REQUIRE(seen.more.size() == 3);
   CHECK(same(seen.features, stages[1]));
   CHECK(same(seen.more[0], stages[3]));
@@ -453,7 +453,7 @@ TEST_CASE("attach: a block of a ResNet, by operator and count", "[attach]") {
   y = (++block)->forward(y);
   // Three in the last block.
   const auto seen =
-      care::capture(net, x, {Layer().operation("aten::relu", -4)});
+      care::capture(net, x, {TargetLayer().operation("aten::relu", -4)});
   CHECK(same(seen.features, y));
 }
 
@@ -466,24 +466,28 @@ TEST_CASE("attach: the pooled map of VGG, if asked for", "[attach]") {
   net->eval();
   const auto x = pictures();
   const auto pooled = torch::max_pool2d(net->features(x), 2);
-  CHECK(same(care::capture(net, x, {Layer().stride(32)}).features, pooled));
+  CHECK(
+      same(care::capture(net, x, {TargetLayer().stride(32)}).features, pooled));
   CHECK(same(
-      care::capture(net, x, {Layer().operation("aten::max_pool2d")}).features,
+      care::capture(net, x, {TargetLayer().operation("aten::max_pool2d")})
+          .features,
       pooled));
 }
 
-TEST_CASE("attach: attention by hand is doubtful, a Layer is not", "[attach]") {
+TEST_CASE(
+    "attach: attention by hand is doubtful, a TargetLayer is not",
+    "[attach]") {
   const OneThread one_thread;
   auto net = hybrid(/*by_hand=*/true);
   const auto x = pictures();
   CARE_REQUIRE_THROWS_AS(
-      care::capture(net, x), c10::ValueError, "choose by a Layer");
+      care::capture(net, x), c10::ValueError, "choose by a TargetLayer");
   CARE_REQUIRE_THROWS_AS(
       care::capture(net, x), c10::ValueError, "aten::conv2d [3, 24, 6, 6]");
 
   torch::manual_seed(0);
-  check_eval(net, x, {Layer().operation("aten::conv2d", -1)});
-  check_eval(net, x, {Layer().where([](const care::Candidate& c) {
+  check_eval(net, x, {TargetLayer().operation("aten::conv2d", -1)});
+  check_eval(net, x, {TargetLayer().where([](const care::Candidate& c) {
                return c.result.size(1) == 24 && c.result.size(2) == 6;
              })});
 }

@@ -252,8 +252,8 @@ TEST_CASE("audit: reports that a head couples the images", "[audit]") {
   auto forward = [&] {
     return net.classify(norm(net.body->forward(net.images)).relu());
   };
-  const care::Guide guide(
-      care::GuideOptions().layers({care::Layer().operation("aten::relu", 2)}));
+  const care::Guide guide(care::GuideOptions().target_layers(
+      {care::TargetLayer().operation("aten::relu", 2)}));
   CHECK(net.audit(guide, guide.watch(forward)).batch_coupling > 0.01);
   norm->eval();
   CHECK(net.audit(guide, guide.watch(forward)).batch_coupling == 0);

@@ -64,12 +64,12 @@ TEST_CASE("auto_boxes: the first that finds any", "[auto_boxes]") {
                      7.F})
           .view({4, 4})));
   CHECK(care_test::identical(
-      found.boxes.image(), torch::tensor({0, 1, 3, 3}, torch::kLong)));
+      found.boxes.image_index(), torch::tensor({0, 1, 3, 3}, torch::kLong)));
   CHECK(care_test::identical(
       found.method, torch::tensor({1, 0, 0, 0}, torch::kLong)));
   CHECK(found.names == std::vector<std::string>{"first", "second"});
-  CHECK(found.boxes.images() == 4);
-  CHECK(found.boxes.counts()[2].item<int64_t>() == 0);
+  CHECK(found.boxes.num_images() == 4);
+  CHECK(found.boxes.boxes_per_image()[2].item<int64_t>() == 0);
   CHECK(care_test::allclose(
       found.confidence, torch::tensor({0.9, 0.8, 1.0, 0.7})));
   CHECK(care_test::identical(found.boxes.weights(), found.confidence));
@@ -86,12 +86,12 @@ TEST_CASE("auto_boxes: nothing found, nothing given", "[auto_boxes]") {
   int64_t given = -1;
   auto found = care::auto_boxes(
       torch::zeros({2, 3, 8, 8}), {channel("first", 0, given)});
-  CHECK(found.boxes.count() == 0);
-  CHECK(found.boxes.images() == 2);
+  CHECK(found.boxes.num_boxes() == 0);
+  CHECK(found.boxes.num_images() == 2);
   CHECK(found.method.size(0) == 0);
   found = care::auto_boxes(
       torch::zeros({0, 3, 8, 8}), {channel("first", 0, given)});
-  CHECK(found.boxes.images() == 0);
+  CHECK(found.boxes.num_images() == 0);
   CHECK(found.names.size() == 1);
 }
 

@@ -59,12 +59,12 @@ TEST_CASE("Boxes: formats and units", "[boxes]") {
 
 TEST_CASE("Boxes: what they hold", "[boxes]") {
   auto boxes = sample();
-  CHECK(boxes.count() == 3);
-  CHECK(boxes.images() == 3);
-  CHECK(boxes.size() == Size{12, 20});
-  CHECK(boxes.size() != Size{20, 12});
-  CHECK(care_test::identical(boxes.counts(), index({2, 0, 1})));
-  CHECK(care_test::identical(boxes.image(), index({0, 0, 2})));
+  CHECK(boxes.num_boxes() == 3);
+  CHECK(boxes.num_images() == 3);
+  CHECK(boxes.image_size() == Size{12, 20});
+  CHECK(boxes.image_size() != Size{20, 12});
+  CHECK(care_test::identical(boxes.boxes_per_image(), index({2, 0, 1})));
+  CHECK(care_test::identical(boxes.image_index(), index({0, 0, 2})));
   CHECK(care_test::identical(boxes.areas(), torch::tensor({10.F, 96.F, 20.F})));
   CHECK(care_test::identical(boxes.weights(), torch::tensor({0.5F, 1.F, 2.F})));
   CHECK(care_test::identical(boxes.labels(), index({4, -1, 2})));
@@ -77,19 +77,19 @@ TEST_CASE("Boxes: what they hold", "[boxes]") {
 
   for (const auto& none :
        {Boxes::none(4, {8, 8}), Boxes::from_lists({{}, {}, {}, {}}, {8, 8})}) {
-    CHECK(none.count() == 0);
-    CHECK(none.images() == 4);
-    CHECK(care_test::identical(none.counts(), index({0, 0, 0, 0})));
+    CHECK(none.num_boxes() == 0);
+    CHECK(none.num_images() == 4);
+    CHECK(care_test::identical(none.boxes_per_image(), index({0, 0, 0, 0})));
     CHECK(
         none.hflip()
             .rot90()
             .crop(1, 1, {4, 4})
             .resize({9, 9})
             .dilate(2)
-            .count() == 0);
+            .num_boxes() == 0);
   }
-  CHECK(Boxes().images() == 0);
-  CHECK(Boxes::from_lists({}, {8, 8}).counts().numel() == 0);
+  CHECK(Boxes().num_images() == 0);
+  CHECK(Boxes::from_lists({}, {8, 8}).boxes_per_image().numel() == 0);
 }
 
 TEST_CASE("Boxes: dtypes and devices", "[boxes]") {
@@ -108,7 +108,7 @@ TEST_CASE("Boxes: dtypes and devices", "[boxes]") {
   }
   CHECK(
       Boxes(numbers, index({0}).to(torch::kInt), 1, {8, 8})
-          .image()
+          .image_index()
           .scalar_type() == torch::kLong);
   auto twice = sample().to(torch::kDouble);
   CHECK(twice.xyxy().scalar_type() == torch::kDouble);
@@ -144,8 +144,8 @@ TEST_CASE("Boxes: a crop moves with the picture", "[boxes]") {
         {12, 4, {8, 8}}}) {
     CAPTURE(left, top, size);
     auto cropped = boxes.crop(left, top, size, 0);
-    CHECK(cropped.size() == size);
-    CHECK(cropped.images() == 3);
+    CHECK(cropped.image_size() == size);
+    CHECK(cropped.num_images() == 3);
     CHECK(care_test::identical(
         picture(cropped),
         picture(boxes)
@@ -161,7 +161,7 @@ TEST_CASE("Boxes: a crop moves with the picture", "[boxes]") {
 TEST_CASE("Boxes: a crop drops what it hardly shows", "[boxes]") {
   auto boxes = Boxes::from_lists({{{0, 0, 10, 10}}}, {20, 20});
   auto left_of = [&](int64_t left, double min_visible) {
-    return boxes.crop(left, 0, {20, 20}, min_visible).count();
+    return boxes.crop(left, 0, {20, 20}, min_visible).num_boxes();
   };
   CHECK(left_of(7, 0.25) == 1); // 30 % left
   CHECK(left_of(8, 0.25) == 0);
@@ -178,7 +178,7 @@ TEST_CASE("Boxes: a crop drops what it hardly shows", "[boxes]") {
       torch::zeros({200}, torch::kLong),
       1,
       {200, 200});
-  CHECK(many.crop(-100, -100, {424, 424}, 1).count() == 200);
+  CHECK(many.crop(-100, -100, {424, 424}, 1).num_boxes() == 200);
   auto both = sample().crop(0, 0, {12, 8}, 0.5);
   CHECK(care_test::identical(both.labels(), index({4, 2})));
   CHECK(care_test::identical(both.weights(), torch::tensor({0.5F, 2.F})));
@@ -195,7 +195,7 @@ TEST_CASE("Boxes: clip cuts at the border", "[boxes]") {
 TEST_CASE("Boxes: resize, dilate, pad", "[boxes]") {
   auto boxes = Boxes::from_lists({{{4, 6, 10, 8}}}, {20, 40});
   auto half = boxes.resize({10, 80});
-  CHECK(half.size() == Size{10, 80});
+  CHECK(half.image_size() == Size{10, 80});
   CHECK(care_test::allclose(half.xyxy(), rows({8, 3, 20, 4})));
   CHECK(care_test::allclose(
       half.coordinates(BoxFormat::kXYXY, BoxUnit::kFractions),
@@ -212,10 +212,11 @@ TEST_CASE("Boxes: resize, dilate, pad", "[boxes]") {
 TEST_CASE("Boxes: affine maps", "[boxes]") {
   auto boxes = sample();
   CHECK(care_test::identical(
-      boxes.affine({1, 0, 0, 0, 1, 0}, boxes.size()).xyxy(), boxes.xyxy()));
+      boxes.affine({1, 0, 0, 0, 1, 0}, boxes.image_size()).xyxy(),
+      boxes.xyxy()));
   // A mirror, a scale with a shift, and a quarter turn are known already.
   CHECK(care_test::identical(
-      boxes.affine({-1, 0, 20, 0, 1, 0}, boxes.size()).xyxy(),
+      boxes.affine({-1, 0, 20, 0, 1, 0}, boxes.image_size()).xyxy(),
       boxes.hflip().xyxy()));
   CHECK(care_test::allclose(
       boxes.affine({2, 0, 0, 0, 0.5, 0}, {6, 40}).xyxy(),
@@ -238,50 +239,51 @@ TEST_CASE("Boxes: affine maps", "[boxes]") {
           .affine({1, 0.5, 0, 0, 1, 0}, {30, 30})
           .xyxy(),
       rows({4, 4, 10, 8})));
-  CHECK(boxes.affine({1, 0, 100, 0, 1, 0}, boxes.size()).count() == 0);
-  CHECK(boxes.affine({0, 0, 5, 0, 0, 5}, boxes.size()).count() == 0);
+  CHECK(
+      boxes.affine({1, 0, 100, 0, 1, 0}, boxes.image_size()).num_boxes() == 0);
+  CHECK(boxes.affine({0, 0, 5, 0, 0, 5}, boxes.image_size()).num_boxes() == 0);
 }
 
 TEST_CASE("Boxes: filter, select, for_classes", "[boxes]") {
   auto boxes = sample();
   auto kept = boxes.filter(torch::tensor({true, false, true}));
-  CHECK(kept.images() == 3);
-  CHECK(care_test::identical(kept.image(), index({0, 2})));
+  CHECK(kept.num_images() == 3);
+  CHECK(care_test::identical(kept.image_index(), index({0, 2})));
   CHECK(care_test::identical(kept.labels(), index({4, 2})));
   CHECK(care_test::identical(kept.weights(), torch::tensor({0.5F, 2.F})));
 
   auto chosen = boxes.select(index({2, 1, 0}));
-  CHECK(chosen.images() == 3);
-  CHECK(care_test::identical(chosen.counts(), index({1, 0, 2})));
+  CHECK(chosen.num_images() == 3);
+  CHECK(care_test::identical(chosen.boxes_per_image(), index({1, 0, 2})));
   CHECK(care_test::identical(
       picture(chosen), picture(boxes).index_select(0, index({2, 1, 0}))));
   auto last = boxes.select(index({2}));
-  CHECK(last.images() == 1);
+  CHECK(last.num_images() == 1);
   CHECK(care_test::allclose(last.xyxy(), rows({0, 6, 4, 11})));
   CHECK(care_test::identical(last.labels(), index({2})));
-  CHECK(boxes.select(index({})).images() == 0);
-  CHECK(boxes.select(index({1})).count() == 0);
+  CHECK(boxes.select(index({})).num_images() == 0);
+  CHECK(boxes.select(index({1})).num_boxes() == 0);
 
   CHECK(care_test::identical(
       boxes.for_classes(index({4, 0, 0})).labels(), index({4, -1})));
   CHECK(care_test::identical(
       boxes.for_classes(index({0, 0, 2})).labels(), index({-1, 2})));
   auto unlabelled = Boxes::from_lists({{{1, 2, 3, 4}}}, {8, 8});
-  CHECK(unlabelled.for_classes(index({3})).count() == 1);
+  CHECK(unlabelled.for_classes(index({3})).num_boxes() == 1);
 }
 
 TEST_CASE("Boxes: collate", "[boxes]") {
   auto a = sample();
   auto b = Boxes::from_lists({{}, {{1, 1, 2, 2}}}, {12, 20});
   auto joined = Boxes::collate({a, Boxes::none(1, {12, 20}), b});
-  CHECK(joined.images() == 6);
-  CHECK(care_test::identical(joined.image(), index({0, 0, 2, 5})));
+  CHECK(joined.num_images() == 6);
+  CHECK(care_test::identical(joined.image_index(), index({0, 0, 2, 5})));
   CHECK(care_test::identical(
       joined.weights(), torch::tensor({0.5F, 1.F, 2.F, 1.F})));
   CHECK(care_test::identical(joined.labels(), index({4, -1, 2, -1})));
   CHECK(care_test::identical(joined.select(index({0, 1, 2})).xyxy(), a.xyxy()));
   CHECK_FALSE(Boxes::collate({b, b}).has_weights());
-  CHECK(Boxes::collate({}).images() == 0);
+  CHECK(Boxes::collate({}).num_images() == 0);
   CARE_REQUIRE_THROWS_AS(
       Boxes::collate({a, Boxes::none(1, {20, 12})}),
       c10::ValueError,

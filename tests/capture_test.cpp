@@ -167,11 +167,12 @@ TEST_CASE("capture: steps past pooling, as in VGG", "[capture]") {
     return head(torch::adaptive_avg_pool2d(y, {3, 3}).flatten(1));
   };
   CHECK(care::capture(forward).features.size(2) == 12);
-  const auto pooled = care::capture(forward, {care::Layer().map_size({6, 6})});
+  const auto pooled =
+      care::capture(forward, {care::TargetLayer().map_size({6, 6})});
   CHECK(pooled.features.size(2) == 6);
   CARE_REQUIRE_THROWS(
-      care::capture(forward, {care::Layer().map_size({5, 5})}),
-      "that the Layer asks for");
+      care::capture(forward, {care::TargetLayer().map_size({5, 5})}),
+      "that the TargetLayer asks for");
 }
 
 TEST_CASE("capture: an attention head after a map", "[capture]") {
@@ -289,8 +290,8 @@ TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
   CHECK(gone >= 4); // the last one is let go of at the next map
 
   // Unless it is asked for.
-  const auto third =
-      care::capture(forward, {care::Layer().operation("aten::batch_norm", 3)});
+  const auto third = care::capture(
+      forward, {care::TargetLayer().operation("aten::batch_norm", 3)});
   CHECK(gone == 0);
   CHECK_FALSE(third.features.equal(seen.features));
 }
@@ -307,9 +308,9 @@ TEST_CASE("capture: a map of which the network let go", "[capture]") {
     return logits;
   };
   CARE_REQUIRE_THROWS(
-      care::capture(forward), "Layer().operation(\"aten::add\", 1)");
+      care::capture(forward), "TargetLayer().operation(\"aten::add\", 1)");
   const auto seen =
-      care::capture(forward, {care::Layer().operation("aten::add", 1)});
+      care::capture(forward, {care::TargetLayer().operation("aten::add", 1)});
   CHECK(seen.logits.equal(seen.features.sum({2, 3})));
 }
 
@@ -367,28 +368,30 @@ TEST_CASE(
   torch::manual_seed(0);
   Stages net;
   const auto x = torch::rand({2, 3, 9, 13}); // odd: 9 -> 5 -> 3, 13 -> 7 -> 4
-  const auto taken = [&](const care::Layer& layer) {
+  const auto taken = [&](const care::TargetLayer& layer) {
     return care::capture(net, x, {layer}).features;
   };
-  using care::Layer;
-  CHECK(torch::equal(taken(Layer()), net->third));
-  CHECK(torch::equal(taken(Layer().map_size({5, 7})), net->second));
-  CHECK(torch::equal(taken(Layer().stride(1)), net->first));
-  CHECK(torch::equal(taken(Layer().stride(2)), net->second));
-  CHECK(torch::equal(taken(Layer().stride(4)), net->third));
-  CHECK(torch::equal(taken(Layer().operation("aten::relu", 1)), net->first));
-  CHECK(torch::equal(taken(Layer().operation("aten::relu", -2)), net->second));
-  CHECK(torch::equal(taken(Layer().operation("aten::relu")), net->third));
-  const auto before = taken(Layer().operation("aten::conv2d", 2));
+  using care::TargetLayer;
+  CHECK(torch::equal(taken(TargetLayer()), net->third));
+  CHECK(torch::equal(taken(TargetLayer().map_size({5, 7})), net->second));
+  CHECK(torch::equal(taken(TargetLayer().stride(1)), net->first));
+  CHECK(torch::equal(taken(TargetLayer().stride(2)), net->second));
+  CHECK(torch::equal(taken(TargetLayer().stride(4)), net->third));
+  CHECK(torch::equal(
+      taken(TargetLayer().operation("aten::relu", 1)), net->first));
+  CHECK(torch::equal(
+      taken(TargetLayer().operation("aten::relu", -2)), net->second));
+  CHECK(torch::equal(taken(TargetLayer().operation("aten::relu")), net->third));
+  const auto before = taken(TargetLayer().operation("aten::conv2d", 2));
   CHECK(torch::equal(before.relu(), net->second));
   CHECK_FALSE(torch::equal(before, net->second));
   CHECK(torch::equal(
-      taken(Layer().where([](const care::Candidate& c) {
+      taken(TargetLayer().where([](const care::Candidate& c) {
         return c.result.size(1) == 4 && c.operation == "aten::relu";
       })),
       net->first));
   // The tensor itself, not a copy of its values: gradients reach it.
-  const auto seen = care::capture(net, x, {Layer().stride(2)});
+  const auto seen = care::capture(net, x, {TargetLayer().stride(2)});
   const auto scores =
       care::class_scores(seen.logits, torch::zeros({2}, torch::kLong));
   CHECK(
@@ -403,7 +406,9 @@ TEST_CASE("capture: several layers at once", "[capture]") {
   const auto seen = care::capture(
       net,
       x,
-      {care::Layer(), care::Layer().stride(2), care::Layer().stride(1)});
+      {care::TargetLayer(),
+       care::TargetLayer().stride(2),
+       care::TargetLayer().stride(1)});
   REQUIRE(seen.more.size() == 2);
   CHECK(torch::equal(seen.features, net->third));
   CHECK(torch::equal(seen.more[0], net->second));
@@ -415,21 +420,22 @@ TEST_CASE("capture: refuses layers that say nothing", "[capture]") {
   const auto x = torch::rand({2, 3, 8, 8});
   auto forward = [&] { return net->forward(x); };
   CARE_REQUIRE_THROWS(
-      care::capture(forward, {care::Layer().stride(2)}), "input");
+      care::capture(forward, {care::TargetLayer().stride(2)}), "input");
   CARE_REQUIRE_THROWS(
-      care::capture(net, x, {care::Layer().stride(0)}), "at least 1");
+      care::capture(net, x, {care::TargetLayer().stride(0)}), "at least 1");
   CARE_REQUIRE_THROWS(
-      care::capture(net, x, {care::Layer().stride(8)}),
-      "that the Layer asks for");
+      care::capture(net, x, {care::TargetLayer().stride(8)}),
+      "that the TargetLayer asks for");
   CARE_REQUIRE_THROWS(
-      care::capture(net, x, {care::Layer().operation("aten::relu", 4)}),
+      care::capture(net, x, {care::TargetLayer().operation("aten::relu", 4)}),
       "has 3 of them");
   CARE_REQUIRE_THROWS(
-      care::capture(net, x, {care::Layer().operation("aten::relu", -4)}),
+      care::capture(net, x, {care::TargetLayer().operation("aten::relu", -4)}),
       "has 3 of them");
   CARE_REQUIRE_THROWS(
-      care::capture(net, x, {care::Layer().operation("", 1)}), "name");
-  CARE_REQUIRE_THROWS(care::capture(forward, care::Layers()), "at least one");
+      care::capture(net, x, {care::TargetLayer().operation("", 1)}), "name");
+  CARE_REQUIRE_THROWS(
+      care::capture(forward, care::TargetLayers()), "at least one");
   CARE_REQUIRE_THROWS(care::capture(net, x[0]), "[N, C, H, W]");
 }
 
@@ -447,7 +453,8 @@ TEST_CASE(
     return head(y.mean({2, 3}));
   };
   CARE_REQUIRE_THROWS(
-      care::capture(forward, {care::Layer().operation("aten::sigmoid", 1)}),
+      care::capture(
+          forward, {care::TargetLayer().operation("aten::sigmoid", 1)}),
       "behind the logits");
 }
 
@@ -515,7 +522,7 @@ TEST_CASE("capture: a TorchScript module by itself", "[capture]") {
   const auto seen = care::capture(net, x);
   CHECK(seen.features.sizes() == torch::IntArrayRef({2, 5, 4, 4}));
   CHECK(torch::equal(seen.output.toTensor(), seen.logits));
-  const auto earlier = care::capture(net, x, {care::Layer().stride(1)});
+  const auto earlier = care::capture(net, x, {care::TargetLayer().stride(1)});
   CHECK(earlier.features.sizes() == torch::IntArrayRef({2, 4, 8, 8}));
 }
 
@@ -540,7 +547,7 @@ TEST_CASE(
     };
     CARE_REQUIRE_THROWS(care::capture(forward), "may be tokens");
     const auto seen =
-        care::capture(forward, {care::Layer().operation("aten::relu")});
+        care::capture(forward, {care::TargetLayer().operation("aten::relu")});
     CHECK(torch::equal(seen.features, map));
   }
   SECTION("channels last, [N, h, w, C]") {
@@ -551,7 +558,7 @@ TEST_CASE(
     };
     CARE_REQUIRE_THROWS(care::capture(forward), "layer_norm");
     const auto seen =
-        care::capture(forward, {care::Layer().operation("aten::conv2d")});
+        care::capture(forward, {care::TargetLayer().operation("aten::conv2d")});
     CHECK(seen.features.size(1) == 8);
   }
   SECTION("a pooled map in channels-last layout is stepped past") {

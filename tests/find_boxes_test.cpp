@@ -90,8 +90,8 @@ TEST_CASE("find_boxes: one rectangle, all by hand", "[find_boxes]") {
   fill(map, {20, 10, 50, 30}, 0.9);
   const auto found = care::find_boxes(map, plain());
   CHECK(care_test::identical(found.boxes.xyxy(), rows({20, 10, 50, 30})));
-  CHECK(found.boxes.images() == 1);
-  CHECK(found.boxes.size() == Size{100, 200});
+  CHECK(found.boxes.num_images() == 1);
+  CHECK(found.boxes.image_size() == Size{100, 200});
   CHECK(found.threshold[0].item<double>() == Approx(0.5));
   // contrast 0.8, compactness 1, border 1, room 1.
   CHECK(found.confidence[0].item<double>() == Approx(0.8));
@@ -114,7 +114,7 @@ TEST_CASE("find_boxes: one rectangle, all by hand", "[find_boxes]") {
 TEST_CASE("find_boxes: each factor of the confidence", "[find_boxes]") {
   auto confidence = [](const torch::Tensor& map) {
     const auto found = care::find_boxes(map, plain());
-    REQUIRE(found.boxes.count() == 1);
+    REQUIRE(found.boxes.num_boxes() == 1);
     return found.confidence[0].item<double>();
   };
   auto map = ground();
@@ -143,33 +143,33 @@ TEST_CASE("find_boxes: never the whole image", "[find_boxes]") {
   auto map = ground();
   fill(map, {2, 2, 198, 98}, 0.9);
   auto found = care::find_boxes(map, plain());
-  CHECK(found.boxes.count() == 0);
+  CHECK(found.boxes.num_boxes() == 0);
   CHECK(found.whole[0].item<int64_t>() == 1);
   // Nor does padding make it so: 0.8 of the image, then nearly all.
   map = ground();
   fill(map, {10, 8, 190, 92}, 0.9);
-  CHECK(care::find_boxes(map, plain()).boxes.count() == 1);
+  CHECK(care::find_boxes(map, plain()).boxes.num_boxes() == 1);
   found = care::find_boxes(map, plain().padding(1.2));
-  CHECK(found.boxes.count() == 0);
+  CHECK(found.boxes.num_boxes() == 0);
   CHECK(found.whole[0].item<int64_t>() == 1);
-  CHECK(care::find_boxes(map, plain().max_area(0.7)).boxes.count() == 0);
+  CHECK(care::find_boxes(map, plain().max_area(0.7)).boxes.num_boxes() == 0);
   // Merging can bring it about too.
   map = ground();
   fill(map, {1, 1, 4, 99}, 0.9);
   fill(map, {6, 1, 199, 4}, 0.9);
   found = care::find_boxes(map, plain().merge_gap(0.02));
-  CHECK(found.boxes.count() == 0);
+  CHECK(found.boxes.num_boxes() == 0);
   CHECK(found.whole[0].item<int64_t>() == 1);
   // A mask over everything, a map of one value, a map of zeros: no box.
   const auto fixed = plain().threshold(MapThreshold::kFixed).level(0.5);
-  CHECK(care::find_boxes(torch::ones({1, 8, 8}), fixed).boxes.count() == 0);
+  CHECK(care::find_boxes(torch::ones({1, 8, 8}), fixed).boxes.num_boxes() == 0);
   for (const double value : {0.0, 0.4, 1.0}) {
     for (const auto kind :
          {MapThreshold::kOtsu, MapThreshold::kMean, MapThreshold::kQuantile}) {
       found = care::find_boxes(
           torch::full({2, 8, 8}, value), plain().threshold(kind).level(0.9));
-      CHECK(found.boxes.count() == 0);
-      CHECK(found.boxes.images() == 2);
+      CHECK(found.boxes.num_boxes() == 0);
+      CHECK(found.boxes.num_images() == 2);
     }
   }
 }
@@ -183,7 +183,7 @@ TEST_CASE("find_boxes: the four thresholds", "[find_boxes]") {
   auto left = [&](MapThreshold kind, double level) {
     const auto found =
         care::find_boxes(map, plain().threshold(kind).level(level));
-    REQUIRE(found.boxes.count() == 1);
+    REQUIRE(found.boxes.num_boxes() == 1);
     return found.boxes.xyxy()[0][0].item<double>();
   };
   CHECK(left(MapThreshold::kOtsu, 0) == 10);
@@ -198,7 +198,7 @@ TEST_CASE("find_boxes: the four thresholds", "[find_boxes]") {
   // Beyond the largest value: nothing.
   CHECK(
       care::find_boxes(map, plain().threshold(MapThreshold::kMean).level(3))
-          .boxes.count() == 0);
+          .boxes.num_boxes() == 0);
 }
 
 TEST_CASE("find_boxes: small, near, many and unsure ones", "[find_boxes]") {
@@ -260,7 +260,7 @@ TEST_CASE("find_boxes: small, near, many and unsure ones", "[find_boxes]") {
 
   const auto unsure = care::find_boxes(
       map, BoxFinderOptions(fixed).min_area(0.005).min_confidence(0.6));
-  CHECK(unsure.boxes.count() == 2);
+  CHECK(unsure.boxes.num_boxes() == 2);
   CHECK(unsure.unsure[0].item<int64_t>() == 1);
 }
 
@@ -272,7 +272,7 @@ TEST_CASE("find_boxes: priors", "[find_boxes]") {
     return care::find_boxes(map, options).boxes.xyxy()[0][0].item<double>();
   };
   const auto fixed = plain().threshold(MapThreshold::kFixed).level(0.2);
-  CHECK(care::find_boxes(map, fixed).boxes.count() == 2);
+  CHECK(care::find_boxes(map, fixed).boxes.num_boxes() == 2);
   // exp(-r^2 / (2 c^2)) by hand, at the pixel in row 40, column 100.
   const auto prior =
       care::detail::map_prior(map, BoxFinderOptions().centre_prior(0.5));
@@ -283,7 +283,7 @@ TEST_CASE("find_boxes: priors", "[find_boxes]") {
   CHECK(first(BoxFinderOptions(fixed).centre_prior(0.5)) == 90);
   CHECK(
       care::find_boxes(map, BoxFinderOptions(fixed).centre_prior(0.4))
-          .boxes.count() == 1);
+          .boxes.num_boxes() == 1);
   // Linear to the border: 0.5 pixels are a fortieth of 20.
   const auto rim =
       care::detail::map_prior(map, BoxFinderOptions().border_prior(0.2));
@@ -304,16 +304,16 @@ TEST_CASE("find_boxes: a batch is its maps one by one", "[find_boxes]") {
   maps[2].zero_();
   const auto options = plain().min_area(0.002);
   const auto all = care::find_boxes(maps, options);
-  CHECK(all.boxes.images() == 4);
-  CHECK(all.boxes.counts()[2].item<int64_t>() == 0);
+  CHECK(all.boxes.num_images() == 4);
+  CHECK(all.boxes.boxes_per_image()[2].item<int64_t>() == 0);
   std::vector<care::Boxes> parts;
   for (int64_t i = 0; i < 4; ++i) {
     parts.push_back(care::find_boxes(maps.slice(0, i, i + 1), options).boxes);
   }
   const auto joined = care::Boxes::collate(parts);
-  CHECK(joined.count() > 10);
+  CHECK(joined.num_boxes() > 10);
   CHECK(care_test::identical(all.boxes.xyxy(), joined.xyxy()));
-  CHECK(care_test::identical(all.boxes.image(), joined.image()));
+  CHECK(care_test::identical(all.boxes.image_index(), joined.image_index()));
   CHECK(care_test::identical(all.boxes.weights(), joined.weights()));
   CHECK((all.confidence >= 0).all().item<bool>());
   CHECK((all.confidence <= 1).all().item<bool>());
@@ -327,7 +327,7 @@ TEST_CASE("find_boxes: a batch is its maps one by one", "[find_boxes]") {
   mask.slice(1, 2, 6).slice(2, 3, 9).fill_(true);
   CHECK(care_test::identical(
       care::find_boxes(mask, plain()).boxes.xyxy(), rows({3, 2, 9, 6})));
-  CHECK(care::find_boxes(torch::zeros({0, 5, 5})).boxes.images() == 0);
+  CHECK(care::find_boxes(torch::zeros({0, 5, 5})).boxes.num_images() == 0);
 }
 
 TEST_CASE("find_boxes: bad input", "[find_boxes]") {

@@ -26,7 +26,7 @@ const std::map<std::string, Loss>& peers() {
       {"EnergyLoss", care::EnergyLoss{}},
       {"GainLoss", care::GainLoss{}},
       {"HintLoss", care::HintLoss{}},
-      {"L1Loss", care::L1Loss{}},
+      {"L1GuidanceLoss", care::L1GuidanceLoss{}},
       {"PpceLoss", care::PpceLoss{}},
       {"RrrLoss", care::RrrLoss{}}};
   return all;
@@ -79,7 +79,7 @@ TEST_CASE("guidance losses: values worked out by hand", "[loss]") {
       {"EnergyLoss", 1.0 / 6}, // 1 - (2 + 0.5) / 3
       {"GainLoss", 0.0625}, // (0 + 0.5 * 0.25 + 0.5 * 0.25) / 4
       {"HintLoss", 0.53125 / 1.5}, // (0.25 + 0.5 * 0.5625) / 1.5
-      {"L1Loss", 0.25}, // (0.5 + 0.5 * 0.75 + 0.5 * 0.25) / 4
+      {"L1GuidanceLoss", 0.25}, // (0.5 + 0.5 * 0.75 + 0.5 * 0.25) / 4
       {"PpceLoss", 4.0 / 3 * std::log(2.0)}, // (log 2 + 0.5 * log 4) / 1.5
       {"RrrLoss", 1.03125}}; // 1 + 0.5 * 0.0625
   for (const auto& [name, loss] : peers()) {
@@ -123,7 +123,7 @@ TEST_CASE("guidance losses: LibTorch's losses, pixel by pixel", "[loss]") {
     return map.relu() / map.abs().max();
   };
   CHECK(care_test::allclose(
-      care::L1Loss{}(in.maps, in.regions),
+      care::L1GuidanceLoss{}(in.maps, in.regions),
       for_each_image(
           in, [&](auto a, auto m) { return F::l1_loss(positive(a), m); })));
   CHECK(care_test::allclose(
@@ -175,7 +175,7 @@ TEST_CASE(
                     .align_corners(false))
                 .squeeze(1);
   CHECK(care_test::allclose(
-      care::L1Loss{}(maps, regions), (up - masks).abs().mean({1, 2})));
+      care::L1GuidanceLoss{}(maps, regions), (up - masks).abs().mean({1, 2})));
 }
 
 TEST_CASE("guidance losses: gradcheck", "[loss]") {
@@ -352,7 +352,7 @@ TEMPLATE_TEST_CASE(
     care::EnergyLoss,
     care::GainLoss,
     care::HintLoss,
-    care::L1Loss,
+    care::L1GuidanceLoss,
     care::PpceLoss,
     care::RrrLoss) {
   care::Guide<care::GradCam, TestType> guide(care::GuideOptions().weight(1.0));

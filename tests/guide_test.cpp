@@ -162,7 +162,7 @@ TEST_CASE("Guide: a batch in which every image is guided", "[guide]") {
     // The same image by image: of each batch one image is guided.
     auto expected = torch::zeros({}, torch::kDouble);
     for (int64_t i = 0; i < 4; ++i) {
-      auto one = boxes.filter(boxes.image() == i);
+      auto one = boxes.filter(boxes.image_index() == i);
       auto la = guide.loss(lc.detach(), seen, s.target, one).total;
       expected = expected + (la - 0.5 * lc.detach()) / 4;
     }

@@ -173,8 +173,8 @@ TEST_CASE("guide: maps of several layers, fused", "[guide]") {
        {care::Fusion::kMean, care::Fusion::kMax, care::Fusion::kProduct}) {
     maps.clear();
     care::Guide<care::GradCam, Keep> guide(
-        care::GuideOptions().fusion(fusion).layers(
-            {care::Layer(), care::Layer().map_size({8, 8})}),
+        care::GuideOptions().fusion(fusion).target_layers(
+            {care::TargetLayer(), care::TargetLayer().map_size({8, 8})}),
         Keep{&maps});
     const auto seen = guide.watch([&] {
       return head(net->forward(images).mean({2, 3}));

@@ -95,14 +95,14 @@ TEST_CASE("boxes_from_masks: one box round each component", "[masks]") {
   CHECK(care_test::identical(
       care::boxes_from_masks(mask, MaskBoxes::kTight, 5).xyxy(),
       rows({1, 3, 10, 6})));
-  CHECK(care::boxes_from_masks(mask, MaskBoxes::kTight, 9).count() == 0);
+  CHECK(care::boxes_from_masks(mask, MaskBoxes::kTight, 9).num_boxes() == 0);
 }
 
 TEST_CASE("boxes_from_masks: shapes that join late", "[masks]") {
   auto spiral =
       drawn({"#.#.#.#.#", "#.#.#.#.#", "#.#.#.#.#", ".#...#.#.", "....#...."});
   CHECK(
-      care::boxes_from_masks(spiral).count() ==
+      care::boxes_from_masks(spiral).num_boxes() ==
       static_cast<int64_t>(flooded(spiral[0]).size()));
   for (uint64_t seed = 0; seed < 30; ++seed) {
     CAPTURE(seed);
@@ -123,24 +123,24 @@ TEST_CASE("boxes_from_masks: batches and kinds of masks", "[masks]") {
   masks[1].slice(0, 2, 4).slice(1, 3, 8).fill_(true);
   masks[3].fill_(true);
   auto boxes = care::boxes_from_masks(masks);
-  CHECK(boxes.images() == 4);
-  CHECK(boxes.size() == Size{6, 8});
-  CHECK(
-      care_test::identical(boxes.image(), torch::tensor({1, 3}, torch::kLong)));
+  CHECK(boxes.num_images() == 4);
+  CHECK(boxes.image_size() == Size{6, 8});
+  CHECK(care_test::identical(
+      boxes.image_index(), torch::tensor({1, 3}, torch::kLong)));
   CHECK(care_test::identical(boxes.xyxy(), rows({3, 2, 8, 4, 0, 0, 8, 6})));
   // Boxes drawn, found again.
   CHECK(care_test::identical(care::pixel_mask(boxes) > 0.5, masks));
   CHECK(care_test::identical(
       care::boxes_from_masks(masks.to(torch::kFloat) * 0.6).xyxy(),
       boxes.xyxy()));
-  CHECK(care::boxes_from_masks(masks.to(torch::kFloat) * 0.5).count() == 0);
+  CHECK(care::boxes_from_masks(masks.to(torch::kFloat) * 0.5).num_boxes() == 0);
   CHECK(care_test::identical(
       care::boxes_from_masks(masks.to(torch::kByte)).xyxy(), boxes.xyxy()));
   // A view that is not contiguous.
   CHECK(care_test::identical(
       care::boxes_from_masks(masks.transpose(1, 2)).xyxy(),
       rows({2, 3, 4, 8, 0, 0, 6, 8})));
-  CHECK(care::boxes_from_masks(torch::zeros({0, 4, 4})).images() == 0);
+  CHECK(care::boxes_from_masks(torch::zeros({0, 4, 4})).num_images() == 0);
   CARE_REQUIRE_THROWS_AS(
       care::boxes_from_masks(masks[0]),
       c10::ValueError,

@@ -21,10 +21,10 @@ namespace {
 /// The union of the boxes painted at `fine` times the resolution and averaged:
 /// exact for coordinates that are multiples of 1 / fine.
 torch::Tensor painted(const Boxes& boxes, int64_t fine = 8) {
-  const auto [h, w] = boxes.size();
+  const auto [h, w] = boxes.image_size();
   auto canvas =
-      torch::zeros({boxes.images(), h * fine, w * fine}, torch::kDouble);
-  for (int64_t m = 0; m < boxes.count(); ++m) {
+      torch::zeros({boxes.num_images(), h * fine, w * fine}, torch::kDouble);
+  for (int64_t m = 0; m < boxes.num_boxes(); ++m) {
     auto box = (boxes.xyxy()[m].detach().to(torch::kDouble) *
                 static_cast<double>(fine))
                    .round()
@@ -33,25 +33,25 @@ torch::Tensor painted(const Boxes& boxes, int64_t fine = 8) {
       return std::min(
           std::max<int64_t>(box[i].item<int64_t>(), 0), length * fine);
     };
-    canvas[boxes.image()[m].item<int64_t>()]
+    canvas[boxes.image_index()[m].item<int64_t>()]
         .slice(0, at(1, h), at(3, h))
         .slice(1, at(0, w), at(2, w))
         .fill_(1);
   }
-  return canvas.view({boxes.images(), h, fine, w, fine}).mean({2, 4});
+  return canvas.view({boxes.num_images(), h, fine, w, fine}).mean({2, 4});
 }
 
 /// Distance of each pixel to the nearest box, pixel by pixel, box by box.
 torch::Tensor brute_distance(const Boxes& boxes, bool euclidean) {
-  const auto [h, w] = boxes.size();
-  auto result = torch::zeros({boxes.images(), h, w}, torch::kDouble);
+  const auto [h, w] = boxes.image_size();
+  auto result = torch::zeros({boxes.num_images(), h, w}, torch::kDouble);
   auto box = boxes.xyxy().to(torch::kDouble);
-  for (int64_t n = 0; n < boxes.images(); ++n) {
+  for (int64_t n = 0; n < boxes.num_images(); ++n) {
     for (int64_t y = 0; y < h; ++y) {
       for (int64_t x = 0; x < w; ++x) {
         double best = INFINITY;
-        for (int64_t m = 0; m < boxes.count(); ++m) {
-          if (boxes.image()[m].item<int64_t>() != n) {
+        for (int64_t m = 0; m < boxes.num_boxes(); ++m) {
+          if (boxes.image_index()[m].item<int64_t>() != n) {
             continue;
           }
           auto c = [&](int64_t i) { return box[m][i].item<double>(); };
@@ -210,20 +210,23 @@ TEST_CASE("rasterize: with and without a gradient the same", "[rasterize]") {
     auto image = torch::randint(0, images, {count}, torch::kLong);
     auto boxes = Boxes(xyxy, image, images, size).clip();
     if (seed % 3 == 0) {
-      auto weight = torch::rand({boxes.count()}, torch::kDouble);
+      auto weight = torch::rand({boxes.num_boxes()}, torch::kDouble);
       boxes = boxes.with_weights(weight * (weight > 0.3));
     }
     auto options =
         RasterizeOptions()
-            .mode(seed % 4 < 2 ? RasterMode::kPaper : RasterMode::kCoverage)
+            .mode(seed % 4 < 2 ? RasterMode::kAdjoint : RasterMode::kCoverage)
             .start(0.25 + static_cast<double>(seed % 5))
             .margin(seed % 6 < 3 ? 0 : 1.75);
     auto learning = Boxes(
-        boxes.xyxy().clone().requires_grad_(), boxes.image(), images, size);
+        boxes.xyxy().clone().requires_grad_(),
+        boxes.image_index(),
+        images,
+        size);
     if (boxes.has_weights()) {
       learning = learning.with_weights(boxes.weights());
     }
-    if (boxes.count() == 0) {
+    if (boxes.num_boxes() == 0) {
       continue;
     }
     REQUIRE(learning.requires_grad());
@@ -281,7 +284,7 @@ TEST_CASE("rasterize: edge cases of boxes", "[rasterize]") {
     }
   }
   SECTION("a box over the whole image has no outside") {
-    for (const auto mode : {RasterMode::kPaper, RasterMode::kCoverage}) {
+    for (const auto mode : {RasterMode::kAdjoint, RasterMode::kCoverage}) {
       for (const double delta : {0.0, 1.0}) {
         auto got = care::rasterize(
             Boxes::from_lists({{{0, 0, 96, 64}}, {{-5, -5, 200, 64}}}, size),
@@ -325,12 +328,12 @@ TEST_CASE(
     "[rasterize]") {
   auto boxes = difficult_boxes({32, 40});
   auto order = torch::tensor({6, 2, 0, 8, 4, 1, 7, 3, 5}, torch::kLong);
-  REQUIRE(boxes.count() == 9);
+  REQUIRE(boxes.num_boxes() == 9);
   Boxes shuffled(
       boxes.xyxy().index_select(0, order),
-      boxes.image().index_select(0, order),
-      boxes.images(),
-      boxes.size());
+      boxes.image_index().index_select(0, order),
+      boxes.num_images(),
+      boxes.image_size());
   auto options = RasterizeOptions().delta(0.5).margin(2);
   auto a = care::rasterize(boxes, {5, 7}, options);
   auto b = care::rasterize(shuffled, {5, 7}, options);
@@ -442,7 +445,7 @@ TEST_CASE("rasterize: gradients reach the boxes", "[rasterize]") {
           torch::kDouble)
           .requires_grad_();
   auto image = torch::tensor({0, 0, 1}, torch::kLong);
-  for (const auto mode : {RasterMode::kPaper, RasterMode::kCoverage}) {
+  for (const auto mode : {RasterMode::kAdjoint, RasterMode::kCoverage}) {
     for (const double margin : {0.0, 0.75}) {
       CAPTURE(static_cast<int>(mode), margin);
       CHECK(gradcheck(
@@ -492,7 +495,7 @@ TEST_CASE("rasterize: masks as regions", "[rasterize]") {
           .to(torch::kDouble);
   auto mask = painted(boxes, 1);
   SECTION("a mask of boxes weighs as the boxes do") {
-    for (const auto mode : {RasterMode::kPaper, RasterMode::kCoverage}) {
+    for (const auto mode : {RasterMode::kAdjoint, RasterMode::kCoverage}) {
       for (const double delta : {0.0, 0.5}) {
         for (const double margin : {0.0, 2.0}) {
           CAPTURE(static_cast<int>(mode), delta, margin);
@@ -591,7 +594,7 @@ TEST_CASE("rasterize: bad input", "[rasterize]") {
       "but "
       "box 2 (image 1) lies wholly outside");
   auto good = boxes.clip();
-  CHECK(good.count() == 2);
+  CHECK(good.num_boxes() == 2);
   CARE_REQUIRE_THROWS_AS(
       care::rasterize(good, {0, 7}),
       c10::ValueError,

@@ -96,7 +96,8 @@ double overlap(const torch::Tensor& box, const std::array<double, 4>& truth) {
 double box_overlap(const torch::Tensor& maps, double padding = 1.1) {
   const auto found =
       care::find_boxes(maps, care::BoxFinderOptions().padding(padding));
-  return found.boxes.count() == 0 ? 0.0 : overlap(found.boxes.xyxy()[0], kBox);
+  return found.boxes.num_boxes() == 0 ? 0.0
+                                      : overlap(found.boxes.xyxy()[0], kBox);
 }
 
 double mean_in(const torch::Tensor& map, const torch::Tensor& mask) {
@@ -166,7 +167,7 @@ TEST_CASE("saliency: a flat image gives a zero map", "[saliency]") {
     INFO(name);
     const auto maps = method(images);
     CHECK(care_test::identical(maps, torch::zeros({4, 40, 56})));
-    CHECK(care::find_boxes(maps).boxes.count() == 0);
+    CHECK(care::find_boxes(maps).boxes.num_boxes() == 0);
   }
 }
 
@@ -314,7 +315,7 @@ TEST_CASE("object_contrast: a spot on a leaf, and not the leaf", "[saliency]") {
                            .merge_gap(0)
                            .min_area(0.0005);
   const auto found = care::find_boxes(maps.slice(0, 1), options);
-  REQUIRE(found.boxes.count() == 1);
+  REQUIRE(found.boxes.num_boxes() == 1);
   CHECK(overlap(found.boxes.xyxy()[0], {91, 36, 109, 54}) > 0.6);
   CHECK(mean_in(maps[1], spot) > 0.6);
   CHECK(mean_in(maps[1], leaf & ~disc(kSize, 45, 100, 14)) < 0.05);
@@ -322,7 +323,7 @@ TEST_CASE("object_contrast: a spot on a leaf, and not the leaf", "[saliency]") {
   // What stands out in the whole is the leaf.
   const auto other =
       care::find_boxes(care::robust_background(sick.unsqueeze(0)));
-  REQUIRE(other.boxes.count() == 1);
+  REQUIRE(other.boxes.num_boxes() == 1);
   CHECK(overlap(other.boxes.xyxy()[0], {91, 36, 109, 54}) < 0.1);
 }
 

@@ -190,12 +190,13 @@ TEST_CASE("segmentation_boxes: every kind of model", "[segmentation]") {
   }
   SECTION("confidence, and the default finder") {
     const auto found = care::segmentation_boxes(x, net);
-    REQUIRE(found.boxes.count() == 2);
+    REQUIRE(found.boxes.num_boxes() == 2);
     CHECK(found.confidence.min().item<double>() > 0.99);
     CHECK(found.threshold[0].item<double>() == 0.5);
     // Nothing dark: no box, although the map's largest value is above 0.
     CHECK(
-        care::segmentation_boxes(torch::ones_like(x), net).boxes.count() == 0);
+        care::segmentation_boxes(torch::ones_like(x), net).boxes.num_boxes() ==
+        0);
   }
 }
 
@@ -204,7 +205,7 @@ TEST_CASE("segment: the model's input is resized", "[segmentation]") {
   const auto found = care::segmentation_boxes(
       images(), net, SegmentationOptions(tight()).input_size({20, 30}));
   CHECK(net->seen == Size{20, 30});
-  CHECK(found.boxes.size() == Size{40, 60});
+  CHECK(found.boxes.image_size() == Size{40, 60});
   CHECK(care_test::allclose(boxes_of(found), truth(), 1.0));
   care::segment(images(), net);
   CHECK(net->seen == Size{40, 60});

@@ -152,7 +152,7 @@ Found find_on(
   const auto all = care::auto_boxes(image, chain);
   const auto boxes = all.boxes.resize(found.size).clip();
   found.seconds = processor_seconds() - start;
-  for (int64_t m = 0; m < boxes.count(); ++m) {
+  for (int64_t m = 0; m < boxes.num_boxes(); ++m) {
     const auto xyxy = boxes.xyxy()[m].to(torch::kDouble).contiguous();
     FoundBox box;
     std::copy_n(xyxy.data_ptr<double>(), 4, box.xyxy.begin());
@@ -161,7 +161,7 @@ Found find_on(
     box.confidence = all.confidence[m].item<double>();
     found.boxes.push_back(std::move(box));
   }
-  if (manual.count() > 0) {
+  if (manual.num_boxes() > 0) {
     found.best_iou = care::best_iou(map, care::pixel_mask(manual.resize(size)))
                          .item<double>();
   }

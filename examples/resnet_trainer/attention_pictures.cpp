@@ -26,8 +26,8 @@ void check_picture(const AttentionPicture& picture) {
     throw std::invalid_argument(fmt::format(
         "report: expected an RGB image of 8 bits for '{}'", picture.id));
   }
-  const auto size = picture.boxes.size();
-  if (picture.boxes.count() > 0 &&
+  const auto size = picture.boxes.image_size();
+  if (picture.boxes.num_boxes() > 0 &&
       (size.height != picture.image.rows || size.width != picture.image.cols)) {
     throw std::invalid_argument(fmt::format(
         "report: expected boxes in the pixels of image '{}' ({}x{}), but got "
@@ -46,7 +46,7 @@ cv::Mat tile_of(const AttentionPicture& picture, const torch::Tensor& map) {
   if (map.defined()) {
     tile = overlay(tile, map);
   }
-  if (picture.boxes.count() > 0) {
+  if (picture.boxes.num_boxes() > 0) {
     common::draw_boxes(tile, picture.boxes);
   }
   return tile;
@@ -61,7 +61,7 @@ std::array<std::string, 2> caption(
   std::string share;
   if (!std::isnan(look.epg)) {
     share = fmt::format("{:.0f} % of attention inside", look.epg * 100);
-  } else if (picture.boxes.count() > 0) {
+  } else if (picture.boxes.num_boxes() > 0) {
     share = "no positive attention";
   }
   return {"says " + look.prediction + (right ? " (right)" : " (wrong)"), share};

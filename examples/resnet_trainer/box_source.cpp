@@ -21,7 +21,7 @@ namespace {
 std::vector<size_t> boxed(const std::vector<common::Sample>& samples) {
   std::vector<size_t> places;
   for (size_t i = 0; i < samples.size(); ++i) {
-    if (samples[i].boxes.count() > 0) {
+    if (samples[i].boxes.num_boxes() > 0) {
       places.push_back(i);
     }
   }
@@ -54,7 +54,7 @@ void drop_boxes(
     common::Random& random) {
   std::vector<std::pair<size_t, int64_t>> all;
   for (const auto i : boxed(samples)) {
-    for (int64_t m = 0; m < samples[i].boxes.count(); ++m) {
+    for (int64_t m = 0; m < samples[i].boxes.num_boxes(); ++m) {
       all.emplace_back(i, m);
     }
   }
@@ -65,7 +65,7 @@ void drop_boxes(
   for (const auto& [i, m] : all) {
     auto& flags = keep[i];
     if (!flags.defined()) {
-      flags = torch::ones({samples[i].boxes.count()}, torch::kBool);
+      flags = torch::ones({samples[i].boxes.num_boxes()}, torch::kBool);
     }
     flags[m] = false;
   }
@@ -77,8 +77,9 @@ void drop_boxes(
 void shift_boxes(common::Sample& sample, double share, common::Random& random) {
   const auto& boxes = sample.boxes;
   auto moved = boxes.xyxy().clone();
-  const std::array<int64_t, 2> border{boxes.size().width, boxes.size().height};
-  for (int64_t m = 0; m < boxes.count(); ++m) {
+  const std::array<int64_t, 2> border{
+      boxes.image_size().width, boxes.image_size().height};
+  for (int64_t m = 0; m < boxes.num_boxes(); ++m) {
     const double angle = random.uniform(0, 6.283185307179586);
     const std::array<double, 2> direction{std::cos(angle), std::sin(angle)};
     for (int64_t axis = 0; axis < 2; ++axis) {
@@ -94,7 +95,7 @@ void shift_boxes(common::Sample& sample, double share, common::Random& random) {
       moved[m][axis + 2] += step;
     }
   }
-  auto result = care::Boxes(moved, boxes.image(), 1, boxes.size());
+  auto result = care::Boxes(moved, boxes.image_index(), 1, boxes.image_size());
   sample.boxes =
       boxes.has_weights() ? result.with_weights(boxes.weights()) : result;
 }
@@ -125,7 +126,7 @@ BoxesById read_boxes(
     }
     const auto& sample = samples[i];
     boxes[sample.id] = common::boxes_on(*found->second, sample.stored)
-                           .resize(sample.boxes.size());
+                           .resize(sample.boxes.image_size());
   }
   return boxes;
 }

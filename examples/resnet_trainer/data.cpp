@@ -228,7 +228,7 @@ std::vector<common::Sample> picture_samples(
     int64_t wanted) {
   std::map<int64_t, std::vector<common::Sample>> by_class;
   for (const auto& sample : test) {
-    if (sample.boxes.count() > 0 &&
+    if (sample.boxes.num_boxes() > 0 &&
         std::find(rare.begin(), rare.end(), sample.target) != rare.end()) {
       by_class[sample.target].push_back(sample);
     }

@@ -151,7 +151,7 @@ class Experiment {
       const {
     const bool some =
         std::any_of(train.begin(), train.end(), [&](const auto& sample) {
-          return sample.boxes.count() > 0 &&
+          return sample.boxes.num_boxes() > 0 &&
               std::find(guided_.begin(), guided_.end(), sample.target) !=
               guided_.end();
         });

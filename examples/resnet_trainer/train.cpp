@@ -264,7 +264,7 @@ EpochRow train_epoch(
   const bool mixed = settings.precision == "bfloat16";
   auto& net = state.net;
   auto& guide = state.method.guide;
-  const auto& layers = guide.options().layers();
+  const auto& layers = guide.options().target_layers();
   const bool watch_last_map = layers.size() == 1 && layers[0].is_default();
   net->train();
   double loss_sum = 0, inner = 0, outer = 0, inside = 0;
@@ -512,7 +512,7 @@ std::vector<Prediction> predict(
                            .to(torch::kCPU, torch::kDouble)
                            .contiguous();
     auto epg = care::energy_pointing_game(maps, care::pixel_mask(batch.boxes));
-    auto boxed = batch.boxes.counts() > 0;
+    auto boxed = batch.boxes.boxes_per_image() > 0;
     for (int64_t i = 0; i < batch.targets.size(0); ++i) {
       Prediction p;
       p.id = samples[predictions.size()].id;

@@ -123,7 +123,7 @@ trainer::AnyLoss loss_of(const Arm& arm) {
   if (name == "energy") {
     loss.loss = care::EnergyLoss();
   } else if (name == "l1") {
-    loss.loss = care::L1Loss();
+    loss.loss = care::L1GuidanceLoss();
   } else if (name == "ppce") {
     loss.loss = care::PpceLoss();
   } else if (name == "rrr") {
@@ -182,7 +182,7 @@ care::GuideOptions guide_options(
     options.weight(*arm.weight);
   }
   if (arm.map_stride > 0) {
-    options.layers({care::Layer().map_size(
+    options.target_layers({care::TargetLayer().map_size(
         {image.height / arm.map_stride, image.width / arm.map_stride})});
   }
   return options;

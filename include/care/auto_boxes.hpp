@@ -77,7 +77,8 @@ inline AutoBoxes auto_boxes(
     const auto found =
         method.find(images.index_select(0, left.to(images.device())));
     TORCH_CHECK_VALUE(
-        found.boxes.images() == left.size(0) && found.boxes.size() == size,
+        found.boxes.num_images() == left.size(0) &&
+            found.boxes.image_size() == size,
         where,
         ": expected boxes for ",
         left.size(0),
@@ -86,16 +87,16 @@ inline AutoBoxes auto_boxes(
         " from \"",
         method.name,
         "\", but got boxes for ",
-        found.boxes.images(),
+        found.boxes.num_images(),
         " of ",
-        found.boxes.size());
+        found.boxes.image_size());
     const auto boxes = found.boxes.to(torch::kCPU);
     xyxy.push_back(boxes.xyxy().to(torch::kFloat));
-    image.push_back(left.index_select(0, boxes.image()));
+    image.push_back(left.index_select(0, boxes.image_index()));
     confidence.push_back(boxes.weights().to(torch::kFloat));
-    made_by.push_back(
-        torch::full({boxes.count()}, static_cast<int64_t>(i), torch::kLong));
-    left = left.masked_select(boxes.counts() == 0);
+    made_by.push_back(torch::full(
+        {boxes.num_boxes()}, static_cast<int64_t>(i), torch::kLong));
+    left = left.masked_select(boxes.boxes_per_image() == 0);
   }
   result.boxes = Boxes::none(n, size).with_weights(torch::empty({0}));
   result.confidence = torch::empty({0});

@@ -4,33 +4,17 @@
 #define CARE_BOXES_HPP
 
 #include <care/detail/check.hpp>
+#include <care/size.hpp>
 
 #include <torch/types.h>
 
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <ostream>
 #include <utility>
 #include <vector>
 
 namespace care {
-
-/// Height and width of an image (pixels) or of a map (cells).
-struct Size {
-  int64_t height = 0;
-  int64_t width = 0;
-
-  friend bool operator==(const Size& a, const Size& b) {
-    return a.height == b.height && a.width == b.width;
-  }
-  friend bool operator!=(const Size& a, const Size& b) {
-    return !(a == b);
-  }
-  friend std::ostream& operator<<(std::ostream& stream, const Size& size) {
-    return stream << size.height << "x" << size.width << " (height x width)";
-  }
-};
 
 /// How the four numbers of a box are meant.
 enum class BoxFormat {
@@ -45,7 +29,7 @@ enum class BoxUnit {
   kFractions, ///< of the image's width (x) and height (y), 0 to 1
 };
 
-/// A batch of boxes on `images()` images of one `size()`.
+/// A batch of boxes on `num_images()` images of one `image_size()`.
 ///
 /// A box is a half-open rectangle x0, y0, x1, y1 in pixels (x to the right, y
 /// down) of the image that enters the network; fractions are allowed. All
@@ -167,7 +151,7 @@ class Boxes {
   /// 0. A box of weight 0 guides nothing, and is not background either.
   Boxes with_weights(const torch::Tensor& weight) const {
     detail::check_shape(
-        "care::Boxes::with_weights", "weight", weight, {count()});
+        "care::Boxes::with_weights", "weight", weight, {num_boxes()});
     const auto own = weight.to(xyxy_.options()); // which may overflow
     auto host = own.detach().to(torch::kCPU, torch::kDouble);
     detail::check_all(
@@ -190,7 +174,8 @@ class Boxes {
   /// The same boxes with a class index each: `[M]` integers, -1 for a box that
   /// counts for whatever class its image has.
   Boxes with_labels(const torch::Tensor& label) const {
-    detail::check_shape("care::Boxes::with_labels", "label", label, {count()});
+    detail::check_shape(
+        "care::Boxes::with_labels", "label", label, {num_boxes()});
     detail::check_integral("care::Boxes::with_labels", "label", label);
     auto result = *this;
     result.label_ = label.to(image_.options());
@@ -202,14 +187,14 @@ class Boxes {
     return xyxy_;
   }
   /// `[M]` int64, the image each box lies on.
-  const torch::Tensor& image() const {
+  const torch::Tensor& image_index() const {
     return image_;
   }
   /// `[M]` weights; ones where none were given.
   torch::Tensor weights() const {
     return weight_.defined()
         ? weight_
-        : torch::ones({count()}, xyxy_.options().requires_grad(false));
+        : torch::ones({num_boxes()}, xyxy_.options().requires_grad(false));
   }
   bool has_weights() const {
     return weight_.defined();
@@ -217,18 +202,18 @@ class Boxes {
   /// `[M]` int64 class indices; -1 where none were given.
   torch::Tensor labels() const {
     return label_.defined() ? label_
-                            : torch::full({count()}, -1, image_.options());
+                            : torch::full({num_boxes()}, -1, image_.options());
   }
   /// M, the number of boxes.
-  int64_t count() const {
+  int64_t num_boxes() const {
     return xyxy_.size(0);
   }
   /// N, the number of images.
-  int64_t images() const {
+  int64_t num_images() const {
     return images_;
   }
   /// The size of every image.
-  Size size() const {
+  Size image_size() const {
     return size_;
   }
   torch::Device device() const {
@@ -241,7 +226,7 @@ class Boxes {
   }
 
   /// `[N]` int64, the number of boxes on each image.
-  torch::Tensor counts() const {
+  torch::Tensor boxes_per_image() const {
     return torch::bincount(image_, {}, images_);
   }
 
@@ -272,7 +257,7 @@ class Boxes {
 
   /// The boxes for which `keep` (`[M]` bool) is true; all images stay.
   Boxes filter(const torch::Tensor& keep) const {
-    detail::check_shape("care::Boxes::filter", "keep", keep, {count()});
+    detail::check_shape("care::Boxes::filter", "keep", keep, {num_boxes()});
     auto rows = keep.nonzero().view(-1);
     auto result = *this;
     result.xyxy_ = xyxy_.index_select(0, rows);
@@ -285,7 +270,7 @@ class Boxes {
 
   /// The images listed in `images` (`[K]` int64, each at most once), renumbered
   /// 0 to K-1 in that order, with their boxes. Throws c10::IndexError for an
-  /// index outside [0, images()).
+  /// index outside [0, num_images()).
   Boxes select(const torch::Tensor& images) const {
     const char* where = "care::Boxes::select";
     detail::check_integral(where, "images", images);
@@ -529,7 +514,7 @@ class Boxes {
         where,
         ": expected coordinates of shape [M, 4], but got ",
         detail::sizes_of(xyxy_));
-    detail::check_shape(where, "image", image_, {count()});
+    detail::check_shape(where, "image", image_, {num_boxes()});
     detail::check_integral(where, "image", image_);
     TORCH_CHECK_VALUE(
         image_.device() == xyxy_.device(),

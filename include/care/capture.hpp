@@ -4,13 +4,14 @@
 #ifndef CARE_CAPTURE_HPP
 #define CARE_CAPTURE_HPP
 
-#include <care/boxes.hpp>
-#include <care/capture/layer.hpp>
+#include <care/capture/detail/graph.hpp>
+#include <care/capture/detail/observer.hpp>
 #include <care/capture/outputs.hpp>
 #include <care/capture/tap.hpp>
+#include <care/capture/target_layer.hpp>
 #include <care/detail/check.hpp>
-#include <care/detail/graph.hpp>
-#include <care/detail/observer.hpp>
+#include <care/seen.hpp>
+#include <care/size.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/jit/api/function_impl.h>
@@ -29,31 +30,12 @@
 
 namespace care {
 
-/// A forward pass as the guide needs it: the logits [N, K] and the feature maps
-/// [N, C, h, w] they were computed from. Make it by `capture` or
-/// `Guide::watch`, or by hand: `care::Seen{logits, features}`.
-struct Seen {
-  torch::Tensor logits;
-  torch::Tensor features;
-  /// Maps of further layers, if several were asked for.
-  std::vector<torch::Tensor> more = {};
-  /// The head with its statistics frozen, features -> logits; empty: the map's
-  /// scores are `logits`. See `GuideOptions::frozen_statistics`.
-  std::function<torch::Tensor(const torch::Tensor&)> frozen_head = {};
-};
-
-/// With all that the network returned, where that is not just the logits.
-template <class Output>
-struct SeenOutput : Seen {
-  Output output;
-};
-
 namespace detail {
 
 /// What can be told of a map without its tensor: size, stride, operator.
 inline bool may_fulfil(
     const SeenMap& map,
-    const Layer& layer,
+    const TargetLayer& layer,
     const torch::optional<Size>& input) {
   const Size size{map.sizes[2], map.sizes[3]};
   return (!layer.map_size() || size == *layer.map_size()) &&
@@ -67,7 +49,7 @@ inline bool may_fulfil(
 
 inline bool fulfils(
     const SeenMap& map,
-    const Layer& layer,
+    const TargetLayer& layer,
     const torch::optional<Size>& input) {
   return may_fulfil(map, layer, input) &&
       (!layer.where() ||
@@ -81,7 +63,7 @@ inline bool fulfils(
 /// The one result that `layer` names by operator and count.
 inline const SeenMap* counted(
     const std::vector<SeenMap>& maps,
-    const Layer& layer) {
+    const TargetLayer& layer) {
   std::map<int64_t, const SeenMap*> named;
   for (const auto& map : maps) {
     for (const auto& name : map.names) {
@@ -109,7 +91,7 @@ inline const SeenMap* counted(
 inline torch::Tensor find_map(
     const Observer& observer,
     const torch::Tensor& logits,
-    const Layer& layer,
+    const TargetLayer& layer,
     const torch::optional<Size>& input) {
   const char* where = "care::capture";
   TORCH_CHECK_VALUE(
@@ -117,7 +99,7 @@ inline torch::Tensor find_map(
       where,
       ": expected to see the network's input, of which the stride is counted; "
       "hand over the module and its images (capture(net, images)), or choose "
-      "by Layer::map_size");
+      "by TargetLayer::map_size");
   const SeenMaps maps(observer.maps());
   std::vector<const SeenMap*> found;
   if (layer.is_default()) {
@@ -153,7 +135,7 @@ inline torch::Tensor find_map(
       !found.empty(),
       where,
       ": expected a spatial map [N, C, h, w] ",
-      layer.is_default() ? "" : "that the Layer asks for ",
+      layer.is_default() ? "" : "that the TargetLayer asks for ",
       "behind the logits, but there is none",
       observer.without_history() == 0
           ? ""
@@ -170,7 +152,7 @@ inline torch::Tensor find_map(
       where,
       ": expected one spatial map behind the logits, but got ",
       found.size(),
-      "; choose by a Layer, or pass features by hand:",
+      "; choose by a TargetLayer, or pass features by hand:",
       list(found));
   TORCH_CHECK_VALUE(
       !layer.is_default() || !found[0]->is_doubtful(),
@@ -178,7 +160,7 @@ inline torch::Tensor find_map(
       ": expected a spatial map [N, C, h, w] behind the logits, but what comes "
       "first there may be tokens or another layout: ",
       found[0]->str(),
-      "; choose by a Layer, or pass features by hand. Seen:",
+      "; choose by a TargetLayer, or pass features by hand. Seen:",
       maps.str());
   TORCH_CHECK_VALUE(
       found[0]->sizes[0] == logits.size(0),
@@ -193,7 +175,8 @@ inline torch::Tensor find_map(
       ": expected the network to keep its last map, but it went on to another "
       "one and let go of ",
       found[0]->str(),
-      "; choose it by a Layer, which keeps it: Layer().operation(\"",
+      "; choose it by a TargetLayer, which keeps it: "
+      "TargetLayer().operation(\"",
       found[0]->names.back().operation,
       "\", ",
       found[0]->names.back().count,
@@ -204,15 +187,16 @@ inline torch::Tensor find_map(
 template <class Forward>
 auto capture(
     Forward&& forward,
-    const Layers& layers,
+    const TargetLayers& layers,
     const torch::optional<Size>& input) {
   const char* where = "care::capture";
   check_layers(where, layers);
   using Output = std::decay_t<decltype(forward())>;
   const Observer observer([&](const SeenMap& map) {
-    return std::any_of(layers.begin(), layers.end(), [&](const Layer& layer) {
-      return !layer.is_default() && may_fulfil(map, layer, input);
-    });
+    return std::any_of(
+        layers.begin(), layers.end(), [&](const TargetLayer& layer) {
+          return !layer.is_default() && may_fulfil(map, layer, input);
+        });
   });
   auto output = std::forward<Forward>(forward)();
   Seen seen{logits_of(output), {}};
@@ -318,7 +302,7 @@ auto run_module(Module& module, const torch::Tensor& images) {
 ///   auto seen = care::capture(
 ///       [&] { return net->forward(torch::rand({1, 3, 16, 16})); });
 template <class Forward>
-auto capture(Forward&& forward, const Layers& layers = {Layer()}) {
+auto capture(Forward&& forward, const TargetLayers& layers = {TargetLayer()}) {
   return detail::capture(
       std::forward<Forward>(forward), layers, torch::nullopt);
 }
@@ -327,12 +311,12 @@ auto capture(Forward&& forward, const Layers& layers = {Layer()}) {
 /// module (`*net`), a torch::nn::Sequential, a torch::jit::Module. The layers
 /// may then be chosen by stride.
 ///
-///   auto seen = care::capture(net, images, {care::Layer().stride(16)});
+///   auto seen = care::capture(net, images, {care::TargetLayer().stride(16)});
 template <class Module>
 auto capture(
     Module&& module,
     const torch::Tensor& images,
-    const Layers& layers = {Layer()}) {
+    const TargetLayers& layers = {TargetLayer()}) {
   TORCH_CHECK_VALUE(
       images.defined() && images.dim() == 4,
       "care::capture: expected images of shape [N, C, H, W], but got ",

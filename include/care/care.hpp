@@ -15,9 +15,12 @@
 #include <care/metrics.hpp>
 #include <care/normalise.hpp>
 #include <care/rasterize.hpp>
+#include <care/region_weights.hpp>
 #include <care/saliency.hpp>
 #include <care/schedule.hpp>
+#include <care/seen.hpp>
 #include <care/segmentation.hpp>
+#include <care/size.hpp>
 #include <care/version.hpp>
 
 #endif // CARE_CARE_HPP

@@ -93,7 +93,7 @@ class Guide {
   template <class Forward>
   auto watch(Forward&& forward) const {
     check_not_frozen();
-    return capture(std::forward<Forward>(forward), options_.layers());
+    return capture(std::forward<Forward>(forward), options_.target_layers());
   }
   /// The same for a module (also a TorchScript one) and its images.
   template <
@@ -102,7 +102,8 @@ class Guide {
           !std::is_same_v<std::decay_t<Module>, torch::Tensor>>>
   auto watch(Module&& module, const torch::Tensor& images) const {
     check_not_frozen();
-    return capture(std::forward<Module>(module), images, options_.layers());
+    return capture(
+        std::forward<Module>(module), images, options_.target_layers());
   }
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps

@@ -5,10 +5,11 @@
 
 #include <care/boxes.hpp>
 #include <care/detail/check.hpp>
-#include <care/detail/coverage.hpp>
-#include <care/detail/distance.hpp>
-#include <care/detail/host_cells.hpp>
 #include <care/detail/to_device.hpp>
+#include <care/rasterize/detail/coverage.hpp>
+#include <care/rasterize/detail/distance.hpp>
+#include <care/rasterize/detail/host_cells.hpp>
+#include <care/region_weights.hpp>
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/arg.h>
@@ -26,7 +27,7 @@ enum class RasterMode {
   /// The adjoint of bilinear up-sampling (align_corners = false): for every map
   /// F of the map's size and pixel mask m, <weights, F> = <m, upsample(F)>. The
   /// loss at 7x7 then equals the paper's at 224x224 exactly.
-  kPaper,
+  kAdjoint,
   /// The share of each cell's area that the region covers, 0 to 1;
   /// differentiable in the box coordinates.
   kCoverage,
@@ -37,8 +38,8 @@ enum class Distance { kCityblock, kEuclidean };
 
 /// Options of `rasterize` and `BoxMaskRasterizer`.
 struct RasterizeOptions {
-  /// How pixels are brought down to cells. Default: kPaper.
-  TORCH_ARG(RasterMode, mode) = RasterMode::kPaper;
+  /// How pixels are brought down to cells. Default: kAdjoint.
+  TORCH_ARG(RasterMode, mode) = RasterMode::kAdjoint;
   /// Weight of an outside pixel: start + delta * distance to the nearest box.
   /// Default: 1 and 0, a flat weight.
   TORCH_ARG(double, start) = 1.0;
@@ -48,26 +49,6 @@ struct RasterizeOptions {
   /// Pixels around each box that count neither as inside nor as outside.
   /// Default: 0.
   TORCH_ARG(double, margin) = 0.0;
-};
-
-/// What the attention losses need to know of the regions of N images: weights
-/// for the cells of their maps. Where they came from no loss asks.
-struct RegionWeights {
-  torch::Tensor inside; ///< [N, h, w], >= 0; all 0 for an image without region
-  torch::Tensor outside; ///< [N, h, w], >= 0; all 0 where nothing is outside
-  torch::Tensor weight; ///< [N], a factor of the image's loss; 0 without region
-
-  /// Moves to a device, from the host without waiting for it; float32 and
-  /// float64 are kept.
-  RegionWeights to(torch::Device device) const {
-    return {
-        detail::to_device(inside, device),
-        detail::to_device(outside, device),
-        detail::to_device(weight, device)};
-  }
-  RegionWeights to(torch::Dtype dtype) const {
-    return {inside.to(dtype), outside.to(dtype), weight.to(dtype)};
-  }
 };
 
 namespace detail {
@@ -103,9 +84,9 @@ inline torch::Tensor pixels_to_cells(
     Size map_size,
     RasterMode mode) {
   auto rows = pixel_weights(
-      pixels.size(1), map_size.height, mode == RasterMode::kPaper, pixels);
+      pixels.size(1), map_size.height, mode == RasterMode::kAdjoint, pixels);
   auto columns = pixel_weights(
-      pixels.size(2), map_size.width, mode == RasterMode::kPaper, pixels);
+      pixels.size(2), map_size.width, mode == RasterMode::kAdjoint, pixels);
   return torch::matmul(torch::matmul(rows.t(), pixels), columns);
 }
 
@@ -114,7 +95,7 @@ inline torch::Tensor image_to_cells(
     Size image_size,
     Size map_size,
     RasterMode mode) {
-  const bool paper = mode == RasterMode::kPaper;
+  const bool paper = mode == RasterMode::kAdjoint;
   const auto all = [&](int64_t pixels, int64_t cells) {
     const CellAxis axis(pixels, cells, paper);
     auto given = torch::empty({cells}, torch::kDouble);
@@ -133,10 +114,10 @@ inline RegionWeights rasterize_by_tensors(
     const Boxes& boxes,
     Size map_size,
     const RasterizeOptions& options) {
-  const auto size = boxes.size();
-  const auto n = boxes.images();
-  const bool paper = options.mode() == RasterMode::kPaper;
-  auto slots = slots_of(boxes.image(), n);
+  const auto size = boxes.image_size();
+  const auto n = boxes.num_images();
+  const bool paper = options.mode() == RasterMode::kAdjoint;
+  auto slots = slots_of(boxes.image_index(), n);
   if (!boxes.device().is_cpu()) {
     auto on = lies_on(boxes.xyxy().detach(), size.height, size.width);
     slots.used = to_slots(on, slots);
@@ -202,8 +183,8 @@ inline RegionWeights rasterize_by_tensors(
 /// boxes', and m the largest of the boxes over a place, divided by it: 1 where
 /// the heaviest lies.
 ///
-/// Shapes: N = boxes.images(); inside and outside [N, h, w], weight [N]; on the
-/// boxes' device, in their dtype (float32 or float64; `to` makes others).
+/// Shapes: N = boxes.num_images(); inside and outside [N, h, w], weight [N]; on
+/// the boxes' device, in their dtype (float32 or float64; `to` makes others).
 /// Gradient: reaches the box coordinates (piecewise, in both modes), but not
 /// through the distances, which count as constants.
 /// Throws c10::ValueError for a box wholly outside its image (boxes on the
@@ -229,8 +210,8 @@ inline RegionWeights rasterize(
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(
       c10::autocast_dispatch_keyset);
 
-  const auto n = boxes.images();
-  if (boxes.count() == 0) {
+  const auto n = boxes.num_images();
+  if (boxes.num_boxes() == 0) {
     auto like = boxes.xyxy().options().requires_grad(false);
     auto zero = torch::zeros({n, map_size.height, map_size.width}, like);
     return {zero, zero.clone(), torch::zeros({n}, like)};
@@ -245,7 +226,7 @@ inline RegionWeights rasterize(
   const auto [inside, outside, weight] = detail::host_cells(
       boxes,
       map_size,
-      options.mode() == RasterMode::kPaper,
+      options.mode() == RasterMode::kAdjoint,
       options.start(),
       options.margin());
   return {inside, outside, weight};
@@ -260,7 +241,7 @@ inline torch::Tensor pixel_mask(const Boxes& boxes) {
       : boxes;
   return rasterize(
              counting,
-             boxes.size(),
+             boxes.image_size(),
              RasterizeOptions().mode(RasterMode::kCoverage))
       .inside;
 }
@@ -333,7 +314,7 @@ class BoxMaskRasterizerImpl
 
   void pretty_print(std::ostream& stream) const override {
     stream << "care::BoxMaskRasterizer("
-           << (options.mode() == RasterMode::kPaper ? "paper" : "coverage")
+           << (options.mode() == RasterMode::kAdjoint ? "paper" : "coverage")
            << ", start=" << options.start() << ", delta=" << options.delta()
            << ", margin=" << options.margin() << ")";
   }

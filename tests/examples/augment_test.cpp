@@ -56,8 +56,8 @@ void check_follows(const AugmentOptions& options, cv::Size size, int seeds) {
     const auto [image, boxes] =
         augment(painted(size), boxes_of(size), options, random);
     REQUIRE(image.size() == size);
-    REQUIRE(boxes.size() == care::Size{size.height, size.width});
-    if (boxes.count() == 0) {
+    REQUIRE(boxes.image_size() == care::Size{size.height, size.width});
+    if (boxes.num_boxes() == 0) {
       continue; // too little of it was left
     }
     ++compared;
@@ -133,7 +133,7 @@ TEST_CASE("augment: all together, the box is around what is seen") {
     Random random(seed);
     const auto [image, boxes] =
         augment(painted(size), boxes_of(size), options, random);
-    REQUIRE(boxes.count() == 1);
+    REQUIRE(boxes.num_boxes() == 1);
     const auto box = boxes.xyxy()[0].to(torch::kDouble);
     const auto seen = seen_of(image);
     const double left = seen.x - box[0].item<double>();
@@ -156,8 +156,8 @@ TEST_CASE("augment: drops a box of which too little is left") {
     Random random(seed);
     const auto boxes =
         augment(painted(size), boxes_of(size), options, random).second;
-    dropped += boxes.count() == 0 ? 1 : 0;
-    REQUIRE(boxes.images() == 1);
+    dropped += boxes.num_boxes() == 0 ? 1 : 0;
+    REQUIRE(boxes.num_images() == 1);
   }
   CHECK(dropped > 20);
 }

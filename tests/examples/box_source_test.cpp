@@ -50,7 +50,7 @@ std::vector<Sample> samples(int64_t count) {
 int64_t boxes_in(const std::vector<Sample>& all) {
   int64_t count = 0;
   for (const auto& sample : all) {
-    count += sample.boxes.count();
+    count += sample.boxes.num_boxes();
   }
   return count;
 }
@@ -137,7 +137,7 @@ TEST_CASE("box source: boxes count in full unless they are weighed") {
         .boxes;
   };
   CHECK_FALSE(seen().has_weights());
-  CHECK(seen().count() == 1); // a confidence of 0 is no box
+  CHECK(seen().num_boxes() == 1); // a confidence of 0 is no box
   settings.weigh_boxes = true;
   CHECK(torch::equal(seen().weights(), torch::tensor({0.25F, 0.0F})));
 }
@@ -146,7 +146,7 @@ TEST_CASE("box source: a row without a box is an image without a box") {
   const Folders folders;
   const auto found =
       folders.read(folders.write("auto", "../data/a.png,cat,,,,,\n"));
-  CHECK(found.at("a.png").count() == 0);
+  CHECK(found.at("a.png").num_boxes() == 0);
 }
 
 TEST_CASE("box source: says what is wrong with the other manifest") {
@@ -186,8 +186,8 @@ TEST_CASE("box noise: shuffled boxes are all there, each with another image") {
     std::vector<float> x;
     for (size_t i = 0; i < after.size(); ++i) {
       const auto& boxes = after[i].boxes;
-      REQUIRE((boxes.count() > 0) == (before[i].boxes.count() > 0));
-      if (boxes.count() > 0) {
+      REQUIRE((boxes.num_boxes() > 0) == (before[i].boxes.num_boxes() > 0));
+      if (boxes.num_boxes() > 0) {
         const auto from = boxes.xyxy()[0][0].item<float>();
         REQUIRE(from != static_cast<float>(i));
         x.push_back(from);

@@ -361,8 +361,8 @@ TEST_CASE("dataset: examples are normalised, batches keep their order") {
       batch.images[0][0][0][0].item<float>() == Approx((2 / 255. - .5) / .25));
   CHECK(care_test::identical(batch.targets, torch::tensor({7, 6, 5})));
   CHECK(care_test::identical(batch.index, torch::tensor({2, 1, 0})));
-  CHECK(batch.boxes.images() == 3);
-  CHECK(care_test::identical(batch.boxes.image(), torch::tensor({0, 2})));
+  CHECK(batch.boxes.num_images() == 3);
+  CHECK(care_test::identical(batch.boxes.image_index(), torch::tensor({0, 2})));
 }
 
 TEST_CASE("dataset: refuses pictures of different sizes") {
@@ -520,7 +520,7 @@ TEST_CASE("dataset: LibTorch's data loader serves it, with workers too") {
     std::vector<int64_t> order;
     for (int epoch = 0; epoch < 2; ++epoch) {
       for (auto& batch : *loader) {
-        REQUIRE(batch.boxes.images() == batch.images.size(0));
+        REQUIRE(batch.boxes.num_images() == batch.images.size(0));
         for (int64_t i = 0; i < batch.index.size(0); ++i) {
           order.push_back(batch.index[i].item<int64_t>());
         }

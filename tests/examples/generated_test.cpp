@@ -56,8 +56,8 @@ TEST_CASE("generated: holds the classes that were asked for") {
        make_generated(options_of({5, 4, 0, 2}, Bystander::kNone), 2)) {
     ++counts[sample.target];
     CHECK(sample.image.type() == CV_8UC3);
-    CHECK(sample.boxes.images() == 1);
-    CHECK(sample.boxes.count() == 1);
+    CHECK(sample.boxes.num_images() == 1);
+    CHECK(sample.boxes.num_boxes() == 1);
   }
   CHECK(counts == std::map<int64_t, int64_t>{{0, 5}, {1, 4}, {3, 2}});
   CHECK(common::generated_classes().size() == common::kGeneratedClasses);

@@ -3,9 +3,9 @@
 #ifndef CARE_ATTENTION_FUSION_HPP
 #define CARE_ATTENTION_FUSION_HPP
 
-#include <care/boxes.hpp>
 #include <care/detail/check.hpp>
 #include <care/normalise.hpp>
+#include <care/size.hpp>
 
 #include <torch/types.h>
 

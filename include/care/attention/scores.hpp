@@ -3,8 +3,8 @@
 #ifndef CARE_ATTENTION_SCORES_HPP
 #define CARE_ATTENTION_SCORES_HPP
 
+#include <care/attention/detail/pooled.hpp>
 #include <care/detail/check.hpp>
-#include <care/detail/pooled.hpp>
 #include <care/detail/to_device.hpp>
 
 #include <torch/autograd.h>

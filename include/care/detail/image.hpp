@@ -3,9 +3,9 @@
 #ifndef CARE_DETAIL_IMAGE_HPP
 #define CARE_DETAIL_IMAGE_HPP
 
-#include <care/boxes.hpp>
 #include <care/detail/check.hpp>
 #include <care/normalise.hpp>
+#include <care/size.hpp>
 
 #include <torch/types.h>
 

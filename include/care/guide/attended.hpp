@@ -5,13 +5,14 @@
 
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
-#include <care/capture.hpp>
 #include <care/detail/to_device.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/guided.hpp>
 #include <care/guide/options.hpp>
 #include <care/loss.hpp>
 #include <care/rasterize.hpp>
+#include <care/region_weights.hpp>
+#include <care/seen.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -130,7 +131,8 @@ Attended attend(
   const auto on_boxes = [&](const torch::Tensor& x) {
     return x.to(boxes.device());
   };
-  auto chosen = g == boxes.images() ? boxes : boxes.select(on_boxes(images));
+  auto chosen =
+      g == boxes.num_images() ? boxes : boxes.select(on_boxes(images));
   chosen = chosen.for_classes(on_boxes(classes));
   result.regions = rasterize(chosen, map_size, raster).to(device);
   result.boxes = result.regions.inside;
@@ -138,7 +140,8 @@ Attended attend(
     const auto flat = chosen.filter(chosen.weights() > 0).without_weights();
     result.boxes = rasterize(flat, map_size, raster).to(device).inside;
   }
-  const auto image = image_to_cells(boxes.size(), map_size, raster.mode());
+  const auto image =
+      image_to_cells(boxes.image_size(), map_size, raster.mode());
   result.image = to_device(image.to(result.boxes.scalar_type()), device);
   result.per_image = loss(result.maps, result.regions);
   check_shape("care::Guide", "the loss policy's result", result.per_image, {g});

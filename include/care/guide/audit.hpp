@@ -4,7 +4,7 @@
 #define CARE_GUIDE_AUDIT_HPP
 
 #include <care/attention/scores.hpp>
-#include <care/capture.hpp>
+#include <care/seen.hpp>
 
 #include <fmt/format.h>
 #include <torch/autograd.h>

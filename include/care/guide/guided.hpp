@@ -5,9 +5,9 @@
 
 #include <care/attention/scores.hpp>
 #include <care/boxes.hpp>
-#include <care/capture.hpp>
 #include <care/detail/check.hpp>
 #include <care/normalise.hpp>
+#include <care/seen.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -83,7 +83,7 @@ inline torch::Tensor speaking_boxes(
   if (speaking.has_weights()) {
     speaking = speaking.filter(speaking.weights() > 0);
   }
-  return speaking.counts().to(torch::kCPU);
+  return speaking.boxes_per_image().to(torch::kCPU);
 }
 
 /// The guided images: those whose class is listed (or any, without a list) and
@@ -95,7 +95,7 @@ inline std::vector<Guided> guided_images(
     const Boxes& boxes,
     const torch::optional<std::vector<int64_t>>& listed) {
   std::vector<Guided> rounds;
-  if (boxes.count() == 0) {
+  if (boxes.num_boxes() == 0) {
     return rounds;
   }
   const auto is_listed = [&](int64_t label) {
@@ -198,12 +198,12 @@ inline void check_batch(
     }
   }
   TORCH_CHECK_VALUE(
-      boxes.images() == n,
+      boxes.num_images() == n,
       where,
       ": expected boxes of ",
       n,
       " images, but got those of ",
-      boxes.images());
+      boxes.num_images());
 }
 
 } // namespace care::detail

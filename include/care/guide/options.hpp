@@ -4,7 +4,7 @@
 #define CARE_GUIDE_OPTIONS_HPP
 
 #include <care/attention.hpp>
-#include <care/capture/layer.hpp>
+#include <care/capture/target_layer.hpp>
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
@@ -60,12 +60,12 @@ class GuideOptions {
 
   /// Which maps `watch` takes from a forward that is not split by hand; the
   /// maps of several are fused. Default: the last one.
-  GuideOptions& layers(Layers layers) {
-    layers_ = std::move(layers);
+  GuideOptions& target_layers(TargetLayers layers) {
+    target_layers_ = std::move(layers);
     return *this;
   }
-  const Layers& layers() const {
-    return layers_;
+  const TargetLayers& target_layers() const {
+    return target_layers_;
   }
 
   /// The paper's convex form: L = (1 - alpha) Lc + alpha La. Default: 0.5.
@@ -90,7 +90,7 @@ class GuideOptions {
 
  private:
   torch::optional<std::vector<int64_t>> classes_;
-  Layers layers_{Layer()};
+  TargetLayers target_layers_{TargetLayer()};
 };
 
 namespace detail {
@@ -108,7 +108,7 @@ inline void check_options(const char* where, const GuideOptions& options) {
       ": expected a weight of at least 0, but got ",
       options.weight().value_or(0));
   check_options(where, options.raster());
-  check_layers(where, options.layers());
+  check_layers(where, options.target_layers());
   if (options.classes()) {
     for (auto label : *options.classes()) {
       TORCH_CHECK_INDEX(

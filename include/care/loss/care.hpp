@@ -5,7 +5,7 @@
 
 #include <care/loss/detail/regions.hpp>
 #include <care/normalise.hpp>
-#include <care/rasterize.hpp>
+#include <care/region_weights.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/arg.h>

@@ -4,7 +4,7 @@
 #define CARE_LOSS_HINT_HPP
 
 #include <care/loss/detail/regions.hpp>
-#include <care/rasterize.hpp>
+#include <care/region_weights.hpp>
 
 #include <torch/types.h>
 

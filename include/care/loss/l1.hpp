@@ -4,7 +4,7 @@
 #define CARE_LOSS_L1_HPP
 
 #include <care/loss/detail/regions.hpp>
-#include <care/rasterize.hpp>
+#include <care/region_weights.hpp>
 
 #include <torch/types.h>
 
@@ -26,11 +26,11 @@ namespace care {
 /// gradient 0: an image without a region, a map without a positive cell, one
 /// that is flat or not finite.
 /// Source: Gao et al. 2022 (GRADIA), as in Rao et al. 2023 (Model Guidance).
-struct L1Loss {
+struct L1GuidanceLoss {
   torch::Tensor operator()(
       const torch::Tensor& maps,
       const RegionWeights& regions) const {
-    detail::check_guidance("care::L1Loss", maps, regions);
+    detail::check_guidance("care::L1GuidanceLoss", maps, regions);
     auto scaled = detail::positive_over_largest(maps);
     auto distance = detail::mean_over(regions, 1 - scaled.maps, scaled.maps);
     return detail::weigh(distance, scaled.flat, regions);

@@ -5,7 +5,7 @@
 
 #include <care/detail/check.hpp>
 #include <care/detail/image.hpp>
-#include <care/detail/surface.hpp>
+#include <care/saliency/detail/surface.hpp>
 
 #include <torch/arg.h>
 #include <torch/types.h>

@@ -5,8 +5,8 @@
 
 #include <care/detail/check.hpp>
 #include <care/detail/image.hpp>
-#include <care/detail/surface.hpp>
 #include <care/find_boxes.hpp>
+#include <care/saliency/detail/surface.hpp>
 #include <care/saliency/robust_background.hpp>
 
 #include <torch/arg.h>

@@ -5,7 +5,7 @@
 
 #include <care/detail/check.hpp>
 #include <care/normalise.hpp>
-#include <care/rasterize.hpp>
+#include <care/region_weights.hpp>
 
 #include <torch/types.h>
 

@@ -1,10 +1,10 @@
 // Boxes on the host to the cells of a map, in plain loops.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_HOST_CELLS_HPP
-#define CARE_DETAIL_HOST_CELLS_HPP
+#ifndef CARE_RASTERIZE_DETAIL_HOST_CELLS_HPP
+#define CARE_RASTERIZE_DETAIL_HOST_CELLS_HPP
 
 #include <care/boxes.hpp>
-#include <care/detail/cell_axis.hpp>
+#include <care/rasterize/detail/cell_axis.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -224,10 +224,10 @@ inline torch::Tensor host_coordinates(const Boxes& boxes) {
 inline void check_on_image(const char* where, const Boxes& boxes) {
   const auto xyxy = host_coordinates(boxes);
   const auto* box = xyxy.data_ptr<double>();
-  const auto size = boxes.size();
+  const auto size = boxes.image_size();
   const auto width = static_cast<double>(size.width);
   const auto height = static_cast<double>(size.height);
-  for (int64_t m = 0; m < boxes.count(); ++m, box += 4) {
+  for (int64_t m = 0; m < boxes.num_boxes(); ++m, box += 4) {
     TORCH_CHECK_VALUE(
         box[2] > 0 && box[3] > 0 && box[0] < width && box[1] < height,
         where,
@@ -236,7 +236,7 @@ inline void check_on_image(const char* where, const Boxes& boxes) {
         ", but box ",
         m,
         " (image ",
-        boxes.image()[m].item<int64_t>(),
+        boxes.image_index()[m].item<int64_t>(),
         ") lies wholly outside; Boxes::clip drops such boxes");
   }
 }
@@ -281,7 +281,7 @@ void write_host_cells(
     T* image_weight) {
   const auto xyxy = host_coordinates(boxes);
   const auto weight = boxes.weights().detach().contiguous();
-  const auto sorted = by_image(boxes.image(), boxes.images());
+  const auto sorted = by_image(boxes.image_index(), boxes.num_images());
   const auto area = rows.cells() * columns.cells();
   UnionCells<T> several(rows, columns);
   BoxCells<T> single(rows, columns);
@@ -346,12 +346,12 @@ inline std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> host_cells(
     double flat,
     double margin) {
   const auto like = boxes.xyxy().options().requires_grad(false);
-  const auto n = boxes.images();
+  const auto n = boxes.num_images();
   auto inside = torch::empty({n, map_size.height, map_size.width}, like);
   auto outside = torch::empty({n, map_size.height, map_size.width}, like);
   auto weight = torch::empty({n}, like);
-  const CellAxis rows(boxes.size().height, map_size.height, bilinear);
-  const CellAxis columns(boxes.size().width, map_size.width, bilinear);
+  const CellAxis rows(boxes.image_size().height, map_size.height, bilinear);
+  const CellAxis columns(boxes.image_size().width, map_size.width, bilinear);
   const auto write = [&](auto zero) {
     using T = decltype(zero);
     write_host_cells<T>(
@@ -374,4 +374,4 @@ inline std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> host_cells(
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_HOST_CELLS_HPP
+#endif // CARE_RASTERIZE_DETAIL_HOST_CELLS_HPP

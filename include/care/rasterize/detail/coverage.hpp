@@ -1,7 +1,7 @@
 // How much of each cell of a map the union of an image's boxes covers.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_COVERAGE_HPP
-#define CARE_DETAIL_COVERAGE_HPP
+#ifndef CARE_RASTERIZE_DETAIL_COVERAGE_HPP
+#define CARE_RASTERIZE_DETAIL_COVERAGE_HPP
 
 #include <torch/types.h>
 
@@ -178,4 +178,4 @@ class ElementaryGrid {
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_COVERAGE_HPP
+#endif // CARE_RASTERIZE_DETAIL_COVERAGE_HPP

@@ -1,7 +1,7 @@
 // What saliency methods share that look for things on a smooth ground.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_SURFACE_HPP
-#define CARE_DETAIL_SURFACE_HPP
+#ifndef CARE_SALIENCY_DETAIL_SURFACE_HPP
+#define CARE_SALIENCY_DETAIL_SURFACE_HPP
 
 #include <torch/types.h>
 
@@ -81,4 +81,4 @@ torch::Tensor above_surface(
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_SURFACE_HPP
+#endif // CARE_SALIENCY_DETAIL_SURFACE_HPP

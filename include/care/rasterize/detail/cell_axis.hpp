@@ -1,7 +1,7 @@
 // What the pixels of one axis of an image give to the cells of a map.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_CELL_AXIS_HPP
-#define CARE_DETAIL_CELL_AXIS_HPP
+#ifndef CARE_RASTERIZE_DETAIL_CELL_AXIS_HPP
+#define CARE_RASTERIZE_DETAIL_CELL_AXIS_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -117,4 +117,4 @@ class CellAxis {
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_CELL_AXIS_HPP
+#endif // CARE_RASTERIZE_DETAIL_CELL_AXIS_HPP

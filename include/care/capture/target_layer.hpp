@@ -1,9 +1,9 @@
 // Which spatial map of a watched forward is meant.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_CAPTURE_LAYER_HPP
-#define CARE_CAPTURE_LAYER_HPP
+#ifndef CARE_CAPTURE_TARGET_LAYER_HPP
+#define CARE_CAPTURE_TARGET_LAYER_HPP
 
-#include <care/boxes.hpp>
+#include <care/size.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -27,13 +27,13 @@ struct Candidate {
 /// The choice of one map behind the logits. As made, it is the last one; each
 /// criterion narrows it to the last one that fulfils them all.
 ///
-///   care::Layer()                             // the last map
-///   care::Layer().stride(16)                  // the last at a 16th of the
-///   size care::Layer().operation("aten::relu", -2) // the last relu but one
-class Layer {
+///   care::TargetLayer()                               // the last map
+///   care::TargetLayer().stride(16)                    // at a 16th of the size
+///   care::TargetLayer().operation("aten::relu", -2)   // the last relu but one
+class TargetLayer {
  public:
   /// Maps of this size alone.
-  Layer& map_size(const Size& size) {
+  TargetLayer& map_size(const Size& size) {
     map_size_ = size;
     return *this;
   }
@@ -43,7 +43,7 @@ class Layer {
 
   /// Maps of the input's size divided by this, rounded up or down. Needs to see
   /// the input: `capture(net, images)`.
-  Layer& stride(int64_t stride) {
+  TargetLayer& stride(int64_t stride) {
     stride_ = stride;
     return *this;
   }
@@ -52,7 +52,7 @@ class Layer {
   }
 
   /// Maps for which this holds.
-  Layer& where(std::function<bool(const Candidate&)> predicate) {
+  TargetLayer& where(std::function<bool(const Candidate&)> predicate) {
     where_ = std::move(predicate);
     return *this;
   }
@@ -62,7 +62,7 @@ class Layer {
 
   /// Results of this operator alone, by its ATen name; with `count` the one
   /// result of that number (1: first, -1: last) in the order of calls.
-  Layer& operation(std::string name, int64_t count = 0) {
+  TargetLayer& operation(std::string name, int64_t count = 0) {
     operation_ = std::move(name);
     count_ = count;
     return *this;
@@ -88,13 +88,15 @@ class Layer {
 };
 
 /// The maps to take from a forward, the first one first.
-using Layers = std::vector<Layer>;
+using TargetLayers = std::vector<TargetLayer>;
 
 namespace detail {
 
-inline void check_layers(const char* where, const Layers& layers) {
+inline void check_layers(const char* where, const TargetLayers& layers) {
   TORCH_CHECK_VALUE(
-      !layers.empty(), where, ": expected at least one Layer, but got none");
+      !layers.empty(),
+      where,
+      ": expected at least one TargetLayer, but got none");
   for (const auto& layer : layers) {
     TORCH_CHECK_VALUE(
         !layer.stride() || *layer.stride() > 0,
@@ -120,4 +122,4 @@ inline bool is_at_stride(const Size& size, const Size& input, int64_t stride) {
 
 } // namespace care
 
-#endif // CARE_CAPTURE_LAYER_HPP
+#endif // CARE_CAPTURE_TARGET_LAYER_HPP

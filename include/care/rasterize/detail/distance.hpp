@@ -1,7 +1,7 @@
 // Distances of pixels to the nearest box or mask, and mask dilation.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_DISTANCE_HPP
-#define CARE_DETAIL_DISTANCE_HPP
+#ifndef CARE_RASTERIZE_DETAIL_DISTANCE_HPP
+#define CARE_RASTERIZE_DETAIL_DISTANCE_HPP
 
 #include <torch/nn/functional/pooling.h>
 #include <torch/types.h>
@@ -77,4 +77,4 @@ inline torch::Tensor dilate_mask(const torch::Tensor& mask, int64_t pixels) {
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_DISTANCE_HPP
+#endif // CARE_RASTERIZE_DETAIL_DISTANCE_HPP

@@ -1,9 +1,9 @@
 // Finds, among the maps seen in a forward, those from which the logits come.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_GRAPH_HPP
-#define CARE_DETAIL_GRAPH_HPP
+#ifndef CARE_CAPTURE_DETAIL_GRAPH_HPP
+#define CARE_CAPTURE_DETAIL_GRAPH_HPP
 
-#include <care/detail/seen_map.hpp>
+#include <care/capture/detail/seen_map.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/function.h>
@@ -105,4 +105,4 @@ class SeenMaps {
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_GRAPH_HPP
+#endif // CARE_CAPTURE_DETAIL_GRAPH_HPP

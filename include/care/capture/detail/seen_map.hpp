@@ -1,7 +1,7 @@
 // A spatial map seen in a forward: what made it, and where in the graph it is.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_SEEN_MAP_HPP
-#define CARE_DETAIL_SEEN_MAP_HPP
+#ifndef CARE_CAPTURE_DETAIL_SEEN_MAP_HPP
+#define CARE_CAPTURE_DETAIL_SEEN_MAP_HPP
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/function.h>
@@ -118,4 +118,4 @@ struct SeenMap {
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_SEEN_MAP_HPP
+#endif // CARE_CAPTURE_DETAIL_SEEN_MAP_HPP

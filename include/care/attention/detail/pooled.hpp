@@ -1,7 +1,7 @@
 // Finds the spatial mean through which features reach their scores.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_POOLED_HPP
-#define CARE_DETAIL_POOLED_HPP
+#ifndef CARE_ATTENTION_DETAIL_POOLED_HPP
+#define CARE_ATTENTION_DETAIL_POOLED_HPP
 
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/function.h>
@@ -68,4 +68,4 @@ inline torch::Tensor spatial_mean_behind(
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_POOLED_HPP
+#endif // CARE_ATTENTION_DETAIL_POOLED_HPP

@@ -1,9 +1,9 @@
 // Sees the maps that the operators of this thread return, while it lives.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_DETAIL_OBSERVER_HPP
-#define CARE_DETAIL_OBSERVER_HPP
+#ifndef CARE_CAPTURE_DETAIL_OBSERVER_HPP
+#define CARE_CAPTURE_DETAIL_OBSERVER_HPP
 
-#include <care/detail/seen_map.hpp>
+#include <care/capture/detail/seen_map.hpp>
 
 #include <ATen/record_function.h>
 #include <c10/util/Exception.h>
@@ -171,4 +171,4 @@ class Observer {
 
 } // namespace care::detail
 
-#endif // CARE_DETAIL_OBSERVER_HPP
+#endif // CARE_CAPTURE_DETAIL_OBSERVER_HPP
