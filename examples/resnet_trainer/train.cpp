@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet_trainer/train.hpp"
 
-#include "common/autocast.hpp"
 #include "common/files.hpp"
 #include "common/progress.hpp"
 #include "resnet_trainer/dataset.hpp"
@@ -280,7 +279,7 @@ EpochRow train_epoch(
         : batch.boxes.dilate(settings.dilate).clip();
 
     const auto features = [&] { // in bfloat16, the head in float
-      const common::Autocast autocast(mixed, device.type());
+      const care::Autocast autocast(device, torch::kBFloat16, mixed);
       return net->features(input).to(torch::kFloat);
     };
     auto seen = watch_last_map
