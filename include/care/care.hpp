@@ -3,6 +3,7 @@
 #ifndef CARE_CARE_HPP
 #define CARE_CARE_HPP
 
+#include <care/amp.hpp>
 #include <care/attention.hpp>
 #include <care/auto_boxes.hpp>
 #include <care/boxes.hpp>
