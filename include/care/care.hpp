@@ -4,6 +4,7 @@
 #define CARE_CARE_HPP
 
 #include <care/attention.hpp>
+#include <care/augment.hpp>
 #include <care/auto_boxes.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
