@@ -5,6 +5,7 @@
 
 #include <care/amp.hpp>
 #include <care/attention.hpp>
+#include <care/augment.hpp>
 #include <care/auto_boxes.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
