@@ -6,6 +6,7 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/balance.hpp>
@@ -107,9 +108,10 @@ class Guide {
   }
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps
-  /// both. Under torch::NoGradGuard the head alone is recorded, on a detached
-  /// copy of the handle, so that the attention figures exist in validation too.
-  /// With `frozen_statistics` the head must be a module.
+  /// both, the logits in float32 at least. Under torch::NoGradGuard the head
+  /// alone is recorded, on a detached copy of the handle, so that the attention
+  /// figures exist in validation too. With `frozen_statistics` the head must be
+  /// a module.
   template <class Head>
   Seen watch(const torch::Tensor& features, Head&& head) const {
     if constexpr (detail::IsModuleLike<Head>::value) {
@@ -343,12 +345,11 @@ class Guide {
 
   template <class Head>
   static Seen run(const torch::Tensor& features, Head& head) {
-    if (torch::GradMode::is_enabled()) {
-      return {detail::call_head(head, features), features};
-    }
+    const bool recording = torch::GradMode::is_enabled();
+    const auto known =
+        recording ? features : features.detach().requires_grad_();
     torch::AutoGradMode record(true);
-    auto leaf = features.detach().requires_grad_();
-    return {detail::call_head(head, leaf), leaf};
+    return {detail::at_least_float(detail::call_head(head, known)), known};
   }
 
   detail::Attended attend(

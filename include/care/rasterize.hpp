@@ -4,6 +4,7 @@
 #define CARE_RASTERIZE_HPP
 
 #include <care/boxes.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
 #include <care/rasterize/detail/coverage.hpp>
@@ -267,8 +268,7 @@ inline RegionWeights rasterize(
       options.delta() == 0 || options.distance() == Distance::kCityblock,
       where,
       ": expected Distance::kCityblock for masks, but got kEuclidean");
-  auto inside =
-      masks.scalar_type() == torch::kDouble ? masks : masks.to(torch::kFloat);
+  auto inside = detail::at_least_float(masks);
   if (masks.device().is_cpu() && masks.numel() > 0) {
     const auto low = inside.min().item<double>();
     const auto high = inside.max().item<double>();

@@ -145,7 +145,8 @@ inline torch::Tensor class_scores(
 }
 
 /// d (sum of scores) / d features, [N, C, h, w]: the raw material of every
-/// class attention map.
+/// class attention map. In float32 (float64 for double features): a mean over
+/// many cells has a gradient that half precision does not hold.
 ///
 /// `features` [N, C, h, w] must lie on the autograd path to `scores` [M] (one
 /// per image, or those of some images only: the others' gradient is 0). The
@@ -185,8 +186,10 @@ inline torch::Tensor score_gradients(
       features.requires_grad() ? "the scores" : "the features",
       " have none (detached, or computed under torch::NoGradGuard)");
   const bool full = order == GradientOrder::kFull;
+  const auto dtype =
+      features.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   if (scores.size(0) == 0) {
-    return torch::zeros_like(features).set_requires_grad(full);
+    return torch::zeros_like(features, dtype).set_requires_grad(full);
   }
   const auto gradient_of = [&](const torch::Tensor& x) {
     return torch::autograd::grad(
@@ -202,7 +205,7 @@ inline torch::Tensor score_gradients(
       mean.defined()) {
     const auto cells = static_cast<double>(features.size(2) * features.size(3));
     const auto of_mean = gradient_of(mean);
-    gradient = (of_mean / cells)
+    gradient = (of_mean.to(dtype) / cells)
                    .view({features.size(0), features.size(1), 1, 1})
                    .expand(features.sizes());
   } else {
@@ -213,6 +216,7 @@ inline torch::Tensor score_gradients(
       where,
       ": expected scores computed from the features, but no path leads from "
       "the scores back to this tensor");
+  gradient = gradient.to(dtype);
   if (full && gradient.requires_grad()) {
     return gradient;
   }
