@@ -310,6 +310,34 @@ TEST_CASE("NormalisedLinear: cosines by hand", "[imbalance]") {
       care::NormalisedLinear(0, 3), c10::ValueError, "but got 0 and 3");
 }
 
+TEST_CASE("NormalisedLinear: features of 0 in second order", "[imbalance]") {
+  // A dead image, and a class without a weight: both have length 0.
+  torch::manual_seed(9);
+  care::NormalisedLinear head(4, 3);
+  {
+    torch::NoGradGuard no_grad;
+    head->weight[2].zero_();
+  }
+  auto x = torch::rand({3, 4});
+  x[1].zero_();
+  x.requires_grad_();
+  const auto scores = head(x);
+  CHECK(scores[1].abs().max().item<double>() == 0);
+  const auto first = torch::autograd::grad(
+      {scores.select(1, 0).sum() + scores.select(1, 2).sum()},
+      {x},
+      {},
+      /*retain_graph=*/true,
+      /*create_graph=*/true)[0];
+  CHECK(torch::isfinite(first).all().item<bool>());
+  const auto second = torch::autograd::grad(
+      {first.square().sum()}, {x, head->weight}, {}, true, false, true);
+  for (const auto& gradient : second) {
+    CHECK(torch::isfinite(gradient).all().item<bool>());
+  }
+  CHECK(second[0][0].abs().max().item<double>() > 0);
+}
+
 TEST_CASE("NormalisedLinear: gradcheck", "[imbalance]") {
   torch::manual_seed(9);
   care::NormalisedLinear head(4, 3);

@@ -548,6 +548,18 @@ TEST_CASE("rasterize: masks as regions", "[rasterize]") {
   }
 }
 
+TEST_CASE("rasterize: distances to a mask of less than half", "[rasterize]") {
+  // A lesion smaller than a pixel, as a resized mask shows it.
+  auto mask = torch::zeros({2, 8, 8});
+  mask[0][2][3] = 0.3;
+  mask[1][2][3] = 1;
+  const auto options = RasterizeOptions().start(0).delta(1);
+  const auto got = care::rasterize(mask, {8, 8}, options);
+  CHECK(got.weight.sum().item<double>() == 2);
+  CHECK(got.outside[0][7][7].item<double>() == 9);
+  CHECK(care_test::allclose(got.outside[0], got.outside[1]));
+}
+
 TEST_CASE("rasterize: the mask at the image's resolution", "[rasterize]") {
   auto boxes = difficult_boxes({19, 23});
   CHECK(care_test::allclose(care::pixel_mask(boxes), painted(boxes), 1e-12));

@@ -59,13 +59,19 @@ class Boxes {
   /// c10::IndexError for an image index outside [0, images). Device tensors
   /// are copied to the host for the check. Tensors are kept where they need no
   /// conversion, not copied: do not write to them afterwards.
+  ///
+  /// Without a `unit` the numbers are pixels, and c10::ValueError is thrown
+  /// where all of them lie within [0, 1] although the image has more than 16
+  /// pixels along each side: they will be fractions (YOLO's), which would
+  /// guide into the corner pixel. Say BoxUnit::kPixels where a lesion of one
+  /// pixel may really lie there.
   Boxes(
       torch::Tensor coordinates,
       torch::Tensor image,
       int64_t images,
       Size size,
       BoxFormat format = BoxFormat::kXYXY,
-      BoxUnit unit = BoxUnit::kPixels)
+      torch::optional<BoxUnit> unit = torch::nullopt)
       : Boxes(
             Trusted{},
             std::move(coordinates),
@@ -73,7 +79,11 @@ class Boxes {
             images,
             size) {
     check_shapes();
-    xyxy_ = to_xyxy(as_floating(xyxy_), format, unit, size);
+    if (!unit) {
+      check_not_fractions();
+    }
+    xyxy_ = to_xyxy(
+        as_floating(xyxy_), format, unit.value_or(BoxUnit::kPixels), size);
     check_values();
   }
 
@@ -82,10 +92,11 @@ class Boxes {
     return Boxes(torch::empty({0, 4}), empty_index(), images, size);
   }
 
-  /// One list of {x0, y0, x1, y1} for each image, in pixels.
+  /// One list of {x0, y0, x1, y1} for each image; `unit` as above.
   static Boxes from_lists(
       const std::vector<std::vector<std::array<double, 4>>>& lists,
-      Size size) {
+      Size size,
+      torch::optional<BoxUnit> unit = torch::nullopt) {
     std::vector<double> numbers;
     std::vector<int64_t> image;
     for (size_t n = 0; n < lists.size(); ++n) {
@@ -98,7 +109,9 @@ class Boxes {
         torch::tensor(numbers, torch::kDouble).view({-1, 4}).to(torch::kFloat),
         torch::tensor(image, torch::kLong),
         static_cast<int64_t>(lists.size()),
-        size);
+        size,
+        BoxFormat::kXYXY,
+        unit);
   }
 
   /// Joins batches into one, image after image. Throws c10::ValueError unless
@@ -199,6 +212,9 @@ class Boxes {
   bool has_weights() const {
     return weight_.defined();
   }
+  bool has_labels() const {
+    return label_.defined();
+  }
   /// `[M]` int64 class indices; -1 where none were given.
   torch::Tensor labels() const {
     return label_.defined() ? label_
@@ -275,8 +291,10 @@ class Boxes {
     const char* where = "care::Boxes::select";
     detail::check_integral(where, "images", images);
     detail::check_shape(where, "images", images, {images.numel()});
-    if (images.device().is_cpu()) {
-      const auto bad = detail::first_false((images >= 0) & (images < images_));
+    auto rows = images.to(image_.options());
+    const bool on_host = rows.device().is_cpu();
+    if (on_host) {
+      const auto bad = detail::first_false((rows >= 0) & (rows < images_));
       TORCH_CHECK_INDEX(
           bad < 0,
           where,
@@ -285,15 +303,13 @@ class Boxes {
           "), but images[",
           bad,
           "] is ",
-          images[bad].item<int64_t>());
+          rows[bad < 0 ? 0 : bad].item<int64_t>());
     }
     auto position = torch::full({images_}, -1, image_.options());
-    auto rows = images.to(image_.options());
     position.index_copy_(
         0, rows, torch::arange(rows.size(0), image_.options()));
     TORCH_CHECK_VALUE(
-        !images.device().is_cpu() || !position.device().is_cpu() ||
-            (position >= 0).sum().item<int64_t>() == rows.size(0),
+        !on_host || (position >= 0).sum().item<int64_t>() == rows.size(0),
         where,
         ": expected each image at most once, but got ",
         images);
@@ -306,10 +322,11 @@ class Boxes {
   }
 
   /// The boxes that speak for the class of their image: those labelled
-  /// `target[image]` (`[N]` int64) and those without a label.
+  /// `target[image]` (`[N]` integers) and those without a label.
   Boxes for_classes(const torch::Tensor& target) const {
-    detail::check_shape(
-        "care::Boxes::for_classes", "target", target, {images_});
+    const char* where = "care::Boxes::for_classes";
+    detail::check_shape(where, "target", target, {images_});
+    detail::check_integral(where, "target", target);
     if (!label_.defined()) {
       return *this;
     }
@@ -317,7 +334,8 @@ class Boxes {
     return filter((label_ == wanted) | (label_ < 0));
   }
 
-  /// Cuts each box at the image's border and drops what lies outside.
+  /// Cuts each box at the image's border and drops what lies outside. A box of
+  /// whatever size, also one whose area is beyond its dtype, is cut alike.
   Boxes clip() const {
     return cut({0, 0}, size_, 0.0);
   }
@@ -406,8 +424,8 @@ class Boxes {
         "care::Boxes::dilate: expected a factor above 0, but got ",
         factor);
     auto side = xyxy_.unbind(1);
-    auto x = (side[0] + side[2]) / 2, dx = (side[2] - side[0]) * (factor / 2);
-    auto y = (side[1] + side[3]) / 2, dy = (side[3] - side[1]) * (factor / 2);
+    auto x = side[0] / 2 + side[2] / 2, dx = (side[2] - side[0]) * (factor / 2);
+    auto y = side[1] / 2 + side[3] / 2, dy = (side[3] - side[1]) * (factor / 2);
     return moved({x - dx, y - dy, x + dx, y + dy}, size_);
   }
 
@@ -528,6 +546,22 @@ class Boxes {
     check_size(where, size_);
   }
 
+  void check_not_fractions() const {
+    if (num_boxes() == 0 || size_.height <= 16 || size_.width <= 16) {
+      return;
+    }
+    const auto box = xyxy_.detach().to(torch::kCPU, torch::kDouble);
+    TORCH_CHECK_VALUE(
+        box.min().item<double>() < -1e-3 || // fractions may be rounded
+            !(box.max().item<double>() <= 1 + 1e-3),
+        "care::Boxes: expected pixels, but all ",
+        num_boxes(),
+        " boxes lie within [0, 1], on images of ",
+        size_,
+        "; say BoxUnit::kFractions if they are fractions of the image, "
+        "BoxUnit::kPixels if they are not");
+  }
+
   void check_values() {
     image_ = image_.to(torch::kLong);
     auto box = xyxy_.detach().to(torch::kCPU);
@@ -570,12 +604,14 @@ class Boxes {
     for (size_t i = 0; i < side.size(); ++i) {
       side[i] = side[i] - corner[i % 2];
     }
-    // Of the moved sides, which round as what is left of them does.
-    auto whole = (side[2] - side[0]) * (side[3] - side[1]);
     auto x0 = side[0].clamp(0, size.width), x1 = side[2].clamp(0, size.width);
     auto y0 = side[1].clamp(0, size.height), y1 = side[3].clamp(0, size.height);
-    auto left = (x1 - x0) * (y1 - y0);
-    auto keep = (left > 0) & (left >= min_visible * whole);
+    auto keep = (x1 > x0) & (y1 > y0);
+    if (min_visible > 0) { // else an area of infinity would make it NaN
+      // Of the moved sides, which round as what is left of them does.
+      auto whole = (side[2] - side[0]) * (side[3] - side[1]);
+      keep = keep & ((x1 - x0) * (y1 - y0) >= min_visible * whole);
+    }
     return moved({x0, y0, x1, y1}, size).filter(keep.detach());
   }
 

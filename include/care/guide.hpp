@@ -6,6 +6,7 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/balance.hpp>
@@ -107,9 +108,10 @@ class Guide {
   }
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps
-  /// both. Under torch::NoGradGuard the head alone is recorded, on a detached
-  /// copy of the handle, so that the attention figures exist in validation too.
-  /// With `frozen_statistics` the head must be a module.
+  /// both, the logits in float32 at least. Under torch::NoGradGuard the head
+  /// alone is recorded, on a detached copy of the handle, so that the attention
+  /// figures exist in validation too. With `frozen_statistics` the head must be
+  /// a module.
   template <class Head>
   Seen watch(const torch::Tensor& features, Head&& head) const {
     if constexpr (detail::IsModuleLike<Head>::value) {
@@ -145,12 +147,17 @@ class Guide {
   /// the network's input) are best kept on the host; a target on a device costs
   /// one synchronisation. What the head is, the shapes tell:
   ///   logits [N, K], target [N]             one class per image
-  ///   logits [N, 1] or [N], target [N]      binary; 0 takes minus the logit
+  ///   logits [N, 1] or [N], target [N, 1]   binary; 0 takes minus the logit.
+  ///     or [N], of integers or floats
   ///   logits [N, K], target [N, K] of 0, 1  multi-label: one map for each
   ///                                         guided (image, class) pair
-  /// Throws c10::ValueError for shapes that do not fit and for features that
-  /// are not on the way to the logits, c10::IndexError for a class outside
-  /// [0, K).
+  /// Where several images share a row of logits (bags, crops, videos), say so
+  /// by `Seen::rows`: features and boxes are then those of the images, logits
+  /// and target those of the rows.
+  /// Throws c10::ValueError for shapes that do not fit, for features that are
+  /// not on the way to the logits and for options that `seen` does not serve
+  /// (frozen_statistics, several target_layers); c10::IndexError for a class
+  /// outside [0, K). Warns once of logits that are probabilities.
   GuidedLoss loss(
       const torch::Tensor& classification,
       const Seen& seen,
@@ -162,7 +169,8 @@ class Guide {
 
   /// The same with the strength set by the gradients: L = Lc + s w La with w
   /// the weight of `balance`, which takes this batch into its means first.
-  /// alpha and weight of the options are not used.
+  /// alpha and weight of the options are not used. Throws c10::ValueError for a
+  /// classification loss without a gradient at the features (detached).
   GuidedLoss loss(
       const torch::Tensor& classification,
       const Seen& seen,
@@ -179,10 +187,10 @@ class Guide {
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
-    detail::check_batch(
-        "care::Guide::evaluate", seen, target, boxes, options_.classes());
+    const char* where = "care::Guide::evaluate";
+    detail::check_batch(where, seen, target, boxes, options_);
     torch::NoGradGuard no_grad;
-    return detail::figures(attend(seen, target, boxes), loss_);
+    return detail::figures(attend(where, seen, target, boxes), loss_);
   }
 
   /// Whether the attention loss of a batch really reaches `parameters` (those
@@ -198,19 +206,23 @@ class Guide {
       const torch::Tensor& target,
       const Boxes& boxes,
       const std::vector<torch::Tensor>& parameters) const {
-    detail::check_batch(
-        "care::Guide::audit", seen, target, boxes, options_.classes());
+    const char* where = "care::Guide::audit";
+    detail::check_batch(where, seen, target, boxes, options_);
     Audit result;
     result.batches = 1;
     result.strength = schedule_.strength();
     const bool recording = torch::GradMode::is_enabled();
     const bool history = seen.features.requires_grad();
-    if (count(target, boxes) == 0) {
+    result.probability_batches =
+        detail::look_like_probabilities(seen.logits) ? 1 : 0;
+    result.detached_batches =
+        recording && !classification.requires_grad() ? 1 : 0;
+    if (count(target, boxes, seen.rows) == 0) {
       result.unguided_batches = 1;
       return result;
     }
     const auto attended =
-        history ? attend(seen, target, boxes) : detail::Attended();
+        history ? attend(where, seen, target, boxes) : detail::Attended();
     const auto all = detail::figures(attended, loss_);
     result.guided = all.guided;
     result.saturated = all.saturated.template item<int64_t>();
@@ -235,11 +247,19 @@ class Guide {
   }
 
   /// How many maps of a batch are guided: images, or of multi-label data
-  /// (image, class) pairs (see `Accumulation`).
-  int64_t count(const torch::Tensor& target, const Boxes& boxes) const {
+  /// (image, class) pairs (see `Accumulation`). `rows` as in `Seen`.
+  int64_t count(
+      const torch::Tensor& target,
+      const Boxes& boxes,
+      const torch::Tensor& rows = {}) const {
     size_t pairs = 0;
-    for (const auto& round :
-         detail::guided_images(target, boxes, options_.classes())) {
+    for (const auto& round : detail::guided_images(
+             "care::Guide::count",
+             target,
+             boxes,
+             rows,
+             options_.classes(),
+             torch::nullopt)) {
       pairs += round.images.size();
     }
     return static_cast<int64_t>(pairs);
@@ -306,9 +326,9 @@ class Guide {
     result.strength = strength;
     result.total =
         additive ? classification : (1 - options_.alpha()) * classification;
-    detail::check_batch(where, seen, target, boxes, options_.classes());
+    detail::check_batch(where, seen, target, boxes, options_);
     const auto attended =
-        weight == 0 ? detail::Attended() : attend(seen, target, boxes);
+        weight == 0 ? detail::Attended() : attend(where, seen, target, boxes);
     if (attended.pairs() > 0) {
       TORCH_CHECK_VALUE(
           attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
@@ -342,20 +362,25 @@ class Guide {
   }
 
   template <class Head>
-  static Seen run(const torch::Tensor& features, Head& head) {
-    if (torch::GradMode::is_enabled()) {
-      return {detail::call_head(head, features), features};
-    }
+  Seen run(const torch::Tensor& features, Head& head) const {
+    const auto& layers = options_.target_layers();
+    TORCH_CHECK_VALUE(
+        layers.size() == 1 && layers[0].is_default(),
+        "care::Guide::watch: expected a forward to choose a map from, because "
+        "of target_layers, but got features by hand");
+    const bool recording = torch::GradMode::is_enabled();
+    const auto known =
+        recording ? features : features.detach().requires_grad_();
     torch::AutoGradMode record(true);
-    auto leaf = features.detach().requires_grad_();
-    return {detail::call_head(head, leaf), leaf};
+    return {detail::at_least_float(detail::call_head(head, known)), known};
   }
 
   detail::Attended attend(
+      const char* where,
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
-    return detail::attend(map_, loss_, options_, seen, target, boxes);
+    return detail::attend(where, map_, loss_, options_, seen, target, boxes);
   }
 
   GuideOptions options_;

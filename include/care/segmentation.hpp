@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -34,7 +35,8 @@ struct SegmentationOptions {
   TORCH_ARG(Size, input_size) = Size{};
   /// Default: MaskValues::kLogits.
   TORCH_ARG(MaskValues, values) = MaskValues::kLogits;
-  /// The channels (or integer labels) that are lesion; empty for all but 0.
+  /// The channels (or integer labels) that are lesion; empty for all but 0. A
+  /// single channel of numbers is that of lesion: then only {0} names it.
   TORCH_ARG(std::vector<int64_t>, foreground) = {};
   /// How `segmentation_boxes` makes boxes. Default: where the probability is at
   /// least one half.
@@ -191,16 +193,8 @@ inline torch::Tensor foreground_share(
   }
   output = output.to(torch::kFloat);
   const auto channels = output.size(1);
-  if (options.values() == MaskValues::kLogits) {
-    output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
-  }
-  if (channels == 1) {
-    return output;
-  }
-  if (wanted.empty()) {
-    return output.slice(1, 1).sum(1, /*keepdim=*/true).clamp_max(1);
-  }
-  for (const auto channel : wanted) {
+  std::set<int64_t> lesion(wanted.begin(), wanted.end()); // each counts once
+  for (const auto channel : lesion) {
     TORCH_CHECK_INDEX(
         channel >= 0 && channel < channels,
         where,
@@ -209,7 +203,17 @@ inline torch::Tensor foreground_share(
         "), but got ",
         channel);
   }
-  auto index = torch::tensor(wanted, torch::kLong).to(output.device());
+  if (options.values() == MaskValues::kLogits) {
+    output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
+  }
+  if (channels == 1) {
+    return output; // of lesion, and so is its channel 0
+  }
+  if (lesion.empty()) {
+    return output.slice(1, 1).sum(1, /*keepdim=*/true).clamp_max(1);
+  }
+  const std::vector<int64_t> each(lesion.begin(), lesion.end());
+  auto index = torch::tensor(each, torch::kLong).to(output.device());
   return output.index_select(1, index).sum(1, /*keepdim=*/true).clamp_max(1);
 }
 

@@ -3,6 +3,7 @@
 #ifndef CARE_IMBALANCE_DETAIL_CLASSES_HPP
 #define CARE_IMBALANCE_DETAIL_CLASSES_HPP
 
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
 
@@ -114,12 +115,6 @@ inline void check_weight(
     check_shape(where, "weight", weight, {classes});
     check_floating(where, "weight", weight);
   }
-}
-
-/// float32 for half precision: exp and log of half are too coarse to train on.
-inline torch::Tensor at_least_float(const torch::Tensor& logits) {
-  return logits.scalar_type() == torch::kDouble ? logits
-                                                : logits.to(torch::kFloat);
 }
 
 /// `values` [K] at the logits' device and dtype.
