@@ -128,7 +128,7 @@ torch::Tensor class_attention_map(
       "care::class_attention_map: Map must be callable as "
       "torch::Tensor(features [N,C,h,w], gradients [N,C,h,w]); see "
       "docs/attention.md");
-  const torch::Tensor result =
+  torch::Tensor result =
       map(features, score_gradients(features, scores, order));
   TORCH_CHECK_VALUE(
       result.defined() && result.dim() == 3 &&
