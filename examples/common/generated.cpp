@@ -122,6 +122,10 @@ std::filesystem::path write_generated_set(
   }
   const cv::Size size(
       static_cast<int>(options.width), static_cast<int>(options.height));
+  for (const std::string set : {"train", "trap", "as_trained"}) {
+    std::filesystem::create_directories(folder / "masks" / set);
+    std::filesystem::create_directories(folder / set);
+  }
   std::string csv = "path,label,xmin,ymin,xmax,ymax,mask,split,test_set\n";
   for (const std::string set : {"train", "trap", "as_trained"}) {
     const bool test = set != "train";
