@@ -1,9 +1,9 @@
 // Tests of capture: the features behind the logits of networks nobody changed.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/attention.hpp>
 #include <care/capture.hpp>
 #include <care/guide.hpp>
@@ -655,7 +655,7 @@ TEST_CASE("capture: under autocast", "[capture]") {
   const care::Guide guide;
   care::Seen seen;
   {
-    const common::Autocast on;
+    const care::Autocast on(torch::kCPU);
     seen = guide.watch(net, x);
   }
   CHECK(seen.features.scalar_type() == torch::kBFloat16);

@@ -1,10 +1,10 @@
 // Tests of the guide beyond one map for each image's one class: binary and
 // multi-label heads, several layers, frozen statistics.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/guide.hpp>
 
 #include <torch/nn/modules/batchnorm.h>
@@ -311,7 +311,7 @@ TEST_CASE("guide: frozen statistics under autocast", "[guide]") {
   const auto target = torch::tensor({1, 0}, torch::kLong);
   care::GuidedLoss loss;
   {
-    const common::Autocast on;
+    const care::Autocast on(torch::kCPU);
     const auto seen = guide.watch(features.to(torch::kBFloat16), *head);
     loss = guide.loss(torch::zeros({}), seen, target, boxes);
   }

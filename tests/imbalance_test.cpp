@@ -1,8 +1,8 @@
 // Class weights and losses: by hand, against other libraries, on hard inputs.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/imbalance.hpp>
 
 #include <cmath>
@@ -435,7 +435,7 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
     value.sum().backward();
     CHECK(torch::isfinite(live.grad()).all().item<bool>());
     {
-      common::Autocast autocast;
+      const care::Autocast autocast(torch::kCPU);
       auto cast = loss(logits, target);
       CHECK(cast.scalar_type() == torch::kFloat);
       CHECK(care_test::allclose(cast, exact, 1e-3, 1e-3));
@@ -444,7 +444,7 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
   care::NormalisedLinear head(16, 3);
   const auto features = torch::randn({4, 16});
   const auto expected = head(features);
-  common::Autocast autocast;
+  const care::Autocast autocast(torch::kCPU);
   auto loss = care::ldam_loss(head(features), labels({0, 1, 2, 1}), {90, 9, 1});
   CHECK(loss.scalar_type() == torch::kFloat);
   CHECK(

@@ -1,8 +1,8 @@
 // Tests of care/rasterize.hpp: the adjoint, the union, distances, gradients.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/rasterize.hpp>
 
 #include <array>
@@ -431,7 +431,7 @@ TEST_CASE("rasterize: autocast loses nothing", "[rasterize]") {
   const auto masks = care::pixel_mask(boxes);
   const auto expected = care::rasterize(boxes, {6, 8}, options);
   const auto of_masks = care::rasterize(masks, {6, 8}, options);
-  const common::Autocast on;
+  const care::Autocast on(torch::kCPU);
   const auto got = care::rasterize(boxes, {6, 8}, options);
   CHECK(care_test::identical(got.outside, expected.outside));
   const auto again = care::rasterize(masks, {6, 8}, options);

@@ -15,7 +15,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -48,8 +50,7 @@ struct PicturesOptions {
 ///   auto loader = torch::data::make_data_loader(
 ///       Pictures(rows, classes, {}), sampler,
 ///       torch::data::DataLoaderOptions(32).workers(2));
-class Pictures
-    : public torch::data::datasets::BatchDataset<Pictures, Batch> {
+class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
  public:
   Pictures(
       std::vector<Row> rows,
@@ -71,13 +72,18 @@ class Pictures
     cv::Mat image; // RGB, of the wanted size
     care::Boxes boxes;
   };
+  struct Cache {
+    std::mutex mutex;
+    std::map<size_t, Decoded> decoded;
+  };
   Decoded decode(size_t index) const;
+  Decoded decoded(size_t index) const;
 
   // Shared by the copies that the loader's workers hold.
   std::shared_ptr<const std::vector<Row>> rows_;
   std::vector<int64_t> targets_;
   PicturesOptions options_;
-  std::shared_ptr<std::vector<std::shared_ptr<const Decoded>>> cache_;
+  std::shared_ptr<Cache> cache_; // empty: none
 };
 
 } // namespace trainer

@@ -12,19 +12,16 @@
 
 namespace trainer {
 
-/// Two parts of a manifest. A class may lack in one of them only where it has a
-/// single group of pictures.
+/// Two parts of a manifest.
 struct Halves {
   std::vector<Row> first, second;
   std::vector<std::string> lacking; ///< classes without a picture in one part
 };
 
 /// Divides at random, about `share` (between 0 and 1) of each class into the
-/// first part. What shares a group stays together; a group counts as of the
-/// class in it that is the rarest of all. A division in which a class lacks on
-/// one side is drawn again, up to 100 times. The same rows (in any order),
-/// share and seed give the same parts.
-Halves divide(const std::vector<Row>& rows, double share, uint64_t seed);
+/// first part, by care::stratified_split: what shares a group stays together.
+/// The same rows (in any order), share and seed give the same parts.
+Halves divide(std::vector<Row> rows, double share, uint64_t seed);
 
 struct SplitOptions {
   std::string test_fold; ///< for a manifest with folds: the one to test

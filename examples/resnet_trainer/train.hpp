@@ -6,8 +6,12 @@
 #include "dataset.hpp"
 
 #include <care/amp.hpp>
+#include <care/attention.hpp>
 #include <care/augment.hpp>
-#include <care/care.hpp>
+#include <care/capture.hpp>
+#include <care/guide.hpp>
+#include <care/metrics/attention.hpp>
+#include <care/rasterize.hpp>
 
 #include <torch/nn/module.h>
 #include <torch/optim/optimizer.h>
@@ -15,10 +19,8 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace trainer {
@@ -43,104 +45,97 @@ struct Input {
   }
 };
 
-/// What one epoch of training gave. Shares and means are NaN where nothing was
-/// measured.
+/// Means over an epoch; NaN where nothing was measured.
 struct Epoch {
-  double loss = 0; ///< mean over the images
-  double accuracy = 0;
-  double inner = 0; ///< mean over the guided images, as the three below
-  double outer = 0;
-  double inside = 0; ///< share of attention inside the boxes, 0 to 1
-  int64_t guided = 0; ///< guided images
-  int64_t images = 0;
+  double loss = 0, accuracy = 0; ///< over the images
+  /// Over the guided images: the loss's two terms, and the share of attention
+  /// inside the boxes, 0 to 1.
+  double inner = 0, outer = 0, inside = 0;
+  int64_t images = 0, guided = 0;
 };
 
-/// Sums over an epoch that stay on the device: `read` alone waits for it.
-class RunningSums {
+/// The figures of an epoch's steps. They stay on the device: `read` alone waits
+/// for it.
+class StepFigures {
  public:
   void add(
       const care::GuidedLoss& loss,
       const torch::Tensor& logits,
       const torch::Tensor& targets) {
     torch::NoGradGuard no_grad;
-    const auto n = targets.size(0);
-    const auto total = loss.total.detach().to(torch::kDouble);
-    add(sums_,
-        torch::stack(
-            {total * n, (logits.argmax(1) == targets).sum(torch::kDouble)}));
-    const auto step = torch::full_like(total, static_cast<double>(steps_++));
-    const auto never = torch::full_like(total, kNever);
-    add_first(torch::where(torch::isfinite(total), never, step));
-    images_ += n;
+    const auto n = targets.size(0), guided = loss.attention.guided;
     const auto& a = loss.attention;
-    if (a.guided > 0) {
-      add(attention_,
-          torch::stack({a.inner, a.outer, a.inside_share}).to(torch::kDouble) *
-              static_cast<double>(a.guided));
-      guided_ += a.guided;
-    }
+    auto hits = (logits.argmax(1) == targets).sum(torch::kDouble);
+    auto nothing = torch::zeros_like(hits);
+    const auto sum = [&](const torch::Tensor& mean, int64_t count) {
+      return count > 0 ? mean.to(torch::kDouble) * count : nothing;
+    };
+    steps_.push_back(torch::stack(
+        {sum(loss.total.detach(), n),
+         hits,
+         sum(a.inner, guided),
+         sum(a.outer, guided),
+         sum(a.inside_share, guided)}));
+    images_ += n;
+    guided_ += guided;
   }
 
-  /// Throws std::runtime_error that names the first batch whose loss was not
+  /// Throws std::runtime_error that names the first batch whose loss is not
   /// finite.
   Epoch read() const {
-    constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-    Epoch epoch{kNaN, kNaN, kNaN, kNaN, kNaN, guided_, images_};
-    if (images_ > 0) {
-      const auto broken = first_broken_.item<double>();
-      if (broken < kNever) {
-        throw std::runtime_error(
-            "the loss of batch " +
-            std::to_string(static_cast<int64_t>(broken) + 1) +
-            " of this epoch is not finite; try a smaller learning rate");
-      }
-      const auto sums = sums_.to(torch::kCPU) / static_cast<double>(images_);
-      epoch.loss = sums[0].item<double>();
-      epoch.accuracy = sums[1].item<double>();
+    if (steps_.empty()) {
+      throw std::runtime_error("expected a batch to train on, but got none");
     }
-    if (guided_ > 0) {
-      const auto means =
-          attention_.to(torch::kCPU) / static_cast<double>(guided_);
-      epoch.inner = means[0].item<double>();
-      epoch.outer = means[1].item<double>();
-      epoch.inside = means[2].item<double>();
+    const auto steps = torch::stack(steps_).to(torch::kCPU);
+    const auto finite = steps.select(1, 0).isfinite();
+    const auto first = finite.to(torch::kInt).argmin().item<int64_t>();
+    if (!finite[first].item<bool>()) {
+      throw std::runtime_error(
+          "the loss of batch " + std::to_string(first + 1) +
+          " is not finite; try a smaller learning rate");
     }
-    return epoch;
+    const auto sums = steps.sum(0);
+    const auto mean = [&](int64_t column, int64_t count) {
+      return sums[column].item<double>() / static_cast<double>(count);
+    };
+    return {
+        mean(0, images_),
+        mean(1, images_),
+        mean(2, guided_),
+        mean(3, guided_),
+        mean(4, guided_),
+        images_,
+        guided_};
   }
 
  private:
-  static constexpr double kNever = 1e18;
-
-  static void add(torch::Tensor& sum, const torch::Tensor& x) {
-    sum = sum.defined() ? sum + x : x;
-  }
-  void add_first(const torch::Tensor& step) {
-    first_broken_ = first_broken_.defined()
-        ? torch::minimum(first_broken_, step)
-        : step;
-  }
-
-  torch::Tensor sums_, attention_, first_broken_;
-  int64_t steps_ = 0, images_ = 0, guided_ = 0;
+  std::vector<torch::Tensor> steps_; // [5] each
+  int64_t images_ = 0, guided_ = 0;
 };
 
-/// Scales the gradients so that their common norm is at most `most`, without
-/// waiting for the device (torch::nn::utils::clip_grad_norm_ waits).
-inline void clip_gradients(
-    const std::vector<torch::Tensor>& parameters,
-    double most) {
+/// Scales the gradients so that their common norm is at most `most`; the
+/// library's clip_grad_norm_ waits for the device.
+inline void clip_gradients(const torch::nn::Module& net, double most) {
   torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> norms;
-  for (const auto& p : parameters) {
+  std::vector<torch::Tensor> gradients, norms;
+  for (const auto& p : net.parameters()) {
     if (p.grad().defined()) {
+      gradients.push_back(p.grad());
       norms.push_back(p.grad().norm());
     }
   }
-  const auto factor =
-      (most / (torch::stack(norms).norm() + 1e-6)).clamp_max(1);
-  for (const auto& p : parameters) {
-    if (p.grad().defined()) {
-      p.grad().mul_(factor);
+  const auto norm = torch::stack(norms).norm();
+  for (auto& gradient : gradients) {
+    gradient.mul_((most / (norm + 1e-6)).clamp_max(1));
+  }
+}
+
+/// The convolutions' weights in the memory order that they like.
+inline void to_channels_last(const torch::nn::Module& net) {
+  torch::NoGradGuard no_grad;
+  for (auto& p : net.parameters()) {
+    if (p.dim() == 4) {
+      p.set_data(p.contiguous(torch::MemoryFormat::ChannelsLast));
     }
   }
 }
@@ -165,33 +160,37 @@ Epoch train_epoch(
     const Input& input,
     const StepOptions& options) {
   net->train();
-  RunningSums sums;
+  StepFigures figures;
   for (const auto& batch : loader) {
     const auto targets = batch.targets.to(input.device);
     const auto moved = care::augment(
-        input.pixels(batch), batch.boxes, batch.index, options.epoch, options.augment);
-    const auto images = input.normalised(moved.images);
+        input.pixels(batch),
+        batch.boxes,
+        batch.targets,
+        batch.index,
+        options.epoch,
+        options.augment);
 
-    const auto seen = [&] { // logits, and the features behind them
-      const care::Autocast autocast(input.device, torch::kBFloat16, options.bfloat16);
-      return guide.watch(net, images);
+    const auto seen = [&] { // the logits, and the features behind them
+      const care::Autocast autocast(
+          input.device, torch::kBFloat16, options.bfloat16);
+      return guide.watch(net, input.normalised(moved.images));
     }();
     const auto loss = guide.loss(
         criterion(seen.logits, targets), seen, batch.targets, moved.boxes);
     optimizer.zero_grad();
     loss.backward();
     if (options.clip > 0) {
-      clip_gradients(net->parameters(), options.clip);
+      clip_gradients(*net, options.clip);
     }
     optimizer.step();
-    sums.add(loss, seen.logits, targets);
+    figures.add(loss, seen.logits, targets);
   }
-  return sums.read();
+  return figures.read();
 }
 
 /// What a network says of pictures, on the host.
 struct Predictions {
-  torch::Tensor index; ///< `[N]` int64, places in the dataset
   torch::Tensor targets; ///< `[N]` int64
   torch::Tensor probabilities; ///< `[N, K]` double
   /// `[N]` double, the share of the true class's Grad-CAM inside the boxes; NaN
@@ -212,11 +211,12 @@ Predictions predict(
     bool attention,
     bool keep_maps = false) {
   net->eval();
-  std::vector<torch::Tensor> index, targets, probabilities, epg, boxed, maps;
+  std::vector<torch::Tensor> targets, probabilities, epg, boxed, maps;
   for (const auto& batch : loader) {
     const auto images = input.normalised(input.pixels(batch));
-    torch::Tensor logits, share =
-        torch::full({batch.targets.size(0)}, std::nan(""), torch::kDouble);
+    torch::Tensor logits,
+        share =
+            torch::full({batch.targets.size(0)}, std::nan(""), torch::kDouble);
     if (attention) {
       const auto seen = care::capture(net, images);
       const auto map =
@@ -233,7 +233,6 @@ Predictions predict(
       torch::NoGradGuard no_grad;
       logits = net->forward(images);
     }
-    index.push_back(batch.index);
     targets.push_back(batch.targets);
     probabilities.push_back(
         torch::softmax(logits.to(torch::kCPU, torch::kDouble), 1));
@@ -241,7 +240,6 @@ Predictions predict(
     boxed.push_back(batch.boxes.boxes_per_image() > 0);
   }
   return {
-      torch::cat(index),
       torch::cat(targets),
       torch::cat(probabilities),
       torch::cat(epg),

@@ -1,8 +1,8 @@
 // Tests of the short way through a spatial mean: the same as the long way.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/attention.hpp>
 #include <care/loss.hpp>
 #include <care/rasterize.hpp>
@@ -187,7 +187,7 @@ TEST_CASE("weighted channels: autocast leaves the sums alone", "[attention]") {
     return result;
   };
   const auto expected = run();
-  const common::Autocast autocast;
+  const care::Autocast autocast(torch::kCPU);
   const auto got = run();
   for (size_t i = 0; i < got.size(); ++i) {
     CHECK(care_test::identical(got[i], expected[i]));

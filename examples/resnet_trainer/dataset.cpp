@@ -1,0 +1,124 @@
+// Pictures of a manifest in batches, decoded in the data loader's workers.
+// SPDX-License-Identifier: Apache-2.0
+#include "dataset.hpp"
+
+#include "picture.hpp"
+
+#include <opencv2/core/utility.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace trainer {
+
+care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
+  const auto width = static_cast<double>(stored.width);
+  const auto height = static_cast<double>(stored.height);
+  std::vector<std::array<double, 4>> cut;
+  for (size_t i = 0; i < row.boxes.size(); ++i) {
+    const auto& [x0, y0, x1, y1] = row.boxes[i];
+    cut.push_back(
+        {std::clamp(x0, 0.0, width),
+         std::clamp(y0, 0.0, height),
+         std::clamp(x1, 0.0, width),
+         std::clamp(y1, 0.0, height)});
+    const auto& box = cut.back(); // as float, which the library keeps
+    if (!(static_cast<float>(box[0]) < static_cast<float>(box[2]) &&
+          static_cast<float>(box[1]) < static_cast<float>(box[3]))) {
+      throw std::runtime_error(
+          row.box_where[i] + ": expected a box on the picture of " +
+          std::to_string(stored.width) + " x " + std::to_string(stored.height) +
+          " pixels, but got one from (" + std::to_string(x0) + ", " +
+          std::to_string(y0) + ") to (" + std::to_string(x1) + ", " +
+          std::to_string(y1) + ")");
+    }
+  }
+  auto boxes = care::Boxes::from_lists({cut}, stored);
+  if (weigh && row.has_confidence) {
+    boxes = boxes.with_weights(torch::tensor(row.confidence));
+  }
+  return boxes;
+}
+
+Pictures::Pictures(
+    std::vector<Row> rows,
+    const std::vector<std::string>& classes,
+    const PicturesOptions& options)
+    : targets_(targets_of(rows, classes)),
+      options_(options) {
+  cv::setNumThreads(0); // the workers are the threads
+  if (options_.cache) {
+    cache_ = std::make_shared<Cache>();
+  }
+  rows_ = std::make_shared<const std::vector<Row>>(std::move(rows));
+}
+
+Pictures::Decoded Pictures::decode(size_t index) const {
+  const auto& row = rows_->at(index);
+  const auto& size = options_.size;
+  try {
+    const auto stored = read_picture(row.file);
+    return {
+        resized(
+            stored,
+            {static_cast<int>(size.width), static_cast<int>(size.height)}),
+        boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
+            .resize(size)};
+  } catch (const std::runtime_error& error) {
+    const std::string text = error.what(); // a box's has its line already
+    throw std::runtime_error(
+        text.compare(0, row.file.string().size(), row.file.string()) == 0
+            ? row.where + ": " + text
+            : text);
+  }
+}
+
+Pictures::Decoded Pictures::decoded(size_t index) const {
+  if (!cache_) {
+    return decode(index);
+  }
+  {
+    const std::lock_guard<std::mutex> lock(cache_->mutex);
+    const auto found = cache_->decoded.find(index);
+    if (found != cache_->decoded.end()) {
+      return found->second; // the pixels are shared, not copied
+    }
+  }
+  auto picture = decode(index);
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
+  return cache_->decoded.emplace(index, std::move(picture)).first->second;
+}
+
+Batch Pictures::get_batch(torch::ArrayRef<size_t> indices) {
+  const auto n = static_cast<int64_t>(indices.size());
+  const auto& size = options_.size;
+  // Byte by byte into the rows' place: [N, H, W, 3], handed out as [N, 3, H,
+  // W].
+  auto pixels = torch::empty({n, size.height, size.width, 3}, torch::kByte);
+  std::vector<int64_t> targets, places;
+  std::vector<care::Boxes> boxes;
+  auto* at = pixels.data_ptr<uint8_t>();
+  for (const auto index : indices) {
+    const auto picture = decoded(index);
+    const auto bytes = picture.image.total() * picture.image.elemSize();
+    std::memcpy(at, picture.image.data, bytes);
+    at += bytes;
+    targets.push_back(targets_.at(index));
+    places.push_back(static_cast<int64_t>(index));
+    boxes.push_back(picture.boxes);
+  }
+  return {
+      pixels.permute({0, 3, 1, 2}),
+      torch::tensor(targets, torch::kLong),
+      care::Boxes::collate(boxes),
+      torch::tensor(places, torch::kLong)};
+}
+
+torch::optional<size_t> Pictures::size() const {
+  return rows_->size();
+}
+
+} // namespace trainer
