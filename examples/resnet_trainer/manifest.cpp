@@ -153,7 +153,9 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
   return rows;
 }
 
-std::vector<Row> read_folder(const fs::path& folder) {
+std::vector<Row> read_folder(
+    const fs::path& folder,
+    const std::string& unlabelled) {
   const std::set<std::string> kinds{
       ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2"};
   std::vector<Row> rows;
@@ -163,11 +165,13 @@ std::vector<Row> read_folder(const fs::path& folder) {
       return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     });
     const auto path = entry.path().lexically_relative(folder);
-    if (kinds.count(kind) > 0 && path.has_parent_path()) {
+    const auto label =
+        path.has_parent_path() ? path.begin()->string() : unlabelled;
+    if (kinds.count(kind) > 0 && !label.empty()) {
       Row row;
       row.path = path.generic_string();
       row.file = entry.path();
-      row.label = path.begin()->string();
+      row.label = label;
       row.where = entry.path().string();
       rows.push_back(std::move(row));
     }

@@ -39,9 +39,12 @@ struct Row {
 /// "<manifest>:<line>: expected ..., but got ...": nothing is guessed.
 std::vector<Row> read_manifest(const std::filesystem::path& manifest);
 
-/// The pictures of a folder that holds a folder for each class: no boxes.
+/// The pictures of a folder that holds a folder for each class: no boxes. Those
+/// in no such folder get the label `unlabelled`; empty: they are left out.
 /// Throws std::runtime_error if there are none.
-std::vector<Row> read_folder(const std::filesystem::path& folder);
+std::vector<Row> read_folder(
+    const std::filesystem::path& folder,
+    const std::string& unlabelled = "");
 
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Row>& rows);

@@ -1,0 +1,184 @@
+// auto_boxes: finds boxes on pictures without an annotator, once.
+// SPDX-License-Identifier: Apache-2.0
+#include "auto_boxes/find.hpp"
+#include "auto_boxes/finder.hpp"
+#include "auto_boxes/rows.hpp"
+#include "auto_boxes/score.hpp"
+#include "auto_boxes/sheet.hpp"
+#include "common/generated.hpp"
+#include "resnet_trainer/picture.hpp"
+#include "resnet_trainer/process.hpp"
+
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h> // join
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+using trainer::Row;
+
+struct Settings {
+  fs::path input; // manifest or folder; empty: the generated set
+  auto_boxes::FinderOptions finder;
+  std::vector<std::string> labels, folds;
+  bool score = false, fresh = false;
+  size_t sheet = 200;
+  int64_t threads = 0;
+  fs::path out = "runs/auto_boxes";
+};
+
+void add_options(CLI::App& app, Settings& s) {
+  const auto add = [&](const char* name, auto& value, const std::string& help) {
+    return app.add_option(name, value, help)->capture_default_str();
+  };
+  add("input", s.input, "a manifest or a folder; else a set is generated")
+      ->check(CLI::ExistingPath);
+  add("--labels", s.labels, "only pictures of this label; repeat for more")
+      ->allow_extra_args(false);
+  add("--folds", s.folds, "only pictures of these folds, 0,1,...")
+      ->delimiter(',');
+  const auto names = auto_boxes::method_names();
+  add("--method",
+      s.finder.methods,
+      fmt::format(
+          "tried in this order until one finds a box, a,b,...: {}",
+          fmt::join(names, ", ")))
+      ->delimiter(',');
+  add("--network", s.finder.network, "for segmentation: see train_unet")
+      ->check(CLI::ExistingFile);
+  add("--side", s.finder.side, "work at this longer side; 0: as stored")
+      ->check(CLI::NonNegativeNumber);
+
+  add("--threshold", s.finder.threshold, "of the map's cut, not the method's")
+      ->check(CLI::IsMember({"otsu", "mean", "quantile", "fixed"}));
+  const auto number = [&](const std::string& name, const char* help) {
+    const auto keep = [&s, name](double x) { s.finder.numbers[name] = x; };
+    return app.add_option_function<double>("--" + name, keep, help);
+  };
+  number("level", "times the mean; the quantile; the value");
+  number("max-boxes", "on a picture")->check(CLI::TypeValidator<int>());
+  number("min-area", "of a box's pixels, as a share");
+  number("merge-gap", "join boxes that near, as a share");
+  number("padding", "factor on each box");
+  number("min-confidence", "drop boxes below");
+
+  app.add_flag("--score", s.score, "compare with the input's own boxes");
+  add("--sheet", s.sheet, "pictures on the contact sheet; 0: none");
+  add("--threads", s.threads, "0: all cores")->check(CLI::NonNegativeNumber);
+  add("--out", s.out, "folder for everything a run leaves");
+  app.add_flag("--fresh", s.fresh, "find all anew");
+}
+
+/// The pictures that are asked for.
+std::vector<Row> chosen(const Settings& s) {
+  std::error_code none_there;
+  if (fs::equivalent(s.input, s.out, none_there) ||
+      fs::equivalent(s.input, s.out / "manifest.csv", none_there)) {
+    throw std::invalid_argument(
+        "--out: expected another folder than that of the input, " +
+        s.input.string());
+  }
+  auto rows = auto_boxes::read_rows(s.input, s.out);
+  auto_boxes::check_known("--labels", rows, &Row::label, s.labels);
+  auto_boxes::check_known("--folds", rows, &Row::fold, s.folds);
+  const auto is_other = [&](const Row& row) {
+    const auto one_of = [](const auto& wanted, const auto& value) {
+      return wanted.empty() ||
+          std::find(wanted.begin(), wanted.end(), value) != wanted.end();
+    };
+    return !one_of(s.labels, row.label) || !one_of(s.folds, row.fold);
+  };
+  rows.erase(std::remove_if(rows.begin(), rows.end(), is_other), rows.end());
+  if (rows.empty()) {
+    throw std::invalid_argument(
+        "--labels, --folds: expected some pictures, but none has both");
+  }
+  const auto has_none = [](const Row& row) { return row.boxes.empty(); };
+  if (s.score && std::all_of(rows.begin(), rows.end(), has_none)) {
+    throw std::invalid_argument(
+        "--score: expected boxes in " + s.input.string() + ", but it has none");
+  }
+  return rows;
+}
+
+/// What an earlier run left in the folder, or one that was killed.
+void clear(const fs::path& out) {
+  for (const char* name :
+       {"manifest.csv", "score.txt", "sheet.html", "sheet.png"}) {
+    fs::remove(out / name);
+  }
+  for (const auto& entry : fs::directory_iterator(out)) {
+    if (entry.path().extension() == ".part") {
+      fs::remove(entry.path());
+    }
+  }
+}
+
+void run(Settings s) {
+  const auto finder = auto_boxes::make_finder(s.finder);
+  if (s.input.empty()) {
+    s.input = common::write_generated_set(s.out / "generated", {});
+  }
+  const auto rows = chosen(s);
+  auto_boxes::FindSettings settings;
+  settings.threads = trainer::threads_or_all(s.threads);
+  settings.identity = auto_boxes::identity(s.finder);
+  settings.cache = s.out / "found.json";
+  settings.fresh = s.fresh;
+  const auto found = auto_boxes::find_all(rows, finder, settings);
+  clear(s.out);
+
+  int64_t skipped = 0, without = 0;
+  for (const auto& one : found) {
+    skipped += one.error.empty() ? 0 : 1;
+    without += one.error.empty() && one.boxes.empty() ? 1 : 0;
+  }
+  auto summary = fmt::format(
+      "{}\n{} pictures, {} without a box, {} skipped\n",
+      settings.identity,
+      rows.size(),
+      without,
+      skipped);
+  if (s.score) {
+    summary += "\n" + auto_boxes::score_table(rows, found);
+    trainer::write_atomically(s.out / "score.txt", summary);
+  }
+  auto_boxes::write_rows(s.out / "manifest.csv", rows, found);
+  if (s.sheet > 0) {
+    auto_boxes::write_sheet(s.out, rows, found, s.sheet, summary);
+  }
+  std::cout << summary << "Manifest: " << (s.out / "manifest.csv").string()
+            << '\n';
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  trainer::wait_passively(argv);
+  Settings settings;
+  CLI::App app(
+      "Finds boxes on pictures without an annotator and writes a manifest for "
+      "the trainer. For research and education; not a medical device.",
+      "auto_boxes");
+  add_options(app, settings);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    run(settings);
+    return 0;
+  } catch (const c10::Error& error) {
+    std::cerr << "auto_boxes: " << error.what_without_backtrace() << '\n';
+  } catch (const std::exception& error) {
+    std::cerr << "auto_boxes: " << error.what() << '\n';
+  }
+  return 1;
+}
