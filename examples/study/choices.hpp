@@ -113,6 +113,17 @@ inline Names<AttentionMap> names_of(AttentionMap /*choice*/) {
       {AttentionMap::kElementWise, "element_wise"}};
 }
 
+/// What takes the place of what lies outside of the boxes.
+enum class Outside { kKeep, kOtherClass, kOther, kGrey, kBlur };
+inline Names<Outside> names_of(Outside /*choice*/) {
+  return {
+      {Outside::kKeep, "keep"},
+      {Outside::kOtherClass, "other_class"},
+      {Outside::kOther, "other"},
+      {Outside::kGrey, "grey"},
+      {Outside::kBlur, "blur"}};
+}
+
 /// The name of a choice.
 template <class Choice>
 std::string name_of(Choice choice) {

@@ -5,6 +5,7 @@
 #include "common/files.hpp"
 #include "common/generated.hpp"
 #include "resnet_trainer/split.hpp"
+#include "study/claim.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
@@ -27,6 +28,8 @@ fs::path paint(const Plan& plan, const fs::path& folder) {
       plan.test_count,
       width,
       height);
+  Lock lock(folder / (name + ".lock")); // one of several processes paints
+  lock.take(LOCK_EX);
   return common::write_generated_set(
       folder / name, {width, height, plan.counts, plan.test_count});
 }

@@ -24,7 +24,12 @@ Arm control_of(const Arm& arm) {
     control.alpha = 0.5;
     control.weight = 0;
   }
+  control.outside = arm.outside;
+  control.outside_share = arm.outside_share;
   control.name = name_of(arm.imbalance) + ", not guided";
+  if (arm.outside != Outside::kKeep) {
+    control.name += ", outside " + name_of(arm.outside);
+  }
   if (control.weight) {
     control.name += ", factor 1";
   } else if (control.alpha != 0.5) {
@@ -196,7 +201,9 @@ Plan parse_plan(const nlohmann::json& json) {
 }
 
 Plan read_plan(const std::filesystem::path& file) {
-  return parse_plan(common::read_json(file));
+  auto plan = parse_plan(common::read_json(file));
+  plan.text = common::read_file(file);
+  return plan;
 }
 
 } // namespace study

@@ -34,7 +34,7 @@ struct Recipe {
   bool channels_last = true;
 };
 
-/// One way of training. Everything down to `dilate` makes the network what it
+/// One way of training. Everything down to `outside` makes the network what it
 /// is; the rest says where the arm stands in the study.
 struct Arm {
   std::string name;
@@ -57,6 +57,8 @@ struct Arm {
   int64_t start = 0; ///< epochs before the guidance begins
   int64_t warmup = 0;
   double dilate = 1;
+  Outside outside = Outside::kKeep; ///< what is put there, see care::augment
+  double outside_share = 0.5; ///< of the pictures, by chance
 
   std::string baseline; ///< the arm it is compared with
   int64_t splits = -1; ///< the first so many of each share; -1: all
@@ -106,6 +108,7 @@ struct Plan {
   std::vector<SplitSet> splits;
   std::vector<int64_t> seeds{0};
   std::vector<Arm> arms; ///< the controls among them
+  std::string text; ///< of the settings file
 
   /// Wave by wave, share by share, split by split, seed by seed: every stop
   /// leaves a balanced table.

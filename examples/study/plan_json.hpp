@@ -82,6 +82,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     start,
     warmup,
     dilate,
+    outside,
+    outside_share,
     baseline,
     splits,
     wave)

@@ -115,6 +115,7 @@ void check(const Arm& arm, const std::string& where, int64_t epochs) {
   check(where, "start", arm.start, 0, last - 1);
   check(where, "warmup", arm.warmup, 0, last);
   check(where, "dilate", arm.dilate, 0.05, 20);
+  check(where, "outside_share", arm.outside_share, 0, 1);
   check(where, "splits", arm.splits, -1, kMany);
   check(where, "wave", arm.wave, 0, kMany);
 }
@@ -147,6 +148,9 @@ void check_effect(const Json& given, const Arm& arm, const std::string& where) {
   }
   if (arm.guidance != Guidance::kCare) {
     refuse({"lambda", "tau"}, "none beside another loss than care");
+  }
+  if (arm.outside == Outside::kKeep) {
+    refuse({"outside_share"}, "none where the outside is kept");
   }
   if (arm.weight || arm.balance) {
     refuse({"alpha"}, "none beside weight or balance");

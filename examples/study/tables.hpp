@@ -1,0 +1,68 @@
+// Tables: what the finished runs say, arm by arm and as paired differences.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_STUDY_TABLES_HPP
+#define CARE_EXAMPLES_STUDY_TABLES_HPP
+
+#include "study/figures.hpp"
+#include "study/runs.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace study {
+
+/// One arm at one share of training images.
+struct ArmTable {
+  size_t arm = 0; ///< in the plan
+  double train_share = 0; ///< 0: the folds, put together, or the own split
+  int64_t runs = 0; ///< networks
+  double train_images = 0; ///< mean over the runs
+  double rare_images = 0; ///< of the rare classes to learn from, likewise
+  Figures figures;
+};
+
+/// One arm less another, on the splits and seeds that both have finished.
+struct Comparison {
+  size_t arm = 0, baseline = 0; ///< in the plan
+  double train_share = 0;
+  int64_t units = 0; ///< splits and seeds; of folds: seeds
+  Figures difference, corrected; ///< bootstrap; corrected resampled t
+  Figures of_arm, of_baseline; ///< on these units
+};
+
+/// Of one test set.
+struct Tables {
+  std::string test_set;
+  std::vector<std::string> titles; ///< of the figures
+  std::vector<ArmTable> arms; ///< share by share, in the plan's order
+  std::vector<Comparison> comparisons; ///< each arm that has a baseline
+  /// Of the arms without guidance and those with CARE, the ones with the best
+  /// MCA on the splits all of them have: share by share, where both are there.
+  std::vector<Comparison> best;
+};
+
+/// One for each test set, the main one first.
+std::vector<Tables> make_tables(
+    const Plan& plan,
+    const Data& data,
+    const std::vector<Runs::Finished>& finished);
+
+/// One row for each network and test set.
+std::string runs_csv(
+    const Plan& plan,
+    const Data& data,
+    const std::vector<Runs::Finished>& finished);
+
+/// As Markdown, for people and for docs.
+std::string to_markdown(const Plan& plan, const std::vector<Tables>& all);
+
+/// "0.576 [0.524, 0.630]"; signed: "+0.083 [+0.042, +0.124]"; "-" for NaN.
+std::string text_of(const Interval& x, bool with_sign);
+/// "20 % of each class to learn from", and so on.
+std::string share_title(const Plan& plan, double share);
+
+} // namespace study
+
+#endif // CARE_EXAMPLES_STUDY_TABLES_HPP
