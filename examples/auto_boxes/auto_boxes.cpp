@@ -11,7 +11,6 @@
 
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h> // join
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -47,12 +46,10 @@ void add_options(CLI::App& app, Settings& s) {
       ->allow_extra_args(false);
   add("--folds", s.folds, "only pictures of these folds, 0,1,...")
       ->delimiter(',');
-  const auto names = auto_boxes::method_names();
   add("--method",
       s.finder.methods,
-      fmt::format(
-          "tried in this order until one finds a box, a,b,...: {}",
-          fmt::join(names, ", ")))
+      std::string("tried in this order until one finds a box, a,b,...: ") +
+          auto_boxes::kMethods)
       ->delimiter(',');
   add("--network", s.finder.network, "for segmentation: see train_unet")
       ->check(CLI::ExistingFile);
@@ -88,20 +85,26 @@ std::vector<Row> chosen(const Settings& s) {
         "--out: expected another folder than that of the input, " +
         s.input.string());
   }
-  auto rows = auto_boxes::read_rows(s.input, s.out);
+  auto rows = fs::is_directory(s.input)
+      ? trainer::read_folder(s.input, "unlabelled")
+      : trainer::read_manifest(s.input);
   auto_boxes::check_known("--labels", rows, &Row::label, s.labels);
   auto_boxes::check_known("--folds", rows, &Row::fold, s.folds);
+  const auto out = fs::weakly_canonical(fs::absolute(s.out));
   const auto is_other = [&](const Row& row) {
+    const auto file = fs::weakly_canonical(row.file);
     const auto one_of = [](const auto& wanted, const auto& value) {
       return wanted.empty() ||
           std::find(wanted.begin(), wanted.end(), value) != wanted.end();
     };
-    return !one_of(s.labels, row.label) || !one_of(s.folds, row.fold);
+    return !one_of(s.labels, row.label) || !one_of(s.folds, row.fold) ||
+        (fs::is_directory(s.input) &&
+         *file.lexically_relative(out).begin() != ".."); // a result
   };
   rows.erase(std::remove_if(rows.begin(), rows.end(), is_other), rows.end());
   if (rows.empty()) {
     throw std::invalid_argument(
-        "--labels, --folds: expected some pictures, but none has both");
+        "--labels, --folds, --out: expected pictures, but these leave none");
   }
   const auto has_none = [](const Row& row) { return row.boxes.empty(); };
   if (s.score && std::all_of(rows.begin(), rows.end(), has_none)) {
@@ -113,14 +116,10 @@ std::vector<Row> chosen(const Settings& s) {
 
 /// What an earlier run left in the folder, or one that was killed.
 void clear(const fs::path& out) {
-  for (const char* name :
+  for (const std::string name :
        {"manifest.csv", "score.txt", "sheet.html", "sheet.png"}) {
     fs::remove(out / name);
-  }
-  for (const auto& entry : fs::directory_iterator(out)) {
-    if (entry.path().extension() == ".part") {
-      fs::remove(entry.path());
-    }
+    fs::remove(out / (name + ".part"));
   }
 }
 
@@ -138,24 +137,21 @@ void run(Settings s) {
   const auto found = auto_boxes::find_all(rows, finder, settings);
   clear(s.out);
 
-  int64_t skipped = 0, without = 0;
-  for (const auto& one : found) {
-    skipped += one.error.empty() ? 0 : 1;
-    without += one.error.empty() && one.boxes.empty() ? 1 : 0;
-  }
+  const auto without = std::count_if(
+      found.begin(), found.end(), [](auto& one) { return one.boxes.empty(); });
   auto summary = fmt::format(
       "{}\n{} pictures, {} without a box, {} skipped\n",
       settings.identity,
       rows.size(),
       without,
-      skipped);
+      rows.size() - found.size());
   if (s.score) {
-    summary += "\n" + auto_boxes::score_table(rows, found);
+    summary += "\n" + auto_boxes::score_table(found);
     trainer::write_atomically(s.out / "score.txt", summary);
   }
-  auto_boxes::write_rows(s.out / "manifest.csv", rows, found);
+  auto_boxes::write_rows(s.out / "manifest.csv", found);
   if (s.sheet > 0) {
-    auto_boxes::write_sheet(s.out, rows, found, s.sheet, summary);
+    auto_boxes::write_sheet(s.out, found, s.sheet, summary);
   }
   std::cout << summary << "Manifest: " << (s.out / "manifest.csv").string()
             << '\n';

@@ -7,6 +7,7 @@
 #include "resnet_trainer/picture.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -42,9 +43,8 @@ std::string stamp_of(const Row& row) {
   std::error_code error;
   const auto bytes = fs::file_size(row.file, error);
   const auto time = fs::last_write_time(row.file, error).time_since_epoch();
-  const auto manual = common::fingerprint(json(row.boxes).dump());
-  return error ? std::string()
-               : fmt::format("{}-{}-{}", bytes, time.count(), manual);
+  const auto manual = common::fingerprint(fmt::format("{}", row.boxes));
+  return error ? "" : fmt::format("{}-{}-{}", bytes, time.count(), manual);
 }
 
 /// The results that are kept, by picture.
@@ -76,23 +76,21 @@ std::vector<Found> find_all(
     const Finder& finder,
     const FindSettings& settings) {
   auto kept = read_cache(settings);
-  std::vector<Found> found(rows.size());
-  std::vector<std::string> stamps(rows.size());
+  std::vector<Found> found(rows.size()); // without a row: not found yet
   std::vector<size_t> open; // the rows to look at
   for (size_t i = 0; i < rows.size(); ++i) {
-    stamps[i] = stamp_of(rows[i]);
     const auto known = kept.find(key_of(rows[i]));
-    if (known != kept.end() && !stamps[i].empty() &&
-        known->at("file") == stamps[i]) {
+    if (known != kept.end() && known->at("file") == stamp_of(rows[i])) {
       found[i] = known->get<Found>();
+      found[i].row = rows[i];
     } else {
       open.push_back(i);
     }
   }
-  const auto total = static_cast<int64_t>(rows.size());
   const auto count = static_cast<int>(open.size());
+  const auto total = static_cast<int64_t>(rows.size());
   common::Progress progress("boxes", total, total - count);
-  std::mutex mutex; // guards what follows, `kept` and `progress`
+  std::mutex mutex; // guards `progress` and all that is kept
   bool changed = false;
   auto saved = common::steady_seconds();
   const auto save = [&] {
@@ -106,48 +104,45 @@ std::vector<Found> find_all(
     saved = common::steady_seconds();
   };
   const auto look_at = [&](size_t i) {
+    const auto& row = rows[i];
+    const auto stamp = stamp_of(row);
     cv::Mat picture;
     try {
-      picture = trainer::read_picture(rows[i].file);
+      picture = trainer::read_picture(row.file);
     } catch (const std::runtime_error& error) {
-      found[i].error = rows[i].where + ": " + error.what();
+      const std::lock_guard<std::mutex> lock(mutex);
+      progress.line("skipped: " + row.where + ": " + error.what());
+      return progress.advance(1);
     }
-    if (!picture.empty()) {
-      found[i] = finder(picture, rows[i]);
-    }
+    found[i] = finder(picture, row);
+    found[i].row = row;
     const std::lock_guard<std::mutex> lock(mutex);
-    if (picture.empty()) {
-      progress.line("skipped: " + found[i].error);
-    } else {
-      auto& entry = kept[key_of(rows[i])] = found[i];
-      entry["file"] = stamps[i];
-      changed = true;
-    }
+    auto& entry = kept[key_of(row)] = found[i];
+    entry["file"] = stamp;
+    changed = true;
     progress.advance(1);
     if (common::steady_seconds() - saved > 2) {
       save();
     }
   };
   cv::setNumThreads(settings.threads);
+  const auto look = [&](const cv::Range& range) {
+    for (int k = range.start; k < range.end; ++k) {
+      look_at(open[static_cast<size_t>(k)]);
+    }
+  };
   try {
     // As many stripes as pictures: a large one holds up its own thread alone.
-    cv::parallel_for_(
-        {0, count},
-        [&](const cv::Range& range) {
-          for (int k = range.start; k < range.end; ++k) {
-            look_at(open[static_cast<size_t>(k)]);
-          }
-        },
-        count);
+    cv::parallel_for_({0, count}, look, count);
   } catch (...) {
     save(); // what was done is not done again
     throw;
   }
   progress.finish();
   save();
-  if (std::all_of(found.begin(), found.end(), [](const Found& one) {
-        return !one.error.empty();
-      })) {
+  const auto skipped = [](const Found& one) { return one.row.path.empty(); };
+  found.erase(std::remove_if(found.begin(), found.end(), skipped), found.end());
+  if (found.empty()) {
     throw std::runtime_error(fmt::format(
         "expected pictures that can be read, but all {} were skipped", total));
   }

@@ -8,7 +8,6 @@
 #include <opencv2/core.hpp>
 
 #include <array>
-#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -22,19 +21,19 @@ struct FoundBox {
   double confidence = 0; ///< 0 to 1
 };
 
-/// What was found on one picture. Figures of fit are to the row's manual boxes,
-/// and 0 where there are none.
+/// What was found on the picture of a row. Figures of fit are to the row's own
+/// boxes, the manual ones, and 0 where there are none.
 struct Found {
+  trainer::Row row;
   std::vector<FoundBox> boxes; ///< the most certain first
   double seconds = 0; ///< of one processor, without reading the picture
   double iou = 0; ///< of the first box and the manual one it fits best
   double area_iou = 0; ///< of all found boxes together and all manual ones
   double best_iou = 0; ///< of any cut through the map and all manual ones
-  std::string error; ///< why the picture was skipped; empty: it was not
 };
 
-/// Finds boxes on a picture (8-bit RGB, as stored) of a row of the manifest.
-/// Called from several threads.
+/// Finds boxes on the picture (8-bit RGB, as stored) of a row. Called from
+/// several threads.
 using Finder =
     std::function<Found(const cv::Mat& picture, const trainer::Row& row)>;
 
@@ -47,14 +46,14 @@ struct FindSettings {
   bool fresh = false; ///< forget what is in it
 };
 
-/// Finds boxes for every row, in their order, on several threads.
+/// Finds boxes for every row, on several threads; returns them in their order.
 ///
 /// Results are kept in `cache` every few seconds and at the end, so that a call
 /// after an interruption goes on where it was, and one with nothing new reads
 /// no picture. A picture is done again when its file or its manual boxes have
 /// changed. One that is missing or damaged is named on the standard error
-/// stream and skipped: its `error` says why, and the next call tries it again.
-/// Throws std::runtime_error where not one picture can be read.
+/// stream and left out; the next call tries it again. Throws std::runtime_error
+/// where that is all of them.
 std::vector<Found> find_all(
     const std::vector<trainer::Row>& rows,
     const Finder& finder,

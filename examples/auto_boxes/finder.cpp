@@ -106,19 +106,12 @@ std::vector<Method> make_methods(const FinderOptions& options) {
         std::any_of(methods.begin(), methods.end(), is_it)) {
       throw std::invalid_argument(fmt::format(
           "--method: expected some of {}, each once, but got {}",
-          fmt::join(method_names(), ", "),
+          kMethods,
           fmt::join(options.methods, ", ")));
     }
     methods.push_back(*found);
     apply(options, methods.back().boxes);
   }
-  return methods;
-}
-
-/// Refuses what would do nothing.
-void check_effects(
-    const FinderOptions& options,
-    const std::vector<Method>& methods) {
   const auto none = [&](const auto& does) {
     return std::none_of(methods.begin(), methods.end(), does);
   };
@@ -133,6 +126,7 @@ void check_effects(
     throw std::invalid_argument(
         "--level: expected a --threshold that has one, but got Otsu's");
   }
+  return methods;
 }
 
 /// What this thread has computed so far: other programs do not count.
@@ -225,16 +219,6 @@ Found find_on(
 
 } // namespace
 
-std::vector<std::string> method_names() {
-  return {
-      "background",
-      "frequency",
-      "lesion",
-      "object",
-      "spectral",
-      "segmentation"};
-}
-
 std::string identity(const FinderOptions& options) {
   auto text = fmt::format(
       "{}, side {}", fmt::join(options.methods, " else "), options.side);
@@ -253,9 +237,7 @@ std::string identity(const FinderOptions& options) {
 
 Finder make_finder(const FinderOptions& options) {
   torch::set_num_threads(1);
-  const auto methods = make_methods(options);
-  check_effects(options, methods);
-  return [methods, side = options.side](
+  return [methods = make_methods(options), side = options.side](
              const cv::Mat& picture, const trainer::Row& row) {
     return find_on(picture, row, methods, side);
   };

@@ -28,8 +28,9 @@ struct FinderOptions {
   std::map<std::string, double> numbers;
 };
 
-/// background, frequency, lesion, object, spectral, segmentation.
-std::vector<std::string> method_names();
+/// The methods there are.
+inline constexpr const char* kMethods =
+    "background, frequency, lesion, object, spectral, segmentation";
 
 /// The options as text, the network by its bytes: what was found with others is
 /// of no use.

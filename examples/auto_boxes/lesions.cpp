@@ -11,12 +11,15 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include <cstdint>
+#include <map>
 #include <stdexcept>
-#include <string>
+#include <system_error>
 #include <utility>
 
 namespace auto_boxes {
 namespace {
+
+namespace fs = std::filesystem;
 
 /// What `read` gives; an error gets the row's line.
 template <class Read>
@@ -81,7 +84,41 @@ torch::Tensor Lesions::mask_of(const trainer::Row& row, cv::Size stored) const {
       .squeeze(2);
 }
 
-cv::Mat read_mask(const std::filesystem::path& file, cv::Size size) {
+void find_masks(
+    std::vector<trainer::Row>& rows,
+    const fs::path& folder,
+    const std::string& pattern) {
+  std::map<fs::path, const trainer::Row*> owner;
+  for (auto& row : rows) {
+    row.mask.clear();
+    auto name = pattern;
+    const auto stem = row.file.stem().string();
+    for (size_t at = 0; (at = name.find("{}", at)) != std::string::npos;) {
+      name.replace(at, 2, stem);
+      at += stem.size();
+    }
+    const auto path = fs::path(row.path).lexically_normal();
+    const bool within = path.is_relative() && *path.begin() != "..";
+    for (const auto& place :
+         {fs::path(), within ? path.parent_path() : fs::path()}) {
+      const auto file = (folder / place / name).lexically_normal();
+      std::error_code none_there;
+      if (fs::is_regular_file(file, none_there) &&
+          !fs::equivalent(file, row.file, none_there)) {
+        row.mask = file; // the second place counts more
+      }
+    }
+    const auto& first = *owner.emplace(row.mask, &row).first->second;
+    if (!row.mask.empty() && &first != &row) {
+      throw std::runtime_error(
+          row.where + ": expected a mask of its own for " + row.path +
+          ", but " + row.mask.string() + " is that of " + first.path +
+          ", too; masks may lie in folders like the pictures'");
+    }
+  }
+}
+
+cv::Mat read_mask(const fs::path& file, cv::Size size) {
   const auto fail = [&](const std::string& expected, const std::string& got) {
     throw std::runtime_error(
         file.string() + ": expected " + expected + ", but got " + got);

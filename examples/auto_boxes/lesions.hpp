@@ -14,6 +14,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace auto_boxes {
@@ -43,6 +44,15 @@ class Lesions
   care::Size size_;
   bool by_boxes_;
 };
+
+/// Makes each row's `mask` the file in `folder` that is called as `pattern`
+/// says, in which {} stands for the picture's name without its ending: under
+/// the picture's path or, where there is none, bare. Empty where there is
+/// neither. Throws std::runtime_error for a mask of two pictures.
+void find_masks(
+    std::vector<trainer::Row>& rows,
+    const std::filesystem::path& folder,
+    const std::string& pattern);
 
 /// The mask in `file` of a picture of `size`: CV_8U, 255 on the lesion.
 ///

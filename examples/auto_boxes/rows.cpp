@@ -1,4 +1,4 @@
-// The rows that boxes are found for, and their manifest with the boxes.
+// Checks of what is asked of a manifest's rows, and a manifest of found boxes.
 // SPDX-License-Identifier: Apache-2.0
 #include "auto_boxes/rows.hpp"
 
@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
-#include <nlohmann/json.hpp>
 
 #include <map>
 #include <set>
@@ -17,14 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using trainer::Row;
-
-bool is_utf8(const std::string& text) {
-  try {
-    return !nlohmann::json(text).dump().empty();
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
-}
 
 /// A field of a CSV file, in quotes where it may need them.
 std::string csv_field(const std::string& text) {
@@ -47,7 +38,7 @@ std::string way_to(const fs::path& file, const fs::path& folder) {
       .generic_string();
 }
 
-/// What the picture's row says beside path, label and boxes.
+/// What the row says beside path, label and boxes.
 std::map<std::string, std::string> columns_of(
     const Row& row,
     const fs::path& folder) {
@@ -66,23 +57,6 @@ std::map<std::string, std::string> columns_of(
 }
 
 } // namespace
-
-std::vector<Row> read_rows(const fs::path& input, const fs::path& except) {
-  if (!fs::is_directory(input)) {
-    return trainer::read_manifest(input);
-  }
-  std::vector<Row> rows;
-  for (const auto& row : trainer::read_folder(input, "unlabelled")) {
-    if (!is_utf8(row.path)) {
-      throw std::runtime_error(
-          input.string() + ": expected names in UTF-8, but got " + row.path);
-    }
-    if (way_to(row.file, except).compare(0, 3, "../") == 0) {
-      rows.push_back(row);
-    }
-  }
-  return rows;
-}
 
 void check_known(
     const char* option,
@@ -104,14 +78,11 @@ void check_known(
   }
 }
 
-void write_rows(
-    const fs::path& manifest,
-    const std::vector<Row>& rows,
-    const std::vector<Found>& found) {
+void write_rows(const fs::path& manifest, const std::vector<Found>& found) {
   const auto folder = fs::absolute(manifest).parent_path();
   std::set<std::string> names;
-  for (const auto& row : rows) {
-    for (const auto& column : columns_of(row, folder)) {
+  for (const auto& one : found) {
+    for (const auto& column : columns_of(one.row, folder)) {
       names.insert(column.first);
     }
   }
@@ -120,27 +91,25 @@ void write_rows(
     csv += csv_field(name) + ",";
   }
   csv += "method,confidence\n";
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!found[i].error.empty()) {
-      continue;
-    }
-    const auto start = csv_field(way_to(rows[i].file, folder)) + "," +
-        csv_field(rows[i].label) + ",";
-    auto columns = columns_of(rows[i], folder);
+  for (const auto& one : found) {
+    const auto& row = one.row;
+    const auto start =
+        csv_field(way_to(row.file, folder)) + "," + csv_field(row.label) + ",";
+    auto columns = columns_of(row, folder);
     std::string rest;
     for (const auto& name : names) {
       rest += csv_field(columns[name]) + ",";
     }
-    for (const auto& box : found[i].boxes) {
+    for (const auto& [xyxy, method, confidence] : one.boxes) {
       csv += fmt::format(
           "{}{:.2f},{}{},{:.4f}\n",
           start,
-          fmt::join(box.xyxy, ","),
+          fmt::join(xyxy, ","),
           rest,
-          box.method,
-          box.confidence);
+          method,
+          confidence);
     }
-    if (found[i].boxes.empty()) {
+    if (one.boxes.empty()) {
       csv += start + ",,,," + rest + "none,\n";
     }
   }

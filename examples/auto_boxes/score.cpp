@@ -33,19 +33,16 @@ std::string line(const std::string& name, const torch::Tensor& of) {
 
 } // namespace
 
-std::string score_table(
-    const std::vector<trainer::Row>& rows,
-    const std::vector<Found>& found) {
+std::string score_table(const std::vector<Found>& found) {
   std::map<std::string, std::vector<torch::Tensor>> labels;
   std::vector<torch::Tensor> all;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto& f = found[i];
-    if (!rows[i].boxes.empty() && f.error.empty()) {
+  for (const auto& f : found) {
+    if (!f.row.boxes.empty()) {
       const double half = f.iou >= 0.5 ? 1 : 0, some = f.boxes.empty() ? 0 : 1;
       const auto ms = 1000 * f.seconds;
       all.push_back(torch::tensor(
           {half, f.iou, f.area_iou, f.best_iou, some, ms}, torch::kDouble));
-      labels[rows[i].label].push_back(all.back());
+      labels[f.row.label].push_back(all.back());
     }
   }
   if (all.empty()) {

@@ -16,52 +16,38 @@ namespace {
 
 using trainer::SheetRow;
 
-/// The first places to look at.
-std::vector<size_t> order_of(const std::vector<Found>& found, size_t limit) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < found.size(); ++i) {
-    if (found[i].error.empty()) {
-      order.push_back(i);
-    }
-  }
-  const auto certainty = [&](size_t i) {
-    return found[i].boxes.empty() ? -1 : found[i].boxes.front().confidence;
-  };
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return certainty(a) < certainty(b);
-  });
-  order.resize(std::min(order.size(), limit));
-  return order;
+double certainty(const Found& found) {
+  return found.boxes.empty() ? -1 : found.boxes.front().confidence;
 }
 
 /// The picture as small as its tile, with the manual boxes below the found
 /// ones, and what is said of it.
-SheetRow shown(const trainer::Row& row, const Found& found) {
+SheetRow shown(const Found& found) {
+  const auto& row = found.row;
+  const auto& boxes = found.boxes;
   SheetRow result;
-  auto picture = trainer::read_picture(row.file);
+  result.picture = trainer::read_picture(row.file);
+  const double width = result.picture.cols, height = result.picture.rows;
   for (const auto& [x0, y0, x1, y1] : row.boxes) {
-    const auto at = [&](double x, double y) {
-      return cv::Point2d(
-          std::clamp(x, 0.0, 1.0 * picture.cols),
-          std::clamp(y, 0.0, 1.0 * picture.rows));
-    };
-    const int thickness = 1 + picture.cols / 120; // seen in the small, too
-    cv::rectangle(picture, at(x0, y0), at(x1, y1), {90, 170, 255}, thickness);
+    cv::rectangle(
+        result.picture,
+        cv::Point2d(std::clamp(x0, 0.0, width), std::clamp(y0, 0.0, height)),
+        cv::Point2d(std::clamp(x1, 0.0, width), std::clamp(y1, 0.0, height)),
+        {90, 170, 255},
+        1 + result.picture.cols / 120); // seen in the small, too
   }
-  result.picture = picture;
   std::string line = "no box";
-  if (!found.boxes.empty()) {
-    const auto& first = found.boxes.front();
-    line = fmt::format("{} {:.2f}", first.method, first.confidence);
+  if (!boxes.empty()) {
+    line = fmt::format("{} {:.2f}", boxes[0].method, boxes[0].confidence);
   }
-  if (found.boxes.size() > 1) {
-    line += fmt::format(", {} boxes", found.boxes.size());
+  if (boxes.size() > 1) {
+    line += fmt::format(", {} boxes", boxes.size());
   }
   if (!row.boxes.empty()) {
     line += fmt::format(", IoU {:.2f}", found.iou);
   }
-  result.tiles.push_back({{}, {row.path, line}, false});
-  for (const auto& box : found.boxes) {
+  result.tiles = {{{}, {row.path, line}, false}};
+  for (const auto& box : boxes) {
     result.boxes.push_back(box.xyxy);
   }
   result.picture = trainer::draw_tile(result, result.tiles[0]);
@@ -80,10 +66,10 @@ cv::Mat side_by_side(const std::vector<SheetRow>& pictures) {
         {fmt::format("from {}", from + 1)}, {first, first + count}));
     height = std::max(height, columns.back().rows);
   }
-  const cv::Scalar white(255, 255, 255);
-  for (auto& c : columns) {
-    cv::copyMakeBorder(
-        c, c, 0, height - c.rows, 0, 0, cv::BORDER_CONSTANT, white);
+  for (auto& column : columns) {
+    const cv::Mat whole(height, column.cols, CV_8UC3, cv::Scalar::all(255));
+    column.copyTo(whole.rowRange(0, column.rows));
+    column = whole;
   }
   cv::Mat sheet;
   cv::hconcat(columns, sheet);
@@ -94,17 +80,18 @@ cv::Mat side_by_side(const std::vector<SheetRow>& pictures) {
 
 void write_sheet(
     const std::filesystem::path& folder,
-    const std::vector<trainer::Row>& rows,
-    const std::vector<Found>& found,
+    std::vector<Found> found,
     size_t limit,
     const std::string& summary) {
-  const auto order = order_of(found, limit);
-  std::vector<SheetRow> pictures(order.size());
-  const auto count = static_cast<int>(order.size());
-  cv::parallel_for_({0, count}, [&](const cv::Range& range) {
+  const auto total = found.size(), count = std::min(total, limit);
+  std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) {
+    return certainty(a) < certainty(b);
+  });
+  std::vector<SheetRow> pictures(count);
+  const cv::Range all(0, static_cast<int>(count));
+  cv::parallel_for_(all, [&](const cv::Range& range) {
     for (auto k = range.start; k < range.end; ++k) {
-      const auto place = static_cast<size_t>(k);
-      pictures[place] = shown(rows[order[place]], found[order[place]]);
+      pictures[static_cast<size_t>(k)] = shown(found[static_cast<size_t>(k)]);
     }
   });
   auto body = fmt::format(
@@ -113,7 +100,7 @@ void write_sheet(
       "class=\"pictures\" style=\"max-width: none; grid-template-columns: "
       "repeat(auto-fill, minmax(220px, 1fr))\">\n",
       count,
-      found.size(),
+      total,
       common::escaped(summary));
   for (const auto& picture : pictures) {
     const auto& [name, line] = picture.tiles[0].caption;
@@ -123,12 +110,10 @@ void write_sheet(
         common::escaped(name),
         common::escaped(line));
   }
-  body += "</div>\n";
   trainer::write_atomically(
-      folder / "sheet.html", common::page("Boxes without an annotator", body));
-  if (count > 0) {
-    trainer::write_picture(folder / "sheet.png", side_by_side(pictures));
-  }
+      folder / "sheet.html",
+      common::page("Boxes without an annotator", body + "</div>\n"));
+  trainer::write_picture(folder / "sheet.png", side_by_side(pictures));
 }
 
 } // namespace auto_boxes

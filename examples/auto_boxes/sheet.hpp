@@ -5,7 +5,6 @@
 
 #include "auto_boxes/find.hpp"
 
-#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -13,15 +12,13 @@
 namespace auto_boxes {
 
 /// Writes sheet.html, which needs nothing else, with up to `limit` pictures,
-/// and sheet.png with the first of them: pictures without a box first, then the
-/// least certain (by their most certain box), equals in their order. Skipped
-/// ones are left out. Found boxes are white, manual ones blue. `summary` stands
-/// at the head of the page. Throws std::runtime_error for a picture that can no
-/// longer be read.
+/// and sheet.png with the first 48 of them: pictures without a box come first,
+/// then the least certain (by their most certain box), equals in their order.
+/// Found boxes are white, manual ones blue. `summary` stands at the head of the
+/// page. Throws std::runtime_error for a picture that can no longer be read.
 void write_sheet(
     const std::filesystem::path& folder,
-    const std::vector<trainer::Row>& rows,
-    const std::vector<Found>& found,
+    std::vector<Found> found,
     size_t limit,
     const std::string& summary);
 

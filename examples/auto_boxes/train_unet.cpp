@@ -83,54 +83,9 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_flag("--fresh", s.fresh, "start anew instead of going on");
 }
 
-template <class... Parts>
-[[noreturn]] void refuse(const char* text, const Parts&... parts) {
-  throw std::invalid_argument(fmt::format(fmt::runtime(text), parts...));
-}
-
-/// The picture's mask: under its path in the folder or, where there is none,
-/// under its bare name; empty where there is neither.
-fs::path mask_of(const Settings& s, const Row& row) {
-  auto name = s.mask_pattern;
-  const auto stem = row.file.stem().string();
-  for (size_t at = 0; (at = name.find("{}", at)) != std::string::npos;) {
-    name.replace(at, 2, stem);
-    at += stem.size();
-  }
-  const auto path = fs::path(row.path).lexically_normal();
-  const bool inside = path.is_relative() && *path.begin() != "..";
-  for (const auto& folder :
-       {inside ? path.parent_path() : fs::path(), fs::path()}) {
-    const auto file = (s.masks / folder / name).lexically_normal();
-    std::error_code none_there;
-    if (fs::is_regular_file(file, none_there) &&
-        !fs::equivalent(file, row.file, none_there)) {
-      return file;
-    }
-  }
-  return {};
-}
-
-/// Gives each row its mask, which it shares with no other.
-void find_masks(const Settings& s, std::vector<Row>& rows) {
-  std::map<fs::path, const Row*> owner{{fs::path(), nullptr}};
-  for (auto& row : rows) {
-    row.mask = mask_of(s, row);
-    const auto [known, is_first] = owner.emplace(row.mask, &row);
-    if (!is_first && known->second != nullptr) {
-      refuse(
-          "{}: expected a mask of its own for {}, but {} is that of {}, too; "
-          "masks may lie in folders like the pictures'",
-          row.where,
-          row.path,
-          row.mask.string(),
-          known->second->path);
-    }
-  }
-}
-
 /// What is learnt from, and what is only looked at afterwards.
 struct Task {
+  Settings s;
   std::vector<Row> train, left_out;
   size_t masks = 0; // of pictures to learn from; 0: their boxes are learnt
 };
@@ -142,35 +97,38 @@ Task make_task(const Settings& s) {
     auto_boxes::check_known("--leave-fold", rows, &Row::fold, {s.leave_fold});
   }
   if (!s.masks.empty()) {
-    find_masks(s, rows);
+    auto_boxes::find_masks(rows, s.masks, s.mask_pattern);
   }
-  Task task;
-  const Row* without = nullptr; // a mask, though it has a lesion
+  Task task{s, {}, {}};
+  std::string without; // a mask, though it has a box
   for (const auto& row : rows) {
-    const bool left =
-        std::count(s.exclude.begin(), s.exclude.end(), row.label) > 0 ||
-        (!s.leave_fold.empty() && row.fold == s.leave_fold);
-    (left ? task.left_out : task.train).push_back(row);
-    task.masks += left || row.mask.empty() ? 0 : 1;
-    without = !left && row.mask.empty() && !row.boxes.empty() ? &row : without;
+    const bool left = row.fold == s.leave_fold && !row.fold.empty();
+    if (left || std::count(s.exclude.begin(), s.exclude.end(), row.label) > 0) {
+      task.left_out.push_back(row);
+      continue;
+    }
+    task.train.push_back(row);
+    task.masks += row.mask.empty() ? 0 : 1;
+    without = row.mask.empty() && !row.boxes.empty() ? row.path : without;
   }
-  if (task.train.empty()) {
-    refuse(
+  const auto count = task.train.size();
+  if (count == 0) {
+    throw std::invalid_argument(fmt::format(
         "{}: expected pictures to learn from, but all {} are left out",
         s.data.string(),
-        rows.size());
+        rows.size()));
   }
-  if (task.masks > 0 ? without != nullptr : !s.masks.empty()) {
-    refuse(
+  if (task.masks > 0 ? !without.empty() : !s.masks.empty()) {
+    throw std::invalid_argument(fmt::format(
         "expected masks {}, but found {} of {} pictures to learn from{}",
-        s.masks.empty() ? "in the manifest"
-                        : "in " + s.masks.string() + " as " + s.mask_pattern +
-                " (--mask-pattern)",
+        s.masks.empty() ? "in the manifest's column"
+                        : fmt::format(
+                              "in {} called {} (--mask-pattern)",
+                              s.masks.string(),
+                              s.mask_pattern),
         task.masks,
-        task.train.size(),
-        without == nullptr
-            ? ""
-            : ", and none for " + without->path + ", which has a box");
+        count,
+        without.empty() ? "" : ", and none of " + without + " with its box"));
   }
   if (task.masks > 0) { // of the others only those with a mask can be scored
     const auto has_none = [](const Row& row) { return row.mask.empty(); };
@@ -182,28 +140,26 @@ Task make_task(const Settings& s) {
 }
 
 auto make_loader(
-    const Settings& s,
     const Task& task,
     const std::vector<Row>& rows,
     const care::ShuffleSampler& sampler) {
   return torch::data::make_data_loader(
-      auto_boxes::Lesions(rows, s.net.size, task.masks == 0),
+      auto_boxes::Lesions(rows, task.s.net.size, task.masks == 0),
       sampler,
-      torch::data::DataLoaderOptions(static_cast<size_t>(s.batch))
-          .workers(static_cast<size_t>(s.workers)));
+      torch::data::DataLoaderOptions(static_cast<size_t>(task.s.batch))
+          .workers(static_cast<size_t>(task.s.workers)));
 }
 
 /// Calls `look` for all batches of the rows, in order.
 template <class Look>
 void for_each_batch(
-    const Settings& s,
     const Task& task,
     const std::vector<Row>& rows,
     const Look& look) {
   if (!rows.empty()) {
     const auto options = care::ShuffleSamplerOptions().shuffle(false);
     const care::ShuffleSampler sampler(rows.size(), options);
-    const auto loader = make_loader(s, task, rows, sampler);
+    const auto loader = make_loader(task, rows, sampler);
     for (const auto& batch : *loader) {
       look(batch);
     }
@@ -212,13 +168,13 @@ void for_each_batch(
 
 /// Reads everything once, for what is wrong must be said before a long
 /// training; says what there is to learn, and refuses nothing and everything.
-void look_through(const Settings& s, const Task& task) {
+void look_through(const Task& task) {
   size_t empty = 0, whole = 0;
-  for_each_batch(s, task, task.train, [&](const LesionBatch& batch) {
+  for_each_batch(task, task.train, [&](const LesionBatch& batch) {
     empty += (batch.masks.amax({1, 2}) <= 0).sum().item<size_t>();
-    whole += (batch.masks.amin({1, 2}) > 0.999).sum().item<size_t>();
+    whole += (batch.masks.amin({1, 2}) >= 1).sum().item<size_t>();
   });
-  for_each_batch(s, task, task.left_out, [](const LesionBatch&) {});
+  for_each_batch(task, task.left_out, [](const LesionBatch& /*batch*/) {});
   const auto count = task.train.size();
   const auto text = fmt::format(
       "{} pictures to learn from, {}, {} without a lesion, {} all lesion",
@@ -228,19 +184,18 @@ void look_through(const Settings& s, const Task& task) {
       empty,
       whole);
   if (empty == count || whole == count) {
-    refuse("expected lesions and what is none, but got {}", text);
+    throw std::invalid_argument("expected some lesions, but got " + text);
   }
   std::cout << text << std::endl;
 }
 
 /// What makes two trainings the same, wherever their files lie.
-std::string identity(const Settings& s, const Task& task) {
+std::string identity(const Task& task) {
+  const auto& s = task.s;
   std::string data;
   for (const auto& row : task.train) {
-    data += row.path + " " + row.mask.filename().string();
-    for (const auto& box : row.boxes) {
-      data += fmt::format(" {}", fmt::join(box, " "));
-    }
+    data += fmt::format(
+        "{} {} {}\n", row.path, row.mask.filename().string(), row.boxes);
   }
   return fmt::format(
       "size {}, width {}, depth {}, epochs {}, batch {}, lr {}, seed {}, "
@@ -314,11 +269,10 @@ double train_epoch(
 void print_dice(
     const char* title,
     const UNet& net,
-    const Settings& s,
     const Task& task,
     const std::vector<Row>& rows) {
   std::map<std::string, std::pair<double, int64_t>> dice; // sum and count
-  for_each_batch(s, task, rows, [&](const LesionBatch& batch) {
+  for_each_batch(task, rows, [&](const LesionBatch& batch) {
     const auto truth = batch.masks >= 0.5;
     const auto seen = care::segment(batch.images, net) >= 0.5;
     const auto size = truth.sum({1, 2});
@@ -342,7 +296,8 @@ void print_dice(
 
 void run(Settings s) {
   if (fs::is_directory(s.out)) {
-    refuse("--out: expected a file, but got the folder {}", s.out.string());
+    throw std::invalid_argument(
+        "--out: expected a file, but got the folder " + s.out.string());
   }
   s.net.size = {s.size.back(), s.size.front()};
   torch::set_num_threads(trainer::threads_or_all(s.threads));
@@ -360,16 +315,16 @@ void run(Settings s) {
   care::ShuffleSampler sampler(
       task.train.size(), care::ShuffleSamplerOptions().seed(seed));
   trainer::Progress state; // its best figure is the last loss here
-  state.identity = identity(s, task);
+  state.identity = identity(task);
   const fs::path checkpoint = s.out.string() + ".checkpoint";
   if (!s.fresh && fs::exists(checkpoint)) {
     trainer::load_checkpoint(
         checkpoint, state, *net, *net, optimizer, sampler, torch::kCPU);
   }
-  look_through(s, task);
+  look_through(task);
 
   fs::create_directories(fs::absolute(s.out).parent_path());
-  const auto loader = make_loader(s, task, task.train, sampler);
+  const auto loader = make_loader(task, task.train, sampler);
   const auto count = static_cast<int64_t>(task.train.size());
   common::Progress progress("U-Net", s.epochs * count, state.epoch * count);
   while (state.epoch < s.epochs) {
@@ -385,8 +340,8 @@ void run(Settings s) {
   trainer::write_atomically(s.out, bytes.str());
   fs::remove(checkpoint);
   std::cout << fmt::format("loss {:.4f}\n", state.best);
-  print_dice("seen", net, s, task, task.train);
-  print_dice("never seen", net, s, task, task.left_out);
+  print_dice("seen", net, task, task.train);
+  print_dice("never seen", net, task, task.left_out);
   std::cout << "Network: " << s.out.string() << '\n';
 }
 

@@ -172,6 +172,10 @@ std::vector<Row> read_folder(
       row.path = path.generic_string();
       row.file = entry.path();
       row.label = label;
+      if (utf8_end(row.path) < row.path.size()) {
+        throw std::runtime_error(
+            folder.string() + ": expected names in UTF-8, but got " + row.path);
+      }
       row.where = entry.path().string();
       rows.push_back(std::move(row));
     }

@@ -41,7 +41,7 @@ std::vector<Row> read_manifest(const std::filesystem::path& manifest);
 
 /// The pictures of a folder that holds a folder for each class: no boxes. Those
 /// in no such folder get the label `unlabelled`; empty: they are left out.
-/// Throws std::runtime_error if there are none.
+/// Throws std::runtime_error if there are none, and for names not in UTF-8.
 std::vector<Row> read_folder(
     const std::filesystem::path& folder,
     const std::string& unlabelled = "");
