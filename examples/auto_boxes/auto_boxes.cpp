@@ -2,28 +2,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auto_boxes/find.hpp"
 #include "auto_boxes/finder.hpp"
-#include "auto_boxes/rows.hpp"
 #include "auto_boxes/score.hpp"
 #include "auto_boxes/sheet.hpp"
+#include "common/csv.hpp"
 #include "common/generated.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
 
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h> // join
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <iostream>
+#include <map>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace {
 
 namespace fs = std::filesystem;
+using auto_boxes::Found;
 using trainer::Row;
 
 struct Settings {
@@ -88,18 +93,15 @@ std::vector<Row> chosen(const Settings& s) {
   auto rows = fs::is_directory(s.input)
       ? trainer::read_folder(s.input, "unlabelled")
       : trainer::read_manifest(s.input);
-  auto_boxes::check_known("--labels", rows, &Row::label, s.labels);
-  auto_boxes::check_known("--folds", rows, &Row::fold, s.folds);
-  const auto out = fs::weakly_canonical(fs::absolute(s.out));
+  trainer::check_known("--labels", rows, &Row::label, s.labels);
+  trainer::check_known("--folds", rows, &Row::fold, s.folds);
   const auto is_other = [&](const Row& row) {
-    const auto file = fs::weakly_canonical(row.file);
-    const auto one_of = [](const auto& wanted, const auto& value) {
-      return wanted.empty() ||
-          std::find(wanted.begin(), wanted.end(), value) != wanted.end();
+    const auto asked_for = [](const auto& list, const auto& value) {
+      return list.empty() || std::count(list.begin(), list.end(), value) > 0;
     };
-    return !one_of(s.labels, row.label) || !one_of(s.folds, row.fold) ||
-        (fs::is_directory(s.input) &&
-         *file.lexically_relative(out).begin() != ".."); // a result
+    return !asked_for(s.labels, row.label) || !asked_for(s.folds, row.fold) ||
+        (fs::is_directory(s.input) && // where results are pictures, too
+         common::way_to(row.file, s.out).compare(0, 3, "../") != 0);
   };
   rows.erase(std::remove_if(rows.begin(), rows.end(), is_other), rows.end());
   if (rows.empty()) {
@@ -121,6 +123,50 @@ void clear(const fs::path& out) {
     fs::remove(out / name);
     fs::remove(out / (name + ".part"));
   }
+}
+
+/// A manifest in `out`: all columns of the input (of several rows of a picture
+/// the first's) with the found boxes in place of its own, and two more.
+std::string manifest_of(const std::vector<Found>& found, const fs::path& out) {
+  using common::csv_field;
+  std::vector<std::map<std::string, std::string>> columns; // of each picture
+  std::set<std::string> names;
+  for (const auto& one : found) {
+    const auto& row = one.row;
+    auto& of = columns.emplace_back(row.more);
+    of["split"] = row.split;
+    of["fold"] = row.fold;
+    of["group"] = row.group;
+    of["mask"] = row.mask.empty() ? "" : common::way_to(row.mask, out);
+    of.erase("method"); // of other boxes
+    for (const auto& [name, value] : of) {
+      if (!value.empty() || row.more.count(name) > 0) {
+        names.insert(name);
+      }
+    }
+  }
+  std::string csv = "path,label,xmin,ymin,xmax,ymax,";
+  for (const auto& name : names) {
+    csv += csv_field(name) + ",";
+  }
+  csv += "method,confidence\n";
+  for (size_t i = 0; i < found.size(); ++i) {
+    const auto& row = found[i].row;
+    const auto start = csv_field(common::way_to(row.file, out)) + "," +
+        csv_field(row.label) + ",";
+    std::string rest;
+    for (const auto& name : names) {
+      rest += csv_field(columns[i][name]) + ",";
+    }
+    for (const auto& [box, method, confidence] : found[i].boxes) {
+      csv += start + fmt::format("{:.2f},", fmt::join(box, ",")) + rest +
+          fmt::format("{},{:.4f}\n", method, confidence);
+    }
+    if (found[i].boxes.empty()) {
+      csv += start + ",,,," + rest + "none,\n";
+    }
+  }
+  return csv;
 }
 
 void run(Settings s) {
@@ -149,7 +195,7 @@ void run(Settings s) {
     summary += "\n" + auto_boxes::score_table(found);
     trainer::write_atomically(s.out / "score.txt", summary);
   }
-  auto_boxes::write_rows(s.out / "manifest.csv", found);
+  trainer::write_atomically(s.out / "manifest.csv", manifest_of(found, s.out));
   if (s.sheet > 0) {
     auto_boxes::write_sheet(s.out, found, s.sheet, summary);
   }

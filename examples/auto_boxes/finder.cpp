@@ -202,7 +202,8 @@ Found find_on(
     const auto xyxy = boxes.xyxy()[m].to(torch::kDouble).contiguous();
     auto& box = found.boxes.emplace_back();
     std::copy_n(xyxy.data_ptr<double>(), 4, box.xyxy.begin());
-    box.method = methods[all.method[m].item<size_t>()].name;
+    const auto method = all.method[m].item<int64_t>();
+    box.method = all.names[static_cast<size_t>(method)];
     box.confidence = all.confidence[m].item<double>();
   }
   if (manual.num_boxes() > 0) {

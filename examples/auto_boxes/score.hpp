@@ -13,8 +13,7 @@ namespace auto_boxes {
 /// A table in Markdown, with a line for each label that has manual boxes, and
 /// one for all: the share of pictures with `Found::iou` of at least 1/2, the
 /// means of the three figures of fit, the share with a box, milliseconds. In
-/// brackets: 95 % bootstrap intervals over the pictures. Throws
-/// std::invalid_argument where no picture has a manual box.
+/// brackets: 95 % bootstrap intervals over the pictures.
 std::string score_table(const std::vector<Found>& found);
 
 } // namespace auto_boxes

@@ -1,7 +1,6 @@
 // train_unet: trains a segmentation network for auto_boxes, on lesion masks or
 // on boxes where there are none. SPDX-License-Identifier: Apache-2.0
 #include "auto_boxes/lesions.hpp"
-#include "auto_boxes/rows.hpp" // check_known
 #include "auto_boxes/unet.hpp"
 #include "common/files.hpp"
 #include "common/generated.hpp"
@@ -14,7 +13,7 @@
 #include <care/segmentation.hpp>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h> // join
+#include <fmt/ranges.h> // boxes
 #include <torch/data/dataloader.h>
 #include <torch/data/samplers/serialize.h>
 #include <torch/optim/adam.h>
@@ -83,7 +82,7 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_flag("--fresh", s.fresh, "start anew instead of going on");
 }
 
-/// What is learnt from, and what is only looked at afterwards.
+/// What is learnt from, and what is only scored afterwards.
 struct Task {
   Settings s;
   std::vector<Row> train, left_out;
@@ -92,9 +91,9 @@ struct Task {
 
 Task make_task(const Settings& s) {
   auto rows = trainer::read_manifest(s.data);
-  auto_boxes::check_known("--exclude", rows, &Row::label, s.exclude);
+  trainer::check_known("--exclude", rows, &Row::label, s.exclude);
   if (!s.leave_fold.empty()) {
-    auto_boxes::check_known("--leave-fold", rows, &Row::fold, {s.leave_fold});
+    trainer::check_known("--leave-fold", rows, &Row::fold, {s.leave_fold});
   }
   if (!s.masks.empty()) {
     auto_boxes::find_masks(rows, s.masks, s.mask_pattern);
@@ -102,7 +101,8 @@ Task make_task(const Settings& s) {
   Task task{s, {}, {}};
   std::string without; // a mask, though it has a box
   for (const auto& row : rows) {
-    const bool left = row.fold == s.leave_fold && !row.fold.empty();
+    const bool left =
+        row.split == "test" || (row.fold == s.leave_fold && !row.fold.empty());
     if (left || std::count(s.exclude.begin(), s.exclude.end(), row.label) > 0) {
       task.left_out.push_back(row);
       continue;
@@ -129,12 +129,6 @@ Task make_task(const Settings& s) {
         task.masks,
         count,
         without.empty() ? "" : ", and none of " + without + " with its box"));
-  }
-  if (task.masks > 0) { // of the others only those with a mask can be scored
-    const auto has_none = [](const Row& row) { return row.mask.empty(); };
-    auto& others = task.left_out;
-    others.erase(
-        std::remove_if(others.begin(), others.end(), has_none), others.end());
   }
   return task;
 }
@@ -169,13 +163,13 @@ void for_each_batch(
 /// Reads everything once, for what is wrong must be said before a long
 /// training; says what there is to learn, and refuses nothing and everything.
 void look_through(const Task& task) {
-  size_t empty = 0, whole = 0;
+  int64_t empty = 0, whole = 0;
   for_each_batch(task, task.train, [&](const LesionBatch& batch) {
-    empty += (batch.masks.amax({1, 2}) <= 0).sum().item<size_t>();
-    whole += (batch.masks.amin({1, 2}) >= 1).sum().item<size_t>();
+    empty += (batch.masks.amax({1, 2}) <= 0).sum().item<int64_t>();
+    whole += (batch.masks.amin({1, 2}) >= 1).sum().item<int64_t>();
   });
   for_each_batch(task, task.left_out, [](const LesionBatch& /*batch*/) {});
-  const auto count = task.train.size();
+  const auto count = static_cast<int64_t>(task.train.size());
   const auto text = fmt::format(
       "{} pictures to learn from, {}, {} without a lesion, {} all lesion",
       count,
@@ -198,9 +192,10 @@ std::string identity(const Task& task) {
         "{} {} {}\n", row.path, row.mask.filename().string(), row.boxes);
   }
   return fmt::format(
-      "size {}, width {}, depth {}, epochs {}, batch {}, lr {}, seed {}, "
+      "size {}x{}, width {}, depth {}, epochs {}, batch {}, lr {}, seed {}, "
       "data {}",
-      fmt::join(s.size, "x"),
+      s.size.front(),
+      s.size.back(),
       s.net.width,
       s.net.depth,
       s.epochs,
@@ -280,7 +275,8 @@ void print_dice(
         2 * (truth & seen).sum({1, 2}) / (size + seen.sum({1, 2}));
     for (int64_t n = 0; n < truth.size(0); ++n) {
       if (size[n].item<int64_t>() > 0) {
-        auto& [sum, count] = dice[rows[batch.index[n].item<size_t>()].label];
+        const auto place = batch.index[n].item<int64_t>();
+        auto& [sum, count] = dice[rows[static_cast<size_t>(place)].label];
         sum += each[n].item<double>();
         ++count;
       }

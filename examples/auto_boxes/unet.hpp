@@ -45,12 +45,6 @@ inline nn::Sequential double_convolution(int64_t in, int64_t out) {
 class UNetImpl : public nn::Module {
  public:
   explicit UNetImpl(const UNetOptions& wanted = {}) : options(wanted) {
-    TORCH_CHECK_VALUE(
-        options.width > 0 && options.depth > 0 && options.depth < 10,
-        "UNet: expected width > 0 and depth from 1 to 9, but got ",
-        options.width,
-        " and ",
-        options.depth);
     int64_t in = 3;
     for (int64_t level = 0; level <= options.depth; ++level) {
       const auto out = options.width << level;

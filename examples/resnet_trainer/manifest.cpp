@@ -199,6 +199,27 @@ std::vector<std::string> labels_of(const std::vector<Row>& rows) {
   return {labels.begin(), labels.end()};
 }
 
+void check_known(
+    const std::string& option,
+    const std::vector<Row>& rows,
+    std::string Row::*column,
+    const std::vector<std::string>& wanted) {
+  std::set<std::string> known;
+  for (const auto& row : rows) {
+    known.insert(row.*column);
+  }
+  for (const auto& value : wanted) {
+    if (known.count(value) == 0) {
+      std::string list;
+      for (const auto& name : known) {
+        list += (list.empty() ? "'" : ", '") + name + "'";
+      }
+      throw std::invalid_argument(
+          option + ": expected one of " + list + ", but got '" + value + "'");
+    }
+  }
+}
+
 std::vector<int64_t> targets_of(
     const std::vector<Row>& rows,
     const std::vector<std::string>& classes) {

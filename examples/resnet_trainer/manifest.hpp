@@ -49,6 +49,14 @@ std::vector<Row> read_folder(
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Row>& rows);
 
+/// Throws std::invalid_argument that names `option` unless each of `wanted` is
+/// the value of `column` in some row.
+void check_known(
+    const std::string& option,
+    const std::vector<Row>& rows,
+    std::string Row::*column,
+    const std::vector<std::string>& wanted);
+
 /// The place of each row's label in `classes`. Throws std::runtime_error that
 /// names the line for a label that is not there.
 std::vector<int64_t> targets_of(

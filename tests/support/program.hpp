@@ -3,7 +3,7 @@
 #ifndef CARE_TESTS_SUPPORT_PROGRAM_HPP
 #define CARE_TESTS_SUPPORT_PROGRAM_HPP
 
-#include "common/files.hpp"
+#include "support/files.hpp"
 
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -19,23 +19,6 @@
 
 namespace care_test {
 
-/// A folder of its own for each test, gone afterwards.
-class Folder {
- public:
-  Folder() {
-    auto name =
-        (std::filesystem::temp_directory_path() / "care-test-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::filesystem::remove_all(path);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  std::filesystem::path path;
-};
-
 struct ProgramOutcome {
   int status = 0;
   std::string text; // what it printed, on both streams
@@ -50,7 +33,7 @@ inline ProgramOutcome run_program(
   const auto command =
       program + " " + arguments + " > " + log.string() + " 2>&1 < /dev/null";
   const int status = std::system(command.c_str());
-  return {WEXITSTATUS(status), common::read_file(log)};
+  return {WEXITSTATUS(status), read_text(log)};
 }
 
 /// A program that runs beside the test, in silence; killed at the latest when
