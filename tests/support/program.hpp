@@ -5,6 +5,7 @@
 
 #include "support/files.hpp"
 
+#include <fcntl.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,8 +44,9 @@ class Child {
   Child(const std::string& program, const std::string& arguments)
       : pid_(fork()) {
     if (pid_ == 0) {
-      std::freopen("/dev/null", "w", stdout);
-      std::freopen("/dev/null", "w", stderr);
+      const int nothing = ::open("/dev/null", O_WRONLY);
+      ::dup2(nothing, 1);
+      ::dup2(nothing, 2);
       const auto command = "exec " + program + " " + arguments;
       execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
       _exit(127);
