@@ -37,6 +37,14 @@ size_t utf8_length(const char* text, size_t left) {
 
 } // namespace
 
+size_t utf8_end(const std::string& text) {
+  size_t at = 0;
+  for (size_t length = 1; at < text.size() && length > 0; at += length) {
+    length = utf8_length(&text[at], text.size() - at);
+  }
+  return at;
+}
+
 Csv::Csv(std::filesystem::path file) : file_(std::move(file)) {
   std::ifstream stream(file_, std::ios::binary);
   if (!stream || std::filesystem::is_directory(file_)) {
@@ -48,15 +56,12 @@ Csv::Csv(std::filesystem::path file) : file_(std::move(file)) {
   if (text.compare(0, 3, "\xEF\xBB\xBF") == 0) {
     text.erase(0, 3);
   }
-  for (size_t at = 0, length = 0; at < text.size(); at += length) {
-    length = utf8_length(&text[at], text.size() - at);
-    if (length == 0) {
-      const auto end = text.begin() + static_cast<std::ptrdiff_t>(at);
-      fail(
-          {1 + std::count(text.begin(), end, '\n'), {}},
-          "UTF-8 (save it as \"CSV UTF-8\")",
-          "other bytes");
-    }
+  if (utf8_end(text) < text.size()) {
+    const auto end = text.begin() + static_cast<std::ptrdiff_t>(utf8_end(text));
+    fail(
+        {1 + std::count(text.begin(), end, '\n'), {}},
+        "UTF-8 (save it as \"CSV UTF-8\")",
+        "other bytes");
   }
   parse(text);
   if (lines_.empty()) {

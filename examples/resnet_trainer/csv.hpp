@@ -11,6 +11,9 @@
 
 namespace trainer {
 
+/// How many of the text's bytes, from the front, are UTF-8.
+size_t utf8_end(const std::string& text);
+
 /// A CSV file: a header, then lines with a field for each of its columns. Lines
 /// without anything in them are left out, as are empty fields beyond the
 /// header's; spaces round a field without quotes do not count. Throws

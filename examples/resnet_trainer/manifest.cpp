@@ -153,7 +153,9 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
   return rows;
 }
 
-std::vector<Row> read_folder(const fs::path& folder) {
+std::vector<Row> read_folder(
+    const fs::path& folder,
+    const std::string& unlabelled) {
   const std::set<std::string> kinds{
       ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2"};
   std::vector<Row> rows;
@@ -163,11 +165,17 @@ std::vector<Row> read_folder(const fs::path& folder) {
       return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     });
     const auto path = entry.path().lexically_relative(folder);
-    if (kinds.count(kind) > 0 && path.has_parent_path()) {
+    const auto label =
+        path.has_parent_path() ? path.begin()->string() : unlabelled;
+    if (kinds.count(kind) > 0 && !label.empty()) {
       Row row;
       row.path = path.generic_string();
       row.file = entry.path();
-      row.label = path.begin()->string();
+      row.label = label;
+      if (utf8_end(row.path) < row.path.size()) {
+        throw std::runtime_error(
+            folder.string() + ": expected names in UTF-8, but got " + row.path);
+      }
       row.where = entry.path().string();
       rows.push_back(std::move(row));
     }
@@ -189,6 +197,27 @@ std::vector<std::string> labels_of(const std::vector<Row>& rows) {
     labels.insert(row.label);
   }
   return {labels.begin(), labels.end()};
+}
+
+void check_known(
+    const std::string& option,
+    const std::vector<Row>& rows,
+    std::string Row::*column,
+    const std::vector<std::string>& wanted) {
+  std::set<std::string> known;
+  for (const auto& row : rows) {
+    known.insert(row.*column);
+  }
+  for (const auto& value : wanted) {
+    if (known.count(value) == 0) {
+      std::string list;
+      for (const auto& name : known) {
+        list += (list.empty() ? "'" : ", '") + name + "'";
+      }
+      throw std::invalid_argument(
+          option + ": expected one of " + list + ", but got '" + value + "'");
+    }
+  }
 }
 
 std::vector<int64_t> targets_of(

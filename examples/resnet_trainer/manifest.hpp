@@ -39,12 +39,23 @@ struct Row {
 /// "<manifest>:<line>: expected ..., but got ...": nothing is guessed.
 std::vector<Row> read_manifest(const std::filesystem::path& manifest);
 
-/// The pictures of a folder that holds a folder for each class: no boxes.
-/// Throws std::runtime_error if there are none.
-std::vector<Row> read_folder(const std::filesystem::path& folder);
+/// The pictures of a folder that holds a folder for each class: no boxes. Those
+/// in no such folder get the label `unlabelled`; empty: they are left out.
+/// Throws std::runtime_error if there are none, and for names not in UTF-8.
+std::vector<Row> read_folder(
+    const std::filesystem::path& folder,
+    const std::string& unlabelled = "");
 
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Row>& rows);
+
+/// Throws std::invalid_argument that names `option` unless each of `wanted` is
+/// the value of `column` in some row.
+void check_known(
+    const std::string& option,
+    const std::vector<Row>& rows,
+    std::string Row::*column,
+    const std::vector<std::string>& wanted);
 
 /// The place of each row's label in `classes`. Throws std::runtime_error that
 /// names the line for a label that is not there.

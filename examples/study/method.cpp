@@ -1,27 +1,126 @@
-// An arm of the study as loss, guide and order of the images.
+// An arm of the study as network, loss, guide and optimizer.
 // SPDX-License-Identifier: Apache-2.0
 #include "study/method.hpp"
+
+#include "resnet_trainer/resnet.hpp"
 
 #include <care/attention.hpp>
 #include <care/imbalance.hpp>
 #include <care/loss.hpp>
 
-#include <fmt/format.h>
 #include <torch/nn/functional/loss.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
 
-#include <stdexcept>
-#include <string>
+#include <cmath>
 
 namespace study {
 namespace {
 
 using torch::Tensor;
-using Criterion = decltype(trainer::Method::criterion);
 namespace F = torch::nn::functional;
 
-[[noreturn]] void unknown(const char* what, const std::string& name) {
-  throw std::invalid_argument(
-      fmt::format("method_of: expected a known {}, but got '{}'", what, name));
+/// A ResNet whose logits are cosines, as LDAM wants them.
+class CosineResNetImpl : public trainer::ResNetImpl {
+ public:
+  explicit CosineResNetImpl(const trainer::ResNetOptions& options)
+      : ResNetImpl(options),
+        cosine_(fc->options.in_features(), options.classes) {
+    replace_module("fc", cosine_);
+  }
+  Tensor forward(const Tensor& x) {
+    const auto y = features(x);
+    const care::Autocast off(x.device(), torch::kBFloat16, false);
+    return cosine_(y.to(torch::kFloat).mean({2, 3}));
+  }
+
+ private:
+  care::NormalisedLinear cosine_;
+};
+TORCH_MODULE(CosineResNet);
+
+int64_t depth_of(Net net) {
+  switch (net) {
+    case Net::kResNet34:
+      return 34;
+    case Net::kResNet50:
+      return 50;
+    case Net::kResNet101:
+      return 101;
+    case Net::kResNet152:
+      return 152;
+    case Net::kResNet18:
+      break;
+  }
+  return 18;
+}
+
+ArmGuide::Loss loss_of(const Arm& arm) {
+  switch (arm.guidance) {
+    case Guidance::kEnergy:
+      return care::EnergyLoss();
+    case Guidance::kL1:
+      return care::L1GuidanceLoss();
+    case Guidance::kPpce:
+      return care::PpceLoss();
+    case Guidance::kRrr:
+      return care::RrrLoss();
+    case Guidance::kHint:
+      return care::HintLoss();
+    case Guidance::kGain:
+      return care::GainLoss();
+    case Guidance::kNone:
+    case Guidance::kCare:
+      break;
+  }
+  return care::CareLoss{
+      care::AttentionLossOptions().lambda(arm.lambda).tau(arm.tau)};
+}
+
+ArmGuide::Map map_of(AttentionMap map) {
+  switch (map) {
+    case AttentionMap::kGradCamRelu:
+      return care::GradCam{true};
+    case AttentionMap::kGradCamPlusPlus:
+      return care::GradCamPlusPlus();
+    case AttentionMap::kXGradCam:
+      return care::XGradCam();
+    case AttentionMap::kHiResCam:
+      return care::HiResCam();
+    case AttentionMap::kLayerCam:
+      return care::LayerCam();
+    case AttentionMap::kElementWise:
+      return care::ElementWiseCam();
+    case AttentionMap::kGradCam:
+      break;
+  }
+  return care::GradCam();
+}
+
+care::GuideOptions guide_options(
+    const Arm& arm,
+    const std::vector<int64_t>& guided,
+    const Recipe& recipe) {
+  const auto never = care::ScheduleOptions::kManual;
+  care::GuideOptions options;
+  options.classes(guided)
+      .alpha(arm.alpha)
+      .order(
+          arm.full_gradient ? care::GradientOrder::kFull
+                            : care::GradientOrder::kFirst)
+      .schedule(care::ScheduleOptions()
+                    .start(arm.is_guided() ? arm.start : never)
+                    .warmup(arm.warmup));
+  if (arm.weight) {
+    options.weight(*arm.weight);
+  }
+  if (arm.map_stride > 0) {
+    const auto [width, height] = size_of(recipe);
+    options.target_layers({care::TargetLayer().map_size(
+        {height / arm.map_stride, width / arm.map_stride})});
+  }
+  return options;
 }
 
 /// F::cross_entropy with weights, or none.
@@ -69,149 +168,148 @@ Criterion label_smoothing(const std::vector<int64_t>& counts) {
   };
 }
 
+} // namespace
+
+Network make_network(const Recipe& recipe, const Arm& arm, int64_t classes) {
+  trainer::ResNetOptions options;
+  options.depth = depth_of(recipe.net);
+  options.classes = classes;
+  options.width = recipe.width;
+  options.last_stride = recipe.last_stride;
+  return arm.imbalance == Imbalance::kLdamDrw
+      ? Network(torch::nn::AnyModule(CosineResNet(options)))
+      : Network(torch::nn::AnyModule(trainer::ResNet(options)));
+}
+
+ArmGuide::ArmGuide(
+    const Arm& arm,
+    const std::vector<int64_t>& guided,
+    const Recipe& recipe)
+    : guide_(
+          guide_options(arm, guided, recipe),
+          loss_of(arm),
+          map_of(arm.map)) {
+  if (arm.balance) {
+    balance_ = std::make_shared<care::Balance>(
+        care::BalanceOptions().ratio(*arm.balance));
+  }
+}
+
+torch::serialize::OutputArchive& operator<<(
+    torch::serialize::OutputArchive& archive,
+    const ArmGuide& guide) {
+  torch::serialize::OutputArchive balance;
+  if (guide.balance_) {
+    balance << *guide.balance_;
+  }
+  archive << guide.guide_;
+  archive.write("balance", balance);
+  return archive;
+}
+
+torch::serialize::InputArchive& operator>>(
+    torch::serialize::InputArchive& archive,
+    ArmGuide& guide) {
+  torch::serialize::InputArchive balance;
+  archive >> guide.guide_;
+  archive.read("balance", balance);
+  if (guide.balance_) {
+    balance >> *guide.balance_;
+  }
+  return archive;
+}
+
 Criterion criterion_of(
-    const std::string& method,
+    Imbalance imbalance,
     const std::vector<int64_t>& counts,
     int64_t epochs,
     torch::Device device) {
   // A few hundred images: beta 0.999 would nearly be the inverse frequency.
-  constexpr double kBeta = 0.99;
-  const auto on = [&](const Tensor& weight) { return weight.to(device); };
-  if (method == "ce" || method == "class_balanced_sampling" ||
-      method == "square_root_sampling") {
-    return cross_entropy({});
+  const auto by_effective_number = [&] {
+    return care::effective_number_weights(counts, 0.99).to(device);
+  };
+  switch (imbalance) {
+    case Imbalance::kClassWeights:
+      return cross_entropy(care::inverse_frequency_weights(counts).to(device));
+    case Imbalance::kMedianWeights:
+      return cross_entropy(care::median_frequency_weights(counts).to(device));
+    case Imbalance::kEffectiveNumber:
+      return cross_entropy(by_effective_number());
+    case Imbalance::kFocal:
+      return focal({});
+    case Imbalance::kClassBalancedFocal:
+      return focal(by_effective_number());
+    case Imbalance::kLdamDrw:
+      return ldam_drw(counts, by_effective_number(), epochs);
+    case Imbalance::kBalancedSoftmax:
+      return logit_adjusted(counts, 1);
+    case Imbalance::kLogitAdjustment:
+      return logit_adjusted(counts, 0.5);
+    case Imbalance::kLabelSmoothing:
+      return label_smoothing(counts);
+    case Imbalance::kCe:
+    case Imbalance::kClassBalancedSampling:
+    case Imbalance::kSquareRootSampling:
+      break;
   }
-  if (method == "class_weights") {
-    return cross_entropy(on(care::inverse_frequency_weights(counts)));
-  }
-  if (method == "median_weights") {
-    return cross_entropy(on(care::median_frequency_weights(counts)));
-  }
-  if (method == "effective_number") {
-    return cross_entropy(on(care::effective_number_weights(counts, kBeta)));
-  }
-  if (method == "focal") {
-    return focal({});
-  }
-  if (method == "class_balanced_focal") {
-    return focal(on(care::effective_number_weights(counts, kBeta)));
-  }
-  if (method == "ldam_drw") {
-    return ldam_drw(
-        counts, on(care::effective_number_weights(counts, kBeta)), epochs);
-  }
-  if (method == "balanced_softmax") {
-    return logit_adjusted(counts, 1);
-  }
-  if (method == "logit_adjustment") {
-    return logit_adjusted(counts, 0.5);
-  }
-  if (method == "label_smoothing") {
-    return label_smoothing(counts);
-  }
-  unknown("imbalance method", method);
+  return cross_entropy({});
 }
 
-trainer::AnyLoss loss_of(const Arm& arm) {
-  const auto& name = arm.guidance;
-  if (name == "care" || name == "none") {
-    const auto options =
-        care::AttentionLossOptions().lambda(arm.lambda).tau(arm.tau);
-    return {care::CareLoss{options}, options};
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(
+    const Recipe& recipe,
+    const Network& net) {
+  using namespace torch::optim;
+  const auto parameters = net->parameters();
+  const double lr = recipe.lr, decay = recipe.weight_decay;
+  switch (recipe.optimizer) {
+    case study::Optimizer::kAdamW:
+      return std::make_unique<AdamW>(
+          parameters, AdamWOptions(lr).weight_decay(decay));
+    case study::Optimizer::kSgd:
+      return std::make_unique<SGD>(
+          parameters, SGDOptions(lr).momentum(0.9).weight_decay(decay));
+    case study::Optimizer::kAdam:
+      break;
   }
-  trainer::AnyLoss loss;
-  if (name == "energy") {
-    loss.loss = care::EnergyLoss();
-  } else if (name == "l1") {
-    loss.loss = care::L1GuidanceLoss();
-  } else if (name == "ppce") {
-    loss.loss = care::PpceLoss();
-  } else if (name == "rrr") {
-    loss.loss = care::RrrLoss();
-  } else if (name == "hint") {
-    loss.loss = care::HintLoss();
-  } else if (name == "gain") {
-    loss.loss = care::GainLoss();
-  } else {
-    unknown("guidance loss", name);
-  }
-  return loss;
+  return std::make_unique<Adam>(
+      parameters, AdamOptions(lr).weight_decay(decay));
 }
 
-trainer::AnyMap map_of(const std::string& name) {
-  if (name == "grad_cam") {
-    return care::GradCam();
+void set_rate(
+    torch::optim::Optimizer& optimizer,
+    const Recipe& recipe,
+    int64_t epoch) {
+  const auto done =
+      static_cast<double>(epoch) / static_cast<double>(recipe.epochs);
+  const double rate = recipe.lr_schedule == LrSchedule::kCosine
+      ? recipe.lr * (1 + std::cos(M_PI * done)) / 2
+      : recipe.lr;
+  for (auto& group : optimizer.param_groups()) {
+    group.options().set_lr(rate);
   }
-  if (name == "grad_cam_relu") {
-    return care::GradCam{true};
-  }
-  if (name == "grad_cam_plus_plus") {
-    return care::GradCamPlusPlus();
-  }
-  if (name == "xgrad_cam") {
-    return care::XGradCam();
-  }
-  if (name == "hires_cam") {
-    return care::HiResCam();
-  }
-  if (name == "layer_cam") {
-    return care::LayerCam();
-  }
-  if (name == "element_wise") {
-    return care::ElementWiseCam();
-  }
-  unknown("attention map", name);
 }
 
-care::GuideOptions guide_options(
-    const Arm& arm,
-    const std::vector<int64_t>& guided,
-    care::Size image) {
-  care::GuideOptions options;
-  options.classes(guided)
-      .alpha(arm.alpha)
-      .order(
-          arm.full_gradient ? care::GradientOrder::kFull
-                            : care::GradientOrder::kFirst)
-      .schedule(
-          care::ScheduleOptions()
-              .start(
-                  arm.is_guided() ? arm.start : care::ScheduleOptions::kManual)
-              .warmup(arm.warmup));
-  if (arm.weight) {
-    options.weight(*arm.weight);
+care::AugmentOptions augmentation_of(const Recipe& recipe, const Arm& arm) {
+  auto options = care::AugmentOptions::preset(name_of(recipe.augment));
+  care::OutsideOptions outside;
+  switch (arm.outside) {
+    case Outside::kOtherClass:
+      outside.source(care::Outside::kOtherClass);
+      break;
+    case Outside::kOther:
+      outside.source(care::Outside::kOther);
+      break;
+    case Outside::kGrey:
+      outside.source(care::Outside::kColour);
+      break;
+    case Outside::kBlur:
+      outside.source(care::Outside::kBlur);
+      break;
+    case Outside::kKeep:
+      outside.source(care::Outside::kKeep);
+      break;
   }
-  if (arm.map_stride > 0) {
-    options.target_layers({care::TargetLayer().map_size(
-        {image.height / arm.map_stride, image.width / arm.map_stride})});
-  }
-  return options;
-}
-
-} // namespace
-
-trainer::Method method_of(
-    const Arm& arm,
-    const std::vector<int64_t>& guided,
-    const std::vector<int64_t>& counts,
-    int64_t epochs,
-    care::Size image,
-    torch::Device device) {
-  trainer::Method method{
-      criterion_of(arm.imbalance, counts, epochs, device),
-      care::Guide<trainer::AnyMap, trainer::AnyLoss>(
-          guide_options(arm, guided, image), loss_of(arm), map_of(arm.map)),
-      torch::nullopt};
-  if (arm.balance && arm.is_guided()) {
-    method.balance = care::Balance(care::BalanceOptions().ratio(*arm.balance));
-  }
-  if (arm.imbalance == "class_balanced_sampling") {
-    method.order = trainer::Order::kBalanced;
-  } else if (arm.imbalance == "square_root_sampling") {
-    method.order = trainer::Order::kSquareRoot;
-  }
-  method.cosine_head = arm.imbalance == "ldam_drw";
-  return method;
+  return options.outside(outside.share(arm.outside_share));
 }
 
 } // namespace study
