@@ -17,6 +17,7 @@
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -220,9 +221,9 @@ int main(int argc, char** argv) {
 
   std::vector<std::function<void()>> runs;
   int64_t epoch = 0;
-  const auto add_ours = [&](care::AugmentOptions options) {
-    runs.push_back([&, options] {
-      care::augment(to_batch(all), boxes, targets, index, ++epoch, options);
+  const auto add_ours = [&](const care::AugmentOptions& options) {
+    runs.push_back([&, chosen = options] {
+      care::augment(to_batch(all), boxes, targets, index, ++epoch, chosen);
     });
   };
   for (const auto& [name, options] : settings) {
