@@ -5,7 +5,8 @@
 
 #include <care/augment/affine_map.hpp>
 #include <care/augment/detail/checks.hpp>
-#include <care/augment/detail/sampling.hpp>
+#include <care/augment/detail/warp_by_grid.hpp>
+#include <care/augment/detail/warp_on_host.hpp>
 #include <care/boxes.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
@@ -33,7 +34,7 @@ inline torch::Tensor around_moved_corners(
     numbers.insert(numbers.end(), map.begin(), map.end());
   }
   const auto map = torch::tensor(numbers, torch::kDouble)
-                       .view({-1, 6})
+                       .view({boxes.num_images(), 6})
                        .to(boxes.device())
                        .index_select(0, boxes.image_index())
                        .unbind(1);
@@ -61,6 +62,52 @@ inline Boxes at_new_places(
   return moved.with_labels(boxes.labels());
 }
 
+/// `orient` of `images` into `moved`, a tensor of the same shape.
+inline void orient_into(
+    const torch::Tensor& moved,
+    const torch::Tensor& images,
+    const Orientation* orientations) {
+  std::array<std::vector<int64_t>, 8> alike; // these move together
+  for (int64_t n = 0; n < images.size(0); ++n) {
+    const auto turned = static_cast<size_t>(orientations[n].turned());
+    alike[turned + (orientations[n].mirrored() ? 4 : 0)].push_back(n);
+  }
+  for (size_t i = 0; i < alike.size(); ++i) {
+    if (alike[i].empty()) {
+      continue;
+    }
+    const auto oriented = [&](const torch::Tensor& part) {
+      const auto mirrored = i >= 4 ? part.flip(-1) : part;
+      const auto turns = static_cast<int64_t>(i % 4);
+      return turns > 0 ? mirrored.rot90(turns, {-2, -1}) : mirrored;
+    };
+    if (static_cast<int64_t>(alike[i].size()) == images.size(0)) {
+      moved.copy_(oriented(images));
+    } else {
+      const auto rows =
+          to_device(torch::tensor(alike[i], torch::kLong), images.device());
+      moved.index_copy_(0, rows, oriented(images.index_select(0, rows)));
+    }
+  }
+}
+
+/// `warp` of float or double images [N, C, H, W] into `warped` [N, C, h, w].
+inline void warp_into(
+    const torch::Tensor& warped,
+    const torch::Tensor& images,
+    const AffineMap* maps,
+    double fill) {
+  if (!images.device().is_cpu()) {
+    const Size size{warped.size(2), warped.size(3)};
+    warped.copy_(
+        warp_by_grid(images, maps, size, fill, Interpolation::kBilinear));
+  } else if (images.scalar_type() == torch::kDouble) {
+    warp_on_host<double>(warped, images.contiguous(), maps, fill);
+  } else {
+    warp_on_host<float>(warped, images.contiguous(), maps, fill);
+  }
+}
+
 } // namespace detail
 
 /// Each image mirrored and turned by its own orientation: the same pixels at
@@ -85,25 +132,9 @@ inline torch::Tensor orient(
   detail::check_orientations(
       where, orientations, images.size(0), {images.size(-2), images.size(-1)});
   const torch::NoGradGuard no_grad;
-  std::array<std::vector<int64_t>, 8> alike; // these move together
-  for (size_t n = 0; n < orientations.size(); ++n) {
-    const auto turned = static_cast<size_t>(orientations[n].turned());
-    alike[turned + (orientations[n].mirrored() ? 4 : 0)].push_back(
-        static_cast<int64_t>(n));
-  }
-  auto result = torch::empty(images.sizes(), images.options());
-  for (size_t i = 0; i < alike.size(); ++i) {
-    if (alike[i].empty()) {
-      continue;
-    }
-    const auto rows = detail::to_device(
-        torch::tensor(alike[i], torch::kLong), images.device());
-    auto part = images.index_select(0, rows);
-    part = i >= 4 ? part.flip(-1) : part;
-    const auto turns = static_cast<int64_t>(i % 4);
-    result.index_copy_(0, rows, turns > 0 ? part.rot90(turns, {-2, -1}) : part);
-  }
-  return result;
+  auto moved = torch::empty_like(images, torch::MemoryFormat::Contiguous);
+  detail::orient_into(moved, images, orientations.data());
+  return moved;
 }
 
 /// The boxes after `orient` moved their images: exactly; none is cut or lost.
@@ -144,14 +175,12 @@ inline torch::Tensor warp(
   detail::check_images(where, images);
   detail::check_maps(where, maps, images.size(0));
   const torch::NoGradGuard no_grad;
-  const bool twice = images.scalar_type() == torch::kDouble;
-  return detail::warp_by_grid(
-             twice ? images : images.to(torch::kFloat),
-             maps,
-             size == Size{} ? Size{images.size(2), images.size(3)} : size,
-             fill,
-             detail::Interpolation::kBilinear)
-      .to(images.scalar_type());
+  const auto wide = images.to(detail::working_dtype(images));
+  const auto to = size == Size{} ? Size{images.size(2), images.size(3)} : size;
+  auto warped = torch::empty(
+      {images.size(0), images.size(1), to.height, to.width}, wide.options());
+  detail::warp_into(warped, wide, maps.data(), fill);
+  return warped.to(images.scalar_type());
 }
 
 /// Each mask warped by its image's map: [N, H, W] -> [N, h, w], 0 beyond the
@@ -165,14 +194,16 @@ inline torch::Tensor warp_masks(
   detail::check_planes(where, "masks of shape [N, H, W]", masks);
   detail::check_maps(where, maps, masks.size(0));
   const torch::NoGradGuard no_grad;
-  const bool twice = masks.scalar_type() == torch::kDouble;
+  const auto planes = masks.unsqueeze(1);
+  if (masks.is_floating_point()) {
+    return warp(planes, maps, /*fill=*/0, size).squeeze(1);
+  }
   return detail::warp_by_grid(
-             masks.unsqueeze(1).to(twice ? torch::kDouble : torch::kFloat),
-             maps,
+             planes.to(torch::kFloat),
+             maps.data(),
              size == Size{} ? Size{masks.size(1), masks.size(2)} : size,
              /*fill=*/0,
-             masks.is_floating_point() ? detail::Interpolation::kBilinear
-                                       : detail::Interpolation::kNearest)
+             detail::Interpolation::kNearest)
       .squeeze(1)
       .to(masks.scalar_type());
 }

@@ -1,23 +1,19 @@
-// What lies outside of the regions, exchanged: a colour, a blur, another
-// image's. SPDX-License-Identifier: Apache-2.0
+// What lies outside of the regions exchanged: whose images, and for what.
+// SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_AUGMENT_OUTSIDE_HPP
 #define CARE_AUGMENT_OUTSIDE_HPP
 
 #include <care/augment/detail/checks.hpp>
 #include <care/augment/detail/draw.hpp>
+#include <care/augment/detail/outside_pixels.hpp>
 #include <care/boxes.hpp>
-#include <care/detail/check.hpp>
-#include <care/detail/image.hpp>
 #include <care/detail/to_device.hpp>
-#include <care/rasterize/detail/distance.hpp>
-#include <care/size.hpp>
 
 #include <torch/arg.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -33,8 +29,7 @@ enum class Outside {
   kOtherClass, ///< the outside of an image of another class
 };
 
-/// What the regions of an image that gives its outside are filled with, so that
-/// no lesion travels.
+/// What the regions of a donor are filled with, so that no lesion travels.
 enum class RegionFill {
   kMean, ///< the mean colour of its outside
   kBlur, ///< its outside blurred in
@@ -52,7 +47,7 @@ struct OutsideOptions {
   /// one class, say); not kOtherClass. Such images are counted. Default:
   /// Outside::kKeep.
   TORCH_ARG(Outside, fallback) = Outside::kKeep;
-  /// What fills the giver's regions. Default: RegionFill::kMean.
+  /// What fills the donor's regions. Default: RegionFill::kMean.
   TORCH_ARG(RegionFill, fill) = RegionFill::kMean;
   /// The colour of Outside::kColour in all channels. Default: 0.5, mid-grey.
   TORCH_ARG(double, colour) = 0.5;
@@ -87,88 +82,6 @@ inline void check_options(const char* where, const OutsideOptions& options) {
       options.fallback() != Outside::kOtherClass,
       where,
       ": expected a fallback that needs no other class, but got kOtherClass");
-}
-
-/// `[N]` integers as numbers on the host.
-inline std::vector<int64_t> host_numbers(
-    const char* where,
-    const char* name,
-    const torch::Tensor& tensor,
-    int64_t images) {
-  check_integral(where, name, tensor);
-  check_shape(where, name, tensor, {images});
-  const auto host = tensor.to(torch::kCPU, torch::kLong).contiguous();
-  const auto* first = host.data_ptr<int64_t>();
-  return {first, first + images};
-}
-
-/// The pixels that the boxes of each image touch: [N, H, W] bool on the host.
-inline torch::Tensor touched_pixels(const Boxes& boxes) {
-  const auto size = boxes.image_size();
-  auto pixels =
-      torch::zeros({boxes.num_images(), size.height, size.width}, torch::kBool);
-  const auto xyxy =
-      boxes.xyxy().detach().to(torch::kCPU, torch::kDouble).contiguous();
-  const auto image = boxes.image_index().to(torch::kCPU).contiguous();
-  const auto within = [](double x, int64_t length) {
-    return static_cast<int64_t>(
-        std::clamp(x, 0.0, static_cast<double>(length)));
-  };
-  for (int64_t m = 0; m < boxes.num_boxes(); ++m) {
-    const auto* box = xyxy.data_ptr<double>() + 4 * m;
-    const auto x0 = within(std::floor(box[0]), size.width);
-    const auto y0 = within(std::floor(box[1]), size.height);
-    const auto x1 = within(std::ceil(box[2]), size.width);
-    const auto y1 = within(std::ceil(box[3]), size.height);
-    auto* first = pixels.data_ptr<bool>() +
-        image.data_ptr<int64_t>()[m] * size.height * size.width;
-    for (auto y = y0; y < y1; ++y) {
-      std::fill(first + y * size.width + x0, first + y * size.width + x1, true);
-    }
-  }
-  return pixels;
-}
-
-/// [R, C, 1, 1]: the mean colour of what lies outside of `region`
-/// [R, 1, H, W] bool; 0 where nothing does.
-inline torch::Tensor mean_outside(
-    const torch::Tensor& images,
-    const torch::Tensor& region) {
-  const auto count = region.logical_not().sum({2, 3}, /*keepdim=*/true);
-  return images.masked_fill(region, 0).sum({2, 3}, /*keepdim=*/true) /
-      count.clamp_min(1);
-}
-
-/// [R, C, H, W]: what lies outside of `region` blurred over the whole image,
-/// without anything of the region in it; its mean where the outside is far.
-inline torch::Tensor blurred_outside(
-    const torch::Tensor& images,
-    const torch::Tensor& region,
-    double share) {
-  const auto c = images.size(1), h = images.size(2), w = images.size(3);
-  const double sigma = share * static_cast<double>(std::min(h, w));
-  // A blur needs no more than two pixels to its deviation.
-  const auto step = std::max<int64_t>(1, static_cast<int64_t>(sigma / 2));
-  const Size small{(h + step - 1) / step, (w + step - 1) / step};
-  const auto kernel = to_device(
-      gaussian_kernel(sigma / static_cast<double>(step))
-          .to(images.scalar_type()),
-      images.device());
-  const auto outside = region.logical_not().to(images.scalar_type());
-  const auto planes = resized(
-      blurred(
-          resized(torch::cat({images * outside, outside}, 1), small), kernel),
-      {h, w});
-  constexpr double kFar = 1e-4;
-  return (planes.slice(1, 0, c) + mean_outside(images, region) * kFar) /
-      (planes.slice(1, c) + kFar);
-}
-
-/// 1 in `region` [R, 1, H, W] bool, falling to 0 within `pixels` outside of it
-/// (city-block).
-inline torch::Tensor softened(const torch::Tensor& region, int64_t pixels) {
-  const auto distance = cityblock_to_mask(region.squeeze(1)).unsqueeze(1);
-  return (1 - distance / static_cast<double>(pixels + 1)).clamp_min(0);
 }
 
 } // namespace detail
@@ -304,9 +217,7 @@ inline torch::Tensor replace_outside(
   }
   const torch::NoGradGuard no_grad;
   const auto device = images.device();
-  const auto wide = images.scalar_type() == torch::kDouble
-      ? images
-      : images.to(torch::kFloat);
+  const auto wide = images.to(detail::working_dtype(images));
 
   auto region =
       detail::to_device(detail::touched_pixels(boxes), device).unsqueeze(1);
@@ -328,44 +239,39 @@ inline torch::Tensor replace_outside(
         Outside::kOtherClass}) {
     std::vector<int64_t> own, donor;
     for (size_t n = 0; n < draw.source.size(); ++n) {
-      if (draw.source[n] != source || on_image.data_ptr<int64_t>()[n] == 0) {
-        continue;
+      if (draw.source[n] == source && on_image.data_ptr<int64_t>()[n] > 0) {
+        own.push_back(static_cast<int64_t>(n));
+        donor.push_back(draw.donor[n]);
       }
-      own.push_back(static_cast<int64_t>(n));
-      donor.push_back(draw.donor[n]);
     }
     // On the host image by image, which then stay in the cache.
     const auto step = device.is_cpu() ? size_t{1} : own.size();
     for (size_t first = 0; first < own.size(); first += step) {
-      const auto rows = [&](const std::vector<int64_t>& all) {
+      const auto some_of = [&](const std::vector<int64_t>& rows) {
         return detail::to_device(
-            torch::tensor(torch::ArrayRef<int64_t>(all).slice(first, step)),
+            torch::tensor(torch::ArrayRef<int64_t>(rows).slice(first, step)),
             device);
       };
-      const auto to = rows(own);
-      const auto image = wide.index_select(0, to);
-      const auto inside = region.index_select(0, to);
+      const auto rows = some_of(own);
+      const auto image = wide.index_select(0, rows);
+      const auto inside = region.index_select(0, rows);
       torch::Tensor other;
       if (source == Outside::kColour) {
         other = torch::full_like(image, options.colour());
       } else if (source == Outside::kBlur) {
         other = detail::blurred_outside(image, inside, options.blur());
       } else {
-        const auto from = rows(donor);
-        const auto given = wide.index_select(0, from);
-        const auto lesion = region.index_select(0, from);
-        other = torch::where(
-            lesion,
-            options.fill() == RegionFill::kBlur
-                ? detail::blurred_outside(given, lesion, options.blur())
-                : detail::mean_outside(given, lesion),
-            given);
+        const auto from = some_of(donor);
+        other = detail::without_region(
+            wide.index_select(0, from),
+            region.index_select(0, from),
+            options.fill() == RegionFill::kBlur ? options.blur() : 0);
       }
       if (options.soft_edge() > 0) {
         const auto weight = detail::softened(inside, options.soft_edge());
-        other = other + (image - other) * weight.to(image.scalar_type());
+        other += (image - other).mul_(weight);
       }
-      result.index_copy_(0, to, torch::where(inside, image, other));
+      result.index_copy_(0, rows, torch::where(inside, image, other));
     }
   }
   return result.to(images.scalar_type());

@@ -28,6 +28,19 @@ inline void check_images(const char* where, const torch::Tensor& images) {
   check_floating(where, "images", images);
 }
 
+/// `[N]` integers as numbers on the host.
+inline std::vector<int64_t> host_numbers(
+    const char* where,
+    const char* name,
+    const torch::Tensor& tensor,
+    int64_t images) {
+  check_integral(where, name, tensor);
+  check_shape(where, name, tensor, {images});
+  const auto host = tensor.to(torch::kCPU, torch::kLong).contiguous();
+  const auto* first = host.data_ptr<int64_t>();
+  return {first, first + images};
+}
+
 /// Boxes, and masks where there are any, on the images of a batch.
 inline void check_batch(
     const char* where,
@@ -111,10 +124,11 @@ inline void check_unit_range(const char* where, const torch::Tensor& images) {
   if (!images.device().is_cpu() || images.numel() == 0) {
     return;
   }
+  constexpr double kRounding = 1e-3; // of an interpolation, in half precision
   const auto [low, high] = torch::aminmax(images);
   const auto least = low.item<double>(), most = high.item<double>();
   TORCH_CHECK_VALUE(
-      least >= 0 && most <= 1, // and so not NaN
+      least >= -kRounding && most <= 1 + kRounding, // and so not NaN
       where,
       ": expected images in [0, 1] (before any mean and deviation are taken "
       "off), but got values from ",
@@ -140,6 +154,12 @@ inline void check_in_range(
       most,
       "], but got ",
       value);
+}
+
+/// The dtype in which floating images are computed.
+inline torch::Dtype working_dtype(const torch::Tensor& images) {
+  return images.scalar_type() == torch::kDouble ? torch::kDouble
+                                                : torch::kFloat;
 }
 
 } // namespace care::detail

@@ -1,4 +1,4 @@
-// The colour steps as tensor operations: any device, all images at once.
+// The colour steps as tensor operations, of any device, in place.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_AUGMENT_DETAIL_COLOUR_TENSORS_HPP
 #define CARE_AUGMENT_DETAIL_COLOUR_TENSORS_HPP
@@ -14,57 +14,58 @@ inline torch::Tensor grey_of(const torch::Tensor& images) {
   if (images.size(1) == 1) {
     return images;
   }
-  const auto c = images.split(1, 1);
-  return c[0] * 0.2989 + c[1] * 0.587 + c[2] * 0.114;
+  const auto rgb = images.split(1, 1);
+  return (rgb[0] * 0.2989).add_(rgb[1], 0.587).add_(rgb[2], 0.114);
 }
 
-/// [N, 3, H, W] with the hue turned by `hue` [N, 1, 1, 1] of the circle.
-inline torch::Tensor with_hue_turned(
-    const torch::Tensor& images,
-    const torch::Tensor& hue) {
+/// Turns the hue of [N, 3, H, W] by `hue` [N, 1, 1, 1] of the circle, in place.
+///
+/// In sixths of the circle red lies at 0, green at 2, blue at 4. With m the
+/// smallest channel and c the largest less m, a colour lies 1 + (g + b - r - m)
+/// / c from red, on green's side if g > b; and a channel has m + c times 1 up
+/// to one sixth from its own place, 0 from two sixths on, a ramp between: HSV,
+/// said without its six cases.
+inline void turn_hue(const torch::Tensor& images, const torch::Tensor& hue) {
   const auto rgb = images.split(1, 1);
   const auto &r = rgb[0], &g = rgb[1], &b = rgb[2];
-  const auto value = images.amax(1, /*keepdim=*/true);
-  const auto chroma = value - images.amin(1, /*keepdim=*/true);
-  const auto divisor =
-      torch::where(chroma > 0, chroma, torch::ones_like(chroma));
-  // The place on the circle, in sixths.
-  const auto sixths =
-      torch::where(
-          value == r,
-          (g - b) / divisor,
-          torch::where(
-              value == g, (b - r) / divisor + 2, (r - g) / divisor + 4)) +
-      hue * 6;
-  const auto channel = [&](double start) {
-    auto k = sixths + start;
-    k = k - (k / 6).floor() * 6;
-    return value - chroma * torch::minimum(k, 4 - k).clamp(0, 1);
+  const auto least = torch::minimum(torch::minimum(r, g), b);
+  const auto chroma = torch::maximum(torch::maximum(r, g), b).sub_(least);
+  const auto from_red = (g + b).sub_(r).sub_(least).div_(
+      chroma.clamp_min(1e-12)); // of grey 0, wherever that lies
+  auto place = torch::copysign(from_red.add_(1), g - b).add_(hue * 6);
+  place.sub_((place / 6).floor_().mul_(6)); // in [0, 6]
+  const auto set = [&](const torch::Tensor& channel,
+                       const torch::Tensor& ramp) {
+    auto out = channel;
+    torch::add_out(out, ramp.clamp_(0, 1).mul_(chroma), least);
   };
-  return torch::cat({channel(5), channel(3), channel(1)}, 1).clamp_(0, 1);
+  set(r, (place - 3).abs_().sub_(1));
+  set(g, (place - 2).abs_().neg_().add_(2));
+  set(b, (place - 4).abs_().neg_().add_(2));
 }
 
-/// `adjust_colour` of float or double images; `factors` [N, 4] on their device,
-/// and whether any image has a factor that changes it.
-inline torch::Tensor colour_by_tensors(
-    torch::Tensor images,
+/// `adjust_colour` of float or double images, in place. `factors` [N, 4, 1, 1,
+/// 1] lie on their device; `changes` says which of the four change any image.
+inline void change_colours_by(
+    const torch::Tensor& images,
     const torch::Tensor& factors,
     const std::array<bool, 4>& changes) {
-  const auto f = factors.view({-1, 4, 1, 1, 1}).unbind(1); // each [N, 1, 1, 1]
+  const auto f = factors.unbind(1); // each [N, 1, 1, 1]
+  const bool coloured = images.size(1) == 3;
   if (changes[0]) {
-    images = (images * f[0]).clamp_(0, 1);
+    images.mul_(f[0]).clamp_(0, 1);
   }
   if (changes[1]) {
     const auto mean = grey_of(images).mean({1, 2, 3}, /*keepdim=*/true);
-    images = (images * f[1] + mean * (1 - f[1])).clamp_(0, 1);
+    images.mul_(f[1]).add_(mean * (1 - f[1])).clamp_(0, 1);
   }
-  if (changes[2] && images.size(1) == 3) {
-    images = (images * f[2] + grey_of(images) * (1 - f[2])).clamp_(0, 1);
+  if (changes[2] && coloured) {
+    const auto grey = grey_of(images).mul_(1 - f[2]);
+    images.mul_(f[2]).add_(grey).clamp_(0, 1);
   }
-  if (changes[3] && images.size(1) == 3) {
-    images = with_hue_turned(images, f[3]);
+  if (changes[3] && coloured) {
+    turn_hue(images, f[3]);
   }
-  return images;
 }
 
 } // namespace care::detail

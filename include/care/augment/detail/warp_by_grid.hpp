@@ -1,7 +1,7 @@
 // Warping by grid_sample: any device, one pass over all images.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_AUGMENT_DETAIL_SAMPLING_HPP
-#define CARE_AUGMENT_DETAIL_SAMPLING_HPP
+#ifndef CARE_AUGMENT_DETAIL_WARP_BY_GRID_HPP
+#define CARE_AUGMENT_DETAIL_WARP_BY_GRID_HPP
 
 #include <care/augment/affine_map.hpp>
 #include <care/detail/to_device.hpp>
@@ -17,20 +17,19 @@ namespace care::detail {
 /// The values of `GridSampleFuncOptions::mode` as the operator takes them.
 enum class Interpolation : int64_t { kBilinear = 0, kNearest = 1 };
 
-/// Planes [N, C, H, W] of float or double, warped to the size `to`; `fill` from
-/// beyond the border.
+/// Planes [N, C, H, W] of float or double, warped by `maps` to the size `to`;
+/// from beyond the border comes `fill`.
 inline torch::Tensor warp_by_grid(
     const torch::Tensor& planes,
-    const std::vector<AffineMap>& maps,
+    const AffineMap* maps,
     Size to,
     double fill,
     Interpolation interpolation) {
   // Per image, for x and for y: how far a step right and a step down lead, and
   // where the first pixel's centre lies; the image reaches from -1 to 1.
   std::vector<double> numbers;
-  numbers.reserve(maps.size() * 6);
-  for (const auto& map : maps) {
-    const auto back = inverse(map);
+  for (int64_t n = 0; n < planes.size(0); ++n) {
+    const auto back = inverse(maps[n]);
     for (const size_t row : {size_t{0}, size_t{3}}) {
       const auto length =
           static_cast<double>(row == 0 ? planes.size(3) : planes.size(2));
@@ -44,7 +43,7 @@ inline torch::Tensor warp_by_grid(
   const auto steps = to_device(
                          torch::tensor(numbers, torch::kDouble)
                              .to(planes.scalar_type())
-                             .view({-1, 1, 1, 2, 3}),
+                             .view({planes.size(0), 1, 1, 2, 3}),
                          planes.device())
                          .unbind(4);
   const auto options = planes.options().requires_grad(false);
@@ -63,4 +62,4 @@ inline torch::Tensor warp_by_grid(
 
 } // namespace care::detail
 
-#endif // CARE_AUGMENT_DETAIL_SAMPLING_HPP
+#endif // CARE_AUGMENT_DETAIL_WARP_BY_GRID_HPP
