@@ -22,7 +22,6 @@
 #include <torch/utils.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <type_traits>
 #include <utility>
 
@@ -30,32 +29,22 @@ namespace care {
 
 namespace detail {
 
-/// Logits in float32, with their history: under autocast a head returns half
-/// precision, in which neither a loss nor a score is exact.
-inline torch::Tensor in_float(const torch::Tensor& logits) {
-  return logits.defined() &&
-          (logits.scalar_type() == torch::kHalf ||
-           logits.scalar_type() == torch::kBFloat16)
-      ? logits.to(torch::kFloat)
-      : logits;
-}
-
 template <class Forward>
 auto capture(
-    Forward&& forward,
+    Forward& forward,
     const TargetLayers& layers,
     const torch::optional<Size>& input,
     Frozen frozen = Frozen::kRefuse) {
   const char* where = "care::capture";
   check_layers(where, layers);
-  using Output = std::decay_t<decltype(forward())>;
+  using Output = std::decay_t<decltype(run_forward(forward))>;
   Observer observer([&](const SeenMap& map) {
     return std::any_of(
         layers.begin(), layers.end(), [&](const TargetLayer& layer) {
           return !layer.is_default() && may_fulfil(map, layer, input);
         });
   });
-  auto output = std::forward<Forward>(forward)();
+  auto output = run_forward(forward);
   observer.stop(); // the search may run operators: TargetLayer::where
   Seen seen{in_float(main_output(where, output)), {}};
   const auto& logits = seen.logits;
@@ -76,9 +65,18 @@ auto capture(
           ? "they have none: detached, or every parameter is frozen"
           : "torch::NoGradGuard is on: leave it off while watching (or put "
             "torch::AutoGradMode enable(true) before the watch)");
-  seen.features = find_map(observer, logits, layers[0], input, frozen);
-  for (size_t i = 1; i < layers.size(); ++i) {
-    seen.more.push_back(find_map(observer, logits, layers[i], input, frozen));
+  for (const auto& layer : layers) {
+    auto features = find_map(observer, logits, layer, input, frozen);
+    if (!features.defined()) { // of a frozen backbone
+      seen.features.reset();
+      seen.more.clear();
+      break;
+    }
+    if (seen.features.defined()) {
+      seen.more.push_back(features);
+    } else {
+      seen.features = features;
+    }
   }
   if constexpr (std::is_same_v<Output, torch::Tensor>) {
     return seen;
@@ -145,8 +143,7 @@ auto capture_module(
 ///       [&] { return net->forward(torch::rand({1, 3, 16, 16})); });
 template <class Forward>
 auto capture(Forward&& forward, const TargetLayers& layers = {TargetLayer()}) {
-  return detail::capture(
-      std::forward<Forward>(forward), layers, torch::nullopt);
+  return detail::capture(forward, layers, torch::nullopt);
 }
 
 /// The same for a module and its images [N, C, H, W]: a holder (`net`), a

@@ -84,6 +84,16 @@ torch::Tensor main_output(const char* where, const Output& output) {
   }
 }
 
+/// Logits in float32, with their history: under autocast a head returns half
+/// precision, in which neither a loss nor a score is exact.
+inline torch::Tensor in_float(const torch::Tensor& logits) {
+  return logits.defined() &&
+          (logits.scalar_type() == torch::kHalf ||
+           logits.scalar_type() == torch::kBFloat16)
+      ? logits.to(torch::kFloat)
+      : logits;
+}
+
 } // namespace care::detail
 
 #endif // CARE_DETAIL_MAIN_OUTPUT_HPP

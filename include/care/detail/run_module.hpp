@@ -91,6 +91,21 @@ auto run_module(const char* where, Model& model, torch::Tensor x) {
   }
 }
 
+/// What a callable without arguments makes of what it holds.
+template <class Forward>
+auto run_forward(Forward& forward) {
+  if constexpr (std::is_invocable_v<Forward&>) {
+    return forward();
+  } else {
+    static_assert(
+        std::is_invocable_v<Forward&>,
+        "care: expected a callable without arguments that runs the forward and "
+        "returns the logits, or a network and its images: capture(net, "
+        "images)");
+    return torch::Tensor();
+  }
+}
+
 // ---------------------------------------------------------- its mode -------
 
 /// The torch::nn::Module that a model is or points to; null where it is another
@@ -98,12 +113,15 @@ auto run_module(const char* where, Model& model, torch::Tensor x) {
 template <class Model>
 torch::nn::Module* module_in(Model& model) {
   using torch::nn::Module;
-  if constexpr (std::is_base_of_v<Module, Model>) {
+  if constexpr (is_const_handle_v<Model>) {
+    auto handle = model;
+    return module_in(handle);
+  } else if constexpr (std::is_base_of_v<Module, Model>) {
     return &model;
   } else if constexpr (IsPointer<Model>::value) {
     using Pointed = std::remove_reference_t<decltype(*model)>;
     if constexpr (std::is_base_of_v<Module, Pointed>) {
-      return &*model;
+      return model ? &*model : nullptr;
     }
   }
   return nullptr;

@@ -50,6 +50,11 @@ inline Axis axis_of(Role role, int64_t size) {
   return size == 1 ? Axis() : Axis{Digit{role, size, 1, true}};
 }
 
+/// [N, C, h, w] with more than one cell.
+inline bool is_map_size(torch::IntArrayRef sizes) {
+  return sizes.size() == 4 && sizes[2] * sizes[3] > 1;
+}
+
 /// Axes of which nothing is known.
 inline Axes unknown_axes(torch::IntArrayRef sizes) {
   Axes axes;

@@ -3,6 +3,7 @@
 #ifndef CARE_CAPTURE_DETAIL_GRAPH_HPP
 #define CARE_CAPTURE_DETAIL_GRAPH_HPP
 
+#include <care/capture/detail/axes.hpp>
 #include <care/capture/detail/layouts.hpp>
 #include <care/capture/detail/node.hpp>
 #include <care/capture/detail/observer.hpp>
@@ -109,8 +110,7 @@ class SeenMaps {
         is_rearranging(operator_of(*place.first))) {
       return false;
     }
-    const auto sizes = layouts_.sizes(place);
-    return sizes.size() == 4 && sizes[2] * sizes[3] > 1;
+    return is_map_size(layouts_.sizes(place));
   }
 
   Layouts& layouts_;

@@ -115,6 +115,9 @@ class Layouts {
     if (is_regrouping(name) || is_permutation(name)) {
       return rearranged(name, place_of(edges[0]), out);
     }
+    if (name == "Index") { // may pick cells in any order
+      return unknown_axes(out.sizes);
+    }
     auto axes = passed_on(edges, out.sizes);
     if (axes && is_of_images(name) &&
         std::any_of(axes->begin(), axes->end(), is_unknown)) {
@@ -182,8 +185,8 @@ class Layouts {
       const Geometry& out) {
     const auto& axes = of(input);
     const auto in = geometry(input);
-    if (!axes) { // data or parameters; of data one must know more
-      return in.sizes.size() == 4 ? Told(unknown_axes(out.sizes)) : Told();
+    if (!axes) { // parameters, or perhaps data, of which one must know more
+      return is_map_size(in.sizes) ? Told(unknown_axes(out.sizes)) : Told();
     }
     if (is_regrouping(name)) {
       return regrouped(*axes, out.sizes);

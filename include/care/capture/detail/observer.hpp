@@ -3,6 +3,7 @@
 #ifndef CARE_CAPTURE_DETAIL_OBSERVER_HPP
 #define CARE_CAPTURE_DETAIL_OBSERVER_HPP
 
+#include <care/capture/detail/axes.hpp>
 #include <care/capture/detail/layouts.hpp>
 #include <care/capture/detail/node.hpp>
 #include <care/capture/detail/seen_map.hpp>
@@ -149,7 +150,7 @@ class Observer {
     }
     const auto place = place_of(x);
     geometries_.note(x, place);
-    if (x.dim() == 4 && x.size(2) * x.size(3) > 1) {
+    if (is_map_size(x.sizes())) {
       add_map(x, place, operation);
     } else if (x.dim() == 5) {
       volume_ = c10::str(operation, " ", x.sizes());
