@@ -594,7 +594,7 @@ TEST_CASE("capture: pooled and copied maps edited in place", "[capture]") {
           y.mul_(2);
           return pooled;
         },
-        "overwrite");
+        "overwritten");
   }
 }
 
@@ -840,4 +840,108 @@ TEST_CASE("capture: everyday networks", "[capture]") {
         },
         "but got 2");
   }
+}
+
+// ------------------------------------------------- the steps of a pooling ---
+
+TEST_CASE("capture: the steps of a pooling are no maps", "[capture]") {
+  auto second = conv(8, 8);
+  auto bn = nn::BatchNorm2d(8);
+  SECTION("generalised mean (GeM)") {
+    auto p = torch::full({1}, 3.0).requires_grad_();
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::relu(second(x));
+      return pool(last.clamp_min(1e-6).pow(p)).pow(1 / p);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::silu(second(x));
+      const auto y = last.clamp(1e-6).pow(3);
+      return torch::avg_pool2d(y, {5, 7}).pow(1.0 / 3).flatten(1);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::relu(second(x) + x);
+      return (pool(last.pow(2)) + 1e-6).sqrt();
+    });
+    check_taken([&](const Tensor& x, Tensor& last) { // the activation itself
+      last = bn(second(x)).clamp_min(0);
+      return (pool(last.pow(3)) + 1e-6).pow(1.0 / 3);
+    });
+  }
+  SECTION("log-sum-exp") {
+    auto r = torch::full({1}, 5.0).requires_grad_();
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x);
+      return torch::logsumexp(10 * last, {2, 3}) / 10;
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x) + x;
+      return torch::log(pool(torch::exp(r * last))) / r;
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x);
+      return torch::logsumexp(last.flatten(2), 2);
+    });
+  }
+  SECTION("softmax pooling") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x);
+      const auto weight = torch::softmax(last.flatten(2), 2).view_as(last);
+      return (last * weight).sum({2, 3});
+    });
+    auto score = nn::Conv2d(nn::Conv2dOptions(8, 1, 1));
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x);
+      const auto weight = torch::softmax(score(last).flatten(2), 2);
+      return (weight * last.flatten(2)).sum(2);
+    });
+  }
+  SECTION("the same steps without their counterpart are the map") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::relu(second(x)).pow(3);
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::exp(second(x));
+      return (pool(last) + 1e-6).sqrt();
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x) * 0.5;
+      return torch::log(pool(last).abs() + 1);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x) * torch::softmax(x, 1);
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      const auto y = second(x);
+      last = torch::relu(y * torch::softmax(y.flatten(2), 2).view_as(y));
+      return pool(last);
+    });
+    auto linear = nn::Linear(8, 8);
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x).pow(2); // the root belongs to another layer
+      return linear(pool(last)).abs().sqrt();
+    });
+  }
+  SECTION("a pooling of columns, then of rows") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x);
+      return last.mean(3).amax(2);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x);
+      return last.mean(3, true).mean(2, true).flatten(1);
+    });
+  }
+}
+
+TEST_CASE("capture: maps of one row", "[capture]") {
+  auto row = nn::Conv2d(nn::Conv2dOptions(3, 4, {1, 3}));
+  auto head = nn::Linear(4, 2);
+  Tensor last;
+  const auto seen = care::capture([&] {
+    last = row(torch::rand({2, 3, 1, 20})).relu() + 1;
+    return head(pool(torch::max_pool2d(last, {1, 2})));
+  });
+  CHECK(torch::equal(seen.features, last));
 }

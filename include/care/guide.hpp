@@ -376,6 +376,11 @@ class Guide {
 
   template <class Head>
   static Seen run(const torch::Tensor& features, Head& head) {
+    TORCH_CHECK_VALUE(
+        !c10::InferenceMode::is_enabled(),
+        "care::Guide::watch: expected to record the head, but "
+        "c10::InferenceMode is on, which no guard undoes: use "
+        "torch::NoGradGuard");
     if (torch::GradMode::is_enabled()) {
       return {detail::run_head(head, features), features};
     }

@@ -91,14 +91,22 @@ auto run_module(const char* where, Model& model, torch::Tensor x) {
   }
 }
 
-/// What a callable without arguments makes of what it holds.
+template <class Forward, class = void>
+struct ReturnsSomething : std::false_type {};
+template <class Forward>
+struct ReturnsSomething<
+    Forward,
+    std::enable_if_t<!std::is_void_v<std::invoke_result_t<Forward&>>>>
+    : std::true_type {};
+
+/// What a callable without arguments returns.
 template <class Forward>
 auto run_forward(Forward& forward) {
-  if constexpr (std::is_invocable_v<Forward&>) {
+  if constexpr (ReturnsSomething<Forward>::value) {
     return forward();
   } else {
     static_assert(
-        std::is_invocable_v<Forward&>,
+        ReturnsSomething<Forward>::value,
         "care: expected a callable without arguments that runs the forward and "
         "returns the logits, or a network and its images: capture(net, "
         "images)");

@@ -25,14 +25,16 @@ torch::Tensor run_head(Head& head, const torch::Tensor& features) {
   return in_float(main_output(where, run_module(where, head, features)));
 }
 
-/// `head` to be called later. What points to a module and a function are
-/// copied; a module itself is kept alive where a shared_ptr owns it, and must
-/// else outlive the call.
+/// `head` to be called later. A holder, a pointer and a function are copied; a
+/// module itself is kept alive where a shared_ptr owns it. That of another, and
+/// what cannot be copied, must outlive the call.
 template <class Head>
 auto kept_head(Head& head) {
   if constexpr (std::is_base_of_v<torch::nn::Module, Head>) {
     return [&head, owner = head.weak_from_this().lock()](
                const torch::Tensor& x) { return run_head(head, x); };
+  } else if constexpr (!std::is_copy_constructible_v<Head>) {
+    return [&head](const torch::Tensor& x) { return run_head(head, x); };
   } else {
     return [head](const torch::Tensor& x) mutable { return run_head(head, x); };
   }

@@ -217,8 +217,8 @@ inline torch::Tensor find_map(
   TORCH_CHECK_VALUE(
       !map.hidden,
       where,
-      ": expected an operator of this thread to return the last map, and "
-      "nothing to overwrite it, but it is known from the graph alone: ",
+      ": expected to see the last map, but no operator of this forward and "
+      "thread returned it, or it was overwritten: ",
       map.str(),
       "; choose another by a TargetLayer, or pass features by hand. Seen:",
       maps.str());

@@ -88,14 +88,20 @@ class SeenMaps {
     return nullptr;
   }
 
-  /// The last ones, a line each, for an error message.
+  /// The last ones, a line each, for an error message; copies and changes of
+  /// layout are left out.
   std::string str() const {
     constexpr size_t kMost = 12;
+    std::vector<const SeenMap*> own;
+    for (const auto* map : order_) {
+      if (!is_rearranging(operator_of(*map->place().first))) {
+        own.push_back(map);
+      }
+    }
     std::string text;
-    for (size_t i = order_.size() > kMost ? order_.size() - kMost : 0;
-         i < order_.size();
+    for (size_t i = own.size() > kMost ? own.size() - kMost : 0; i < own.size();
          ++i) {
-      text += "\n  " + order_[i]->str();
+      text += "\n  " + own[i]->str();
     }
     return text.empty() ? "\n  none" : text;
   }

@@ -87,8 +87,8 @@ class Layouts {
  private:
   using Told = torch::optional<Axes>;
 
-  /// What was not noted keeps its size in the node, which tells it by making a
-  /// tensor of that size.
+  /// Of what was not noted the node keeps the size, but no strides; it tells it
+  /// by making a tensor of that size.
   Geometry geometry(const Place& place) const {
     if (const auto* noted = noted_.find(place)) {
       return *noted;
@@ -97,8 +97,7 @@ class Layouts {
     if (place.second >= node.num_inputs()) {
       return {};
     }
-    const auto x = node.input_metadata(place.second).zeros_like();
-    return {x.sizes().vec(), x.strides().vec()};
+    return {node.input_metadata(place.second).zeros_like().sizes().vec(), {}};
   }
 
   Told tell(const Place& place) {
@@ -190,6 +189,9 @@ class Layouts {
     }
     if (is_regrouping(name)) {
       return regrouped(*axes, out.sizes);
+    }
+    if (in.strides.empty() || out.strides.empty()) {
+      return unknown_axes(out.sizes);
     }
     if (name != "AsStrided") {
       return permuted(*axes, in, out);

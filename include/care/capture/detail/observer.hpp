@@ -14,6 +14,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -95,6 +96,12 @@ class Observer {
   }
 
  private:
+  static constexpr std::array<const char*, 4> kConvolutions{
+      "aten::conv2d",
+      "aten::conv_transpose2d",
+      "aten::convolution",
+      "aten::_convolution"};
+
   // A node that is gone may leave its address to another.
   using Numbered = std::pair<Place, uint64_t>;
   static Numbered numbered(const Place& place) {
@@ -142,11 +149,14 @@ class Observer {
   void add(const torch::Tensor& x, const std::string& operation) {
     if (!x.requires_grad() || !x.grad_fn()) {
       without_history_.emplace_back(x.getIntrusivePtr());
-      if (operation == "aten::conv2d" || operation == "aten::convolution" ||
-          operation == "aten::conv_transpose2d") {
+      if (is_one_of(operation, kConvolutions)) {
         frozen_ = c10::str(operation, " ", x.sizes());
+        frozen_result_ = x.unsafeGetTensorImpl();
       }
       return;
+    }
+    if (x.unsafeGetTensorImpl() == frozen_result_) { // within an operator
+      frozen_.clear();
     }
     const auto place = place_of(x);
     geometries_.note(x, place);
@@ -242,6 +252,7 @@ class Observer {
   std::vector<c10::weak_intrusive_ptr<c10::TensorImpl>> without_history_;
   std::unordered_map<std::string, int64_t> counts_;
   std::string frozen_;
+  const c10::TensorImpl* frozen_result_ = nullptr;
   std::string volume_;
 };
 
