@@ -740,7 +740,7 @@ TEST_CASE("capture: float logits under autocast", "[capture]") {
         {seen.logits.sum()}, {seen.features}, {}, true)[0];
     CHECK(gradient.abs().sum().item<double>() > 0);
   };
-  const common::Autocast on;
+  const care::Autocast on(torch::kCPU);
   const auto seen = care::capture(net, x);
   check(seen);
   const auto pair = care::capture(

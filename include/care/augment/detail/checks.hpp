@@ -125,7 +125,7 @@ inline void check_unit_range(const char* where, const torch::Tensor& images) {
     return;
   }
   constexpr double kRounding = 1e-3; // of an interpolation, in half precision
-  const auto [low, high] = torch::aminmax(images);
+  const auto [low, high] = torch::aminmax(images.to(torch::kFloat));
   const auto least = low.item<double>(), most = high.item<double>();
   TORCH_CHECK_VALUE(
       least >= -kRounding && most <= 1 + kRounding, // and so not NaN
