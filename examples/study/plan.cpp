@@ -60,9 +60,10 @@ std::string find_or_add_control(Plan& plan, const Arm& arm) {
 
 void add_controls(Plan& plan) {
   const auto given = plan.arms;
-  bool shuffled = std::any_of(given.begin(), given.end(), [](const Arm& arm) {
-    return arm.boxes == "shuffled";
-  });
+  bool shuffled = !plan.shuffled_control ||
+      std::any_of(given.begin(), given.end(), [](const Arm& arm) {
+        return arm.boxes == "shuffled";
+      });
   for (const auto& arm : given) {
     if (!arm.is_guided()) {
       continue;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 namespace nlohmann {
 template <class T>
@@ -28,19 +29,19 @@ namespace study {
 using Json = nlohmann::json;
 
 // nlohmann's own macro for enums takes an unknown name for the first choice.
-template <class Choice, class = decltype(names_of(Choice()))>
-void to_json(nlohmann::json& json, Choice choice) {
+template <class Choice, class = std::enable_if_t<std::is_enum_v<Choice>>>
+void to_json(Json& json, Choice choice) {
   json = name_of(choice);
 }
-template <class Choice, class = decltype(names_of(Choice()))>
-void from_json(const nlohmann::json& json, Choice& choice) {
+template <class Choice, class = std::enable_if_t<std::is_enum_v<Choice>>>
+void from_json(const Json& json, Choice& choice) {
   std::string all;
-  for (const auto& entry : names_of(Choice())) {
-    if (json == entry.second) {
-      choice = entry.first;
+  for (size_t i = 0; i < kNames<Choice>.size(); ++i) {
+    if (json == kNames<Choice>[i]) {
+      choice = static_cast<Choice>(i);
       return;
     }
-    all += (all.empty() ? "" : ", ") + std::string(entry.second);
+    all += (i == 0 ? "" : ", ") + kNames<Choice>[i];
   }
   throw std::invalid_argument(
       "expected one of " + all + ", but got " + json.dump());
@@ -106,6 +107,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     recipe,
     splits,
     seeds,
+    shuffled_control,
     arms)
 
 } // namespace study

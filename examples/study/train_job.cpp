@@ -23,6 +23,20 @@ namespace study {
 namespace {
 
 class Training {
+  template <class Sampler>
+  auto make_loader(const std::vector<Row>& rows, Sampler sampler) const {
+    const auto [width, height] = size_of(recipe_);
+    trainer::PicturesOptions options;
+    options.size = {height, width};
+    options.weigh_boxes = arm_.weigh_boxes;
+    options.cache = true;
+    return torch::data::make_data_loader(
+        trainer::Pictures(rows, data_.classes, options),
+        std::move(sampler),
+        torch::data::DataLoaderOptions(static_cast<size_t>(recipe_.batch))
+            .workers(1));
+  }
+
  public:
   Training(
       const Plan& plan,
@@ -135,20 +149,6 @@ class Training {
     }
     progress.finish();
     return net;
-  }
-
-  template <class Sampler>
-  auto make_loader(const std::vector<Row>& rows, Sampler sampler) const {
-    const auto [width, height] = size_of(recipe_);
-    trainer::PicturesOptions options;
-    options.size = {height, width};
-    options.weigh_boxes = arm_.weigh_boxes;
-    options.cache = true;
-    return torch::data::make_data_loader(
-        trainer::Pictures(rows, data_.classes, options),
-        std::move(sampler),
-        torch::data::DataLoaderOptions(static_cast<size_t>(recipe_.batch))
-            .workers(1));
   }
 
   /// Without a picture to guide the arm would be its own control.
