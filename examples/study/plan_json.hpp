@@ -47,68 +47,20 @@ void from_json(const Json& json, Choice& choice) {
       "expected one of " + all + ", but got " + json.dump());
 }
 
+// clang-format off
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Recipe,
-    size,
-    net,
-    width,
-    last_stride,
-    epochs,
-    batch,
-    optimizer,
-    lr,
-    weight_decay,
-    lr_schedule,
-    augment,
-    precision,
-    channels_last)
+    Recipe, size, net, width, last_stride, epochs, batch, optimizer, lr,
+    weight_decay, lr_schedule, augment, precision, channels_last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Arm,
-    name,
-    imbalance,
-    guidance,
-    guide,
-    boxes,
-    weigh_boxes,
-    box_shift,
-    box_missing,
-    map,
-    map_stride,
-    full_gradient,
-    alpha,
-    weight,
-    balance,
-    lambda,
-    tau,
-    start,
-    warmup,
-    dilate,
-    outside,
-    outside_share,
-    baseline,
-    splits,
-    wave)
+    Arm, name, imbalance, guidance, guide, boxes, weigh_boxes, box_shift,
+    box_missing, map, map_stride, full_gradient, alpha, weight, balance, lambda,
+    tau, start, warmup, dilate, outside, outside_share, baseline, splits, wave)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    SplitSet,
-    train_share,
-    numbers,
-    folds,
-    arms)
+    SplitSet, train_share, numbers, folds, arms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Plan,
-    data,
-    exclude,
-    counts,
-    test_count,
-    rare,
-    rare_share,
-    subgroup,
-    test_sets,
-    recipe,
-    splits,
-    seeds,
-    shuffled_control,
-    arms)
+    Plan, data, exclude, counts, test_count, rare, rare_share, subgroup,
+    test_sets, recipe, splits, seeds, shuffled_control, arms)
+// clang-format on
 
 } // namespace study
 
