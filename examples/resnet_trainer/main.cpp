@@ -43,7 +43,7 @@ Network make_network(const Options& o, int64_t classes) {
   trainer::ResNetOptions options;
   options.depth = o.depth;
   options.classes = classes;
-  options.width = o.width_factor;
+  options.width = o.width;
   options.last_stride = o.last_stride;
   return Network(options);
 }
@@ -115,15 +115,10 @@ Task make_task(const Options& o) {
   }
   size_t data = 0; // wherever the files lie
   for (const auto& row : rows) {
-    const auto text = fmt::format(
-        "{} {} {} {} {} {}",
-        row.path,
-        row.label,
-        row.split,
-        row.fold,
-        row.group,
-        fmt::join(row.box_where, " "));
-    data = data * 31 + std::hash<std::string>()(text);
+    for (const auto& text :
+         {row.path, row.label, row.split, row.fold, row.group}) {
+      data = data * 31 + std::hash<std::string>()(text);
+    }
     for (const auto& box : row.boxes) {
       for (const auto side : box) {
         data = data * 31 + std::hash<double>()(side);
@@ -155,7 +150,7 @@ auto make_loader(
     const std::vector<Row>& rows,
     Sampler sampler) {
   trainer::PicturesOptions options;
-  options.size = {o.height, o.width};
+  options.size = {o.size[1], o.size[0]};
   options.cache = o.cache;
   return torch::data::make_data_loader(
       trainer::Pictures(rows, task.classes, options),
@@ -179,16 +174,15 @@ std::unique_ptr<torch::optim::Optimizer> make_optimizer(
   switch (o.optimizer) {
     case trainer::Optimizer::kAdamW:
       return std::make_unique<AdamW>(
-          parameters, AdamWOptions(o.rate).weight_decay(o.weight_decay));
+          parameters, AdamWOptions(o.lr).weight_decay(o.weight_decay));
     case trainer::Optimizer::kAdam:
       return std::make_unique<Adam>(
-          parameters, AdamOptions(o.rate).weight_decay(o.weight_decay));
+          parameters, AdamOptions(o.lr).weight_decay(o.weight_decay));
     case trainer::Optimizer::kSgd:
       break;
   }
   return std::make_unique<SGD>(
-      parameters,
-      SGDOptions(o.rate).momentum(0.9).weight_decay(o.weight_decay));
+      parameters, SGDOptions(o.lr).momentum(0.9).weight_decay(o.weight_decay));
 }
 
 // Sets the learning rate of an epoch, from 0: a rise, then constant or cosine.
@@ -196,14 +190,13 @@ double set_rate(
     torch::optim::Optimizer& optimizer,
     const Options& o,
     int64_t epoch) {
-  const auto left = o.stage1 + o.stage2 - o.rate_warmup;
-  const auto done = static_cast<double>(epoch - o.rate_warmup) /
+  const auto left = o.stage1 + o.stage2 - o.lr_warmup;
+  const auto done = static_cast<double>(epoch - o.lr_warmup) /
       static_cast<double>(std::max<int64_t>(1, left));
-  const double rate = epoch < o.rate_warmup
-      ? o.rate * static_cast<double>(epoch + 1) /
-          static_cast<double>(o.rate_warmup + 1)
-      : o.cosine ? o.rate * (1 + std::cos(M_PI * done)) / 2
-                 : o.rate;
+  const double rate = epoch < o.lr_warmup ? o.lr *
+          static_cast<double>(epoch + 1) / static_cast<double>(o.lr_warmup + 1)
+      : o.cosine ? o.lr * (1 + std::cos(M_PI * done)) / 2
+                 : o.lr;
   for (auto& group : optimizer.param_groups()) {
     group.options().set_lr(rate);
   }
@@ -296,25 +289,28 @@ Network train(const Options& o, const Task& task, Sampler sampler) {
   }
   sampler.seek(progress.epoch);
   const auto loader = make_loader(o, task, task.split.train, sampler);
-  const auto validation = in_order(o, task, task.split.val);
+  const auto& val = task.split.val;
+  auto validation = val.empty() ? nullptr : in_order(o, task, val);
   trainer::StepOptions step;
   step.bfloat16 = o.bfloat16;
   step.clip = o.clip;
   step.augment = care::AugmentOptions::preset(o.augment).seed(
       static_cast<uint64_t>(o.seed));
 
+  const auto steps =
+      (static_cast<int64_t>(task.split.train.size()) + o.batch - 1) / o.batch;
   for (auto& epoch = progress.epoch; epoch < o.stage1 + o.stage2;) {
     const auto start = std::chrono::steady_clock::now();
     torch::manual_seed(static_cast<uint64_t>(o.seed + 1000 * (epoch + 1)));
     const auto rate = set_rate(*optimizer, o, epoch);
-    step.epoch = epoch;
+    step.first_step = epoch * steps;
     const auto figures = trainer::train_epoch(
         net, criterion, guide, *optimizer, *loader, input, step);
     const std::chrono::duration<double> seconds =
         std::chrono::steady_clock::now() - start;
     guide.advance();
     ++epoch;
-    const auto mca = task.split.val.empty()
+    const auto mca = val.empty()
         ? std::nan("")
         : confusion(trainer::predict(net, *validation, input, false)).mca();
     const bool stage2 = epoch > o.stage1;

@@ -39,11 +39,14 @@ void add_options(CLI::App& app, Options& o) {
   add("--test-fold", o.split.test_fold, "the fold to test");
   number("--test-share", o.split.test_share, .01, .99, "share to test");
   number("--val-share", o.split.val_share, 0, .99, "share to validate with");
-  number("--width", o.width, 32, 4096, "of the network's input, pixels");
-  number("--height", o.height, 0, 4096, "likewise; 0: as the width");
+  add("--size", o.size, "network input: pixels, or WIDTHxHEIGHT")
+      ->delimiter('x')
+      ->expected(1, 2)
+      ->allow_extra_args(false)
+      ->check(CLI::Range(32, 4096));
 
   number("--depth", o.depth, 18, 152, "of the ResNet: 18, 34, 50, 101 or 152");
-  number("--width-factor", o.width_factor, .01, 8, "on its channels");
+  number("--width", o.width, .01, 8, "factor on its channels");
   number("--last-stride", o.last_stride, 1, 2, "1 doubles the map's size");
 
   number("--stage1", o.stage1, 0, kMany, "epochs of plain training");
@@ -55,8 +58,8 @@ void add_options(CLI::App& app, Options& o) {
       {"sgd", Optimizer::kSgd}};
   app.add_option("--optimizer", o.optimizer, "adamw; sgd has momentum 0.9")
       ->transform(CLI::CheckedTransformer(optimizers));
-  number("--rate", o.rate, 1e-9, 100, "learning rate");
-  number("--rate-warmup", o.rate_warmup, 0, kMany, "epochs in which it rises");
+  number("--lr", o.lr, 1e-9, 100, "learning rate");
+  number("--lr-warmup", o.lr_warmup, 0, kMany, "epochs in which it rises");
   flag("--cosine,!--constant", o.cosine, "how the rate goes on");
   number("--weight-decay", o.weight_decay, 0, 10, "");
   number("--clip", o.clip, 0, kMany, "most of the gradients' norm; 0: any");
@@ -100,7 +103,7 @@ Options parse_options(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));
   }
-  options.height = options.height > 0 ? options.height : options.width;
+  options.size.resize(2, options.size.front());
   const std::set<std::string> harmless{
       "--data",
       "--threads",

@@ -19,13 +19,13 @@ struct Options {
   std::string data;
   std::vector<std::string> exclude;
   SplitOptions split;
-  int64_t width = 224, height = 0; ///< of the input; 0: as wide as high
+  std::vector<int64_t> size{224}; ///< of the input: width and height, or both
   // network
   int64_t depth = 18, last_stride = 2;
-  double width_factor = 1;
+  double width = 1; ///< factor on its channels
   // training
-  int64_t stage1 = 10, stage2 = 20, batch = 16, rate_warmup = 0;
-  double rate = 1e-3, weight_decay = 1e-4, clip = 0;
+  int64_t stage1 = 10, stage2 = 20, batch = 16, lr_warmup = 0;
+  double lr = 1e-3, weight_decay = 1e-4, clip = 0;
   Optimizer optimizer = Optimizer::kAdamW;
   std::string augment = "flips"; ///< a preset of care::AugmentOptions
   bool cosine = true, class_weights = false, balanced = false, best = false;

@@ -5,11 +5,13 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
+#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -129,6 +131,28 @@ cv::Mat to_bytes(const cv::Mat& picture, int bits, const fs::path& file) {
   return bytes;
 }
 
+/// libjpeg writes its warnings to the standard error stream and does not say of
+/// which file: from now on this thread's have the name in front.
+void name_warnings_of(const fs::path& file) {
+#ifdef __GLIBC__
+  thread_local std::string name;
+  name = file.string() + ": ";
+  static FILE* const named = [] {
+    cookie_io_functions_t functions{};
+    functions.write = [](void*, const char* text, size_t size) -> ssize_t {
+      const auto line = name + std::string(text, size);
+      return ::write(2, line.data(), line.size()) < 0
+          ? -1
+          : static_cast<ssize_t>(size);
+    };
+    FILE* stream = fopencookie(nullptr, "w", functions);
+    std::setvbuf(stream, nullptr, _IOLBF, 0);
+    return stream;
+  }();
+  stderr = named;
+#endif
+}
+
 Bytes read_bytes(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream || fs::is_directory(file)) {
@@ -156,12 +180,8 @@ cv::Mat read_picture(const fs::path& file) {
   cv::Mat picture;
   std::string reason;
   try {
-    if (!bytes.empty()) {
-      picture = cv::imdecode(
-          bytes,
-          cv::IMREAD_COLOR | cv::IMREAD_ANYDEPTH |
-              cv::IMREAD_IGNORE_ORIENTATION);
-    }
+    name_warnings_of(file);
+    picture = cv::imread(file.string(), cv::IMREAD_UNCHANGED);
   } catch (const cv::Exception& error) {
     reason = " (OpenCV: " + error.err + ")";
   }
@@ -171,7 +191,13 @@ cv::Mat read_picture(const fs::path& file) {
   if (picture.depth() != CV_8U) {
     picture = to_bytes(picture, significant_bits(bytes), file);
   }
-  cv::cvtColor(picture, picture, cv::COLOR_BGR2RGB);
+  const int channels = picture.channels();
+  cv::cvtColor(
+      picture,
+      picture,
+      channels == 1       ? cv::COLOR_GRAY2RGB
+          : channels == 4 ? cv::COLOR_BGRA2RGB
+                          : cv::COLOR_BGR2RGB);
   return picture;
 }
 

@@ -144,7 +144,7 @@ struct StepOptions {
   bool bfloat16 = false; ///< run the network under autocast
   double clip = 0; ///< most of the gradients' norm; 0: any
   care::AugmentOptions augment; ///< by default nothing is changed
-  int64_t epoch = 0; ///< of the augmentation's draws
+  int64_t first_step = 0; ///< of this epoch: the augmentation's draws
 };
 
 /// One pass over the training data: the part to copy. `net` is any module,
@@ -161,6 +161,7 @@ Epoch train_epoch(
     const StepOptions& options) {
   net->train();
   StepFigures figures;
+  auto step = options.first_step; // a picture drawn twice is changed anew
   for (const auto& batch : loader) {
     const auto targets = batch.targets.to(input.device);
     const auto moved = care::augment(
@@ -168,7 +169,7 @@ Epoch train_epoch(
         batch.boxes,
         batch.targets,
         batch.index,
-        options.epoch,
+        step++,
         options.augment);
 
     const auto seen = [&] { // the logits, and the features behind them
