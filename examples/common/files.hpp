@@ -20,7 +20,15 @@
 
 namespace common {
 
-using trainer::write_atomically;
+/// The whole file or nothing; its folder is made where it lacks.
+inline void write_atomically(
+    const std::filesystem::path& path,
+    std::string_view bytes) {
+  if (path.has_parent_path()) {
+    std::filesystem::create_directories(path.parent_path());
+  }
+  trainer::write_atomically(path, bytes);
+}
 
 /// The whole file as bytes. Throws std::runtime_error with the path and the
 /// system's reason.

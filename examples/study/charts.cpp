@@ -3,6 +3,7 @@
 #include "study/charts.hpp"
 
 #include "common/page.hpp"
+#include "study/grids.hpp"
 
 #include <fmt/format.h>
 
@@ -124,7 +125,8 @@ Chart forest_chart(
   Chart chart{
       fmt::format(
           "{}-{}", title, share > 0 ? fmt::format("share-{:g}", share) : "all"),
-      fmt::format("{}, less the baseline's", title),
+      fmt::format(
+          "{} less the baseline's, {}", title, share_title(plan, share)),
       ""};
   Axis x;
   x.include(-0.03);

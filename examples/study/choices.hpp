@@ -3,137 +3,76 @@
 #ifndef CARE_EXAMPLES_STUDY_CHOICES_HPP
 #define CARE_EXAMPLES_STUDY_CHOICES_HPP
 
-#include <stdexcept>
+#include <cstddef>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace study {
 
-/// The values of an enum and their names.
-template <class Choice>
-using Names = std::vector<std::pair<Choice, const char*>>;
+using Names = std::vector<std::string>;
 
-enum class Net { kResNet18, kResNet34, kResNet50, kResNet101, kResNet152 };
-inline Names<Net> names_of(Net /*choice*/) {
-  return {
-      {Net::kResNet18, "resnet18"},
-      {Net::kResNet34, "resnet34"},
-      {Net::kResNet50, "resnet50"},
-      {Net::kResNet101, "resnet101"},
-      {Net::kResNet152, "resnet152"}};
+/// The names of an enum's values, in their order.
+template <class Choice>
+inline const Names kNames{};
+
+template <class Choice>
+const std::string& name_of(Choice choice) {
+  return kNames<Choice>.at(static_cast<size_t>(choice));
 }
+
+// clang-format off
+enum class Net { kResNet18, kResNet34, kResNet50, kResNet101, kResNet152 };
+template <>
+inline const Names kNames<Net>{
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"};
 
 enum class Optimizer { kAdam, kAdamW, kSgd };
-inline Names<Optimizer> names_of(Optimizer /*choice*/) {
-  return {
-      {Optimizer::kAdam, "adam"},
-      {Optimizer::kAdamW, "adamw"},
-      {Optimizer::kSgd, "sgd"}};
-}
+template <>
+inline const Names kNames<Optimizer>{"adam", "adamw", "sgd"};
 
 enum class LrSchedule { kCosine, kConstant };
-inline Names<LrSchedule> names_of(LrSchedule /*choice*/) {
-  return {{LrSchedule::kCosine, "cosine"}, {LrSchedule::kConstant, "constant"}};
-}
+template <>
+inline const Names kNames<LrSchedule>{"cosine", "constant"};
 
 enum class Augment { kNone, kFlips, kStrong };
-inline Names<Augment> names_of(Augment /*choice*/) {
-  return {
-      {Augment::kNone, "none"},
-      {Augment::kFlips, "flips"},
-      {Augment::kStrong, "strong"}};
-}
+template <>
+inline const Names kNames<Augment>{"none", "flips", "strong"};
 
 enum class Precision { kFloat, kBFloat16 };
-inline Names<Precision> names_of(Precision /*choice*/) {
-  return {{Precision::kFloat, "float"}, {Precision::kBFloat16, "bfloat16"}};
-}
+template <>
+inline const Names kNames<Precision>{"float", "bfloat16"};
 
 enum class Imbalance {
-  kCe,
-  kClassWeights,
-  kMedianWeights,
-  kEffectiveNumber,
-  kFocal,
-  kClassBalancedFocal,
-  kLdamDrw,
-  kBalancedSoftmax,
-  kLogitAdjustment,
-  kLabelSmoothing,
-  kClassBalancedSampling,
-  kSquareRootSampling
+  kCe, kClassWeights, kMedianWeights, kEffectiveNumber, kFocal,
+  kClassBalancedFocal, kLdamDrw, kBalancedSoftmax, kLogitAdjustment,
+  kLabelSmoothing, kClassBalancedSampling, kSquareRootSampling
 };
-inline Names<Imbalance> names_of(Imbalance /*choice*/) {
-  return {
-      {Imbalance::kCe, "ce"},
-      {Imbalance::kClassWeights, "class_weights"},
-      {Imbalance::kMedianWeights, "median_weights"},
-      {Imbalance::kEffectiveNumber, "effective_number"},
-      {Imbalance::kFocal, "focal"},
-      {Imbalance::kClassBalancedFocal, "class_balanced_focal"},
-      {Imbalance::kLdamDrw, "ldam_drw"},
-      {Imbalance::kBalancedSoftmax, "balanced_softmax"},
-      {Imbalance::kLogitAdjustment, "logit_adjustment"},
-      {Imbalance::kLabelSmoothing, "label_smoothing"},
-      {Imbalance::kClassBalancedSampling, "class_balanced_sampling"},
-      {Imbalance::kSquareRootSampling, "square_root_sampling"}};
-}
+template <>
+inline const Names kNames<Imbalance>{
+    "ce", "class_weights", "median_weights", "effective_number", "focal",
+    "class_balanced_focal", "ldam_drw", "balanced_softmax", "logit_adjustment",
+    "label_smoothing", "class_balanced_sampling", "square_root_sampling"};
 
 enum class Guidance { kNone, kCare, kEnergy, kL1, kPpce, kRrr, kHint, kGain };
-inline Names<Guidance> names_of(Guidance /*choice*/) {
-  return {
-      {Guidance::kNone, "none"},
-      {Guidance::kCare, "care"},
-      {Guidance::kEnergy, "energy"},
-      {Guidance::kL1, "l1"},
-      {Guidance::kPpce, "ppce"},
-      {Guidance::kRrr, "rrr"},
-      {Guidance::kHint, "hint"},
-      {Guidance::kGain, "gain"}};
-}
+template <>
+inline const Names kNames<Guidance>{
+    "none", "care", "energy", "l1", "ppce", "rrr", "hint", "gain"};
 
 enum class AttentionMap {
-  kGradCam,
-  kGradCamRelu,
-  kGradCamPlusPlus,
-  kXGradCam,
-  kHiResCam,
-  kLayerCam,
+  kGradCam, kGradCamRelu, kGradCamPlusPlus, kXGradCam, kHiResCam, kLayerCam,
   kElementWise
 };
-inline Names<AttentionMap> names_of(AttentionMap /*choice*/) {
-  return {
-      {AttentionMap::kGradCam, "grad_cam"},
-      {AttentionMap::kGradCamRelu, "grad_cam_relu"},
-      {AttentionMap::kGradCamPlusPlus, "grad_cam_plus_plus"},
-      {AttentionMap::kXGradCam, "xgrad_cam"},
-      {AttentionMap::kHiResCam, "hires_cam"},
-      {AttentionMap::kLayerCam, "layer_cam"},
-      {AttentionMap::kElementWise, "element_wise"}};
-}
+template <>
+inline const Names kNames<AttentionMap>{
+    "grad_cam", "grad_cam_relu", "grad_cam_plus_plus", "xgrad_cam",
+    "hires_cam", "layer_cam", "element_wise"};
 
 /// What takes the place of what lies outside of the boxes.
 enum class Outside { kKeep, kOtherClass, kOther, kGrey, kBlur };
-inline Names<Outside> names_of(Outside /*choice*/) {
-  return {
-      {Outside::kKeep, "keep"},
-      {Outside::kOtherClass, "other_class"},
-      {Outside::kOther, "other"},
-      {Outside::kGrey, "grey"},
-      {Outside::kBlur, "blur"}};
-}
-
-/// The name of a choice.
-template <class Choice>
-std::string name_of(Choice choice) {
-  for (const auto& entry : names_of(choice)) {
-    if (entry.first == choice) {
-      return entry.second;
-    }
-  }
-  throw std::logic_error("name_of: expected a choice that has a name");
-}
+template <>
+inline const Names kNames<Outside>{
+    "keep", "other_class", "other", "grey", "blur"};
+// clang-format on
 
 } // namespace study
 

@@ -6,10 +6,12 @@
 #include "study/runs.hpp"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <csignal>
 #include <exception>
 #include <iostream>
 #include <string>
@@ -30,6 +32,9 @@ std::vector<pid_t> start_others(int64_t processes, bool& is_other) {
   for (int64_t i = 1; i < processes && !is_other; ++i) {
     const auto pid = ::fork();
     is_other = pid == 0;
+    if (is_other) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL); // it ends with this one
+    }
     others.push_back(pid);
   }
   return others;
@@ -39,8 +44,10 @@ int run(const Options& o) {
   const study::Runs runs(study::read_plan(o.settings), o.out);
   bool is_other = false;
   const auto others = start_others(o.processes, is_other);
-  study::prepare(o.machine);
-  const auto outcome = runs.train(o.most, o.machine);
+  auto machine = o.machine;
+  machine.has_terminal = o.processes == 1;
+  study::prepare(machine);
+  const auto outcome = runs.train(o.most, machine);
   if (is_other) {
     return outcome.failed.empty() ? 0 : 1;
   }

@@ -14,6 +14,7 @@
 #include <torch/optim/sgd.h>
 
 #include <cmath>
+#include <string>
 
 namespace study {
 namespace {
@@ -40,62 +41,33 @@ class CosineResNetImpl : public trainer::ResNetImpl {
 };
 TORCH_MODULE(CosineResNet);
 
-int64_t depth_of(Net net) {
-  switch (net) {
-    case Net::kResNet34:
-      return 34;
-    case Net::kResNet50:
-      return 50;
-    case Net::kResNet101:
-      return 101;
-    case Net::kResNet152:
-      return 152;
-    case Net::kResNet18:
-      break;
-  }
-  return 18;
-}
-
+/// In the order of Guidance.
 ArmGuide::Loss loss_of(const Arm& arm) {
-  switch (arm.guidance) {
-    case Guidance::kEnergy:
-      return care::EnergyLoss();
-    case Guidance::kL1:
-      return care::L1GuidanceLoss();
-    case Guidance::kPpce:
-      return care::PpceLoss();
-    case Guidance::kRrr:
-      return care::RrrLoss();
-    case Guidance::kHint:
-      return care::HintLoss();
-    case Guidance::kGain:
-      return care::GainLoss();
-    case Guidance::kNone:
-    case Guidance::kCare:
-      break;
-  }
-  return care::CareLoss{
+  const auto care = care::CareLoss{
       care::AttentionLossOptions().lambda(arm.lambda).tau(arm.tau)};
+  const std::vector<ArmGuide::Loss> losses{
+      care, // not guided: its schedule never begins
+      care,
+      care::EnergyLoss(),
+      care::L1GuidanceLoss(),
+      care::PpceLoss(),
+      care::RrrLoss(),
+      care::HintLoss(),
+      care::GainLoss()};
+  return losses.at(static_cast<size_t>(arm.guidance));
 }
 
+/// In the order of AttentionMap.
 ArmGuide::Map map_of(AttentionMap map) {
-  switch (map) {
-    case AttentionMap::kGradCamRelu:
-      return care::GradCam{true};
-    case AttentionMap::kGradCamPlusPlus:
-      return care::GradCamPlusPlus();
-    case AttentionMap::kXGradCam:
-      return care::XGradCam();
-    case AttentionMap::kHiResCam:
-      return care::HiResCam();
-    case AttentionMap::kLayerCam:
-      return care::LayerCam();
-    case AttentionMap::kElementWise:
-      return care::ElementWiseCam();
-    case AttentionMap::kGradCam:
-      break;
-  }
-  return care::GradCam();
+  const std::vector<ArmGuide::Map> maps{
+      care::GradCam(),
+      care::GradCam{true},
+      care::GradCamPlusPlus(),
+      care::XGradCam(),
+      care::HiResCam(),
+      care::LayerCam(),
+      care::ElementWiseCam()};
+  return maps.at(static_cast<size_t>(map));
 }
 
 care::GuideOptions guide_options(
@@ -123,56 +95,11 @@ care::GuideOptions guide_options(
   return options;
 }
 
-/// F::cross_entropy with weights, or none.
-Criterion cross_entropy(const Tensor& weight) {
-  const auto options = F::CrossEntropyFuncOptions().weight(weight);
-  return [options](const Tensor& logits, const Tensor& target, int64_t) {
-    return F::cross_entropy(logits, target, options);
-  };
-}
-
-Criterion focal(const Tensor& weight) {
-  const auto options = care::FocalLossOptions().weight(weight);
-  return [options](const Tensor& logits, const Tensor& target, int64_t) {
-    return care::focal_loss(logits, target, options);
-  };
-}
-
-Criterion logit_adjusted(const std::vector<int64_t>& counts, double tau) {
-  const auto options = care::LogitAdjustmentOptions().tau(tau);
-  return [=](const Tensor& logits, const Tensor& target, int64_t) {
-    return care::logit_adjusted_loss(logits, target, counts, options);
-  };
-}
-
-/// Weights from 80 % of the epochs on, as Cao et al. do.
-Criterion ldam_drw(
-    const std::vector<int64_t>& counts,
-    const Tensor& weight,
-    int64_t epochs) {
-  const auto start = epochs * 4 / 5;
-  return [=](const Tensor& logits, const Tensor& target, int64_t epoch) {
-    return care::ldam_loss(
-        logits,
-        target,
-        counts,
-        care::LdamLossOptions().weight(
-            care::deferred_weights(weight, epoch, start)));
-  };
-}
-
-Criterion label_smoothing(const std::vector<int64_t>& counts) {
-  const auto smoothing = care::smoothing_by_count(counts, 0.2);
-  return [=](const Tensor& logits, const Tensor& target, int64_t) {
-    return care::smoothed_cross_entropy(logits, target, smoothing);
-  };
-}
-
 } // namespace
 
 Network make_network(const Recipe& recipe, const Arm& arm, int64_t classes) {
   trainer::ResNetOptions options;
-  options.depth = depth_of(recipe.net);
+  options.depth = std::stoll(name_of(recipe.net).substr(6)); // "resnet18"
   options.classes = classes;
   options.width = recipe.width;
   options.last_stride = recipe.last_stride;
@@ -224,29 +151,60 @@ Criterion criterion_of(
     const std::vector<int64_t>& counts,
     int64_t epochs,
     torch::Device device) {
+  const auto cross_entropy = [&](const Tensor& weight) -> Criterion {
+    const auto options = F::CrossEntropyFuncOptions().weight(
+        weight.defined() ? weight.to(device) : weight);
+    return [=](const Tensor& logits, const Tensor& target, int64_t) {
+      return F::cross_entropy(logits, target, options);
+    };
+  };
+  const auto focal = [](const Tensor& weight) -> Criterion {
+    const auto options = care::FocalLossOptions().weight(weight);
+    return [=](const Tensor& logits, const Tensor& target, int64_t) {
+      return care::focal_loss(logits, target, options);
+    };
+  };
+  const auto adjusted = [&](double tau) -> Criterion {
+    const auto options = care::LogitAdjustmentOptions().tau(tau);
+    return [=](const Tensor& logits, const Tensor& target, int64_t) {
+      return care::logit_adjusted_loss(logits, target, counts, options);
+    };
+  };
   // A few hundred images: beta 0.999 would nearly be the inverse frequency.
   const auto by_effective_number = [&] {
     return care::effective_number_weights(counts, 0.99).to(device);
   };
   switch (imbalance) {
     case Imbalance::kClassWeights:
-      return cross_entropy(care::inverse_frequency_weights(counts).to(device));
+      return cross_entropy(care::inverse_frequency_weights(counts));
     case Imbalance::kMedianWeights:
-      return cross_entropy(care::median_frequency_weights(counts).to(device));
+      return cross_entropy(care::median_frequency_weights(counts));
     case Imbalance::kEffectiveNumber:
       return cross_entropy(by_effective_number());
     case Imbalance::kFocal:
       return focal({});
     case Imbalance::kClassBalancedFocal:
       return focal(by_effective_number());
-    case Imbalance::kLdamDrw:
-      return ldam_drw(counts, by_effective_number(), epochs);
     case Imbalance::kBalancedSoftmax:
-      return logit_adjusted(counts, 1);
+      return adjusted(1);
     case Imbalance::kLogitAdjustment:
-      return logit_adjusted(counts, 0.5);
+      return adjusted(0.5);
     case Imbalance::kLabelSmoothing:
-      return label_smoothing(counts);
+      return [smoothing = care::smoothing_by_count(counts, 0.2)](
+                 const Tensor& logits, const Tensor& target, int64_t) {
+        return care::smoothed_cross_entropy(logits, target, smoothing);
+      };
+    case Imbalance::kLdamDrw:
+      // Weights from 80 % of the epochs on, as Cao et al. do.
+      return [counts, start = epochs * 4 / 5, weight = by_effective_number()](
+                 const Tensor& logits, const Tensor& target, int64_t epoch) {
+        return care::ldam_loss(
+            logits,
+            target,
+            counts,
+            care::LdamLossOptions().weight(
+                care::deferred_weights(weight, epoch, start)));
+      };
     case Imbalance::kCe:
     case Imbalance::kClassBalancedSampling:
     case Imbalance::kSquareRootSampling:
@@ -290,26 +248,16 @@ void set_rate(
 }
 
 care::AugmentOptions augmentation_of(const Recipe& recipe, const Arm& arm) {
-  auto options = care::AugmentOptions::preset(name_of(recipe.augment));
-  care::OutsideOptions outside;
-  switch (arm.outside) {
-    case Outside::kOtherClass:
-      outside.source(care::Outside::kOtherClass);
-      break;
-    case Outside::kOther:
-      outside.source(care::Outside::kOther);
-      break;
-    case Outside::kGrey:
-      outside.source(care::Outside::kColour);
-      break;
-    case Outside::kBlur:
-      outside.source(care::Outside::kBlur);
-      break;
-    case Outside::kKeep:
-      outside.source(care::Outside::kKeep);
-      break;
-  }
-  return options.outside(outside.share(arm.outside_share));
+  const std::vector<care::Outside> sources{// in the order of Outside
+                                           care::Outside::kKeep,
+                                           care::Outside::kOtherClass,
+                                           care::Outside::kOther,
+                                           care::Outside::kColour,
+                                           care::Outside::kBlur};
+  return care::AugmentOptions::preset(name_of(recipe.augment))
+      .outside(care::OutsideOptions()
+                   .source(sources.at(static_cast<size_t>(arm.outside)))
+                   .share(arm.outside_share));
 }
 
 } // namespace study

@@ -18,19 +18,22 @@ namespace {
 Arm control_of(const Arm& arm) {
   Arm control;
   control.imbalance = arm.imbalance;
+  control.name = name_of(arm.imbalance) + ", not guided";
+  if (arm.outside != Outside::kKeep) { // its boxes say what is outside
+    control.outside = arm.outside;
+    control.outside_share = arm.outside_share;
+    control.boxes = arm.boxes;
+    control.weigh_boxes = arm.weigh_boxes;
+    control.box_shift = arm.box_shift;
+    control.box_missing = arm.box_missing;
+    control.dilate = arm.dilate;
+    control.name += ", outside " + name_of(arm.outside);
+  }
   // The factor of Lc is part of the training: 1 - alpha, or 1.
   control.alpha = arm.alpha;
   if (arm.weight || arm.balance) {
     control.alpha = 0.5;
     control.weight = 0;
-  }
-  control.outside = arm.outside;
-  control.outside_share = arm.outside_share;
-  control.name = name_of(arm.imbalance) + ", not guided";
-  if (arm.outside != Outside::kKeep) {
-    control.name += ", outside " + name_of(arm.outside);
-  }
-  if (control.weight) {
     control.name += ", factor 1";
   } else if (control.alpha != 0.5) {
     control.name += fmt::format(", factor {:g}", 1 - control.alpha);
@@ -60,9 +63,10 @@ std::string find_or_add_control(Plan& plan, const Arm& arm) {
 
 void add_controls(Plan& plan) {
   const auto given = plan.arms;
-  bool shuffled = std::any_of(given.begin(), given.end(), [](const Arm& arm) {
-    return arm.boxes == "shuffled";
-  });
+  bool shuffled = !plan.shuffled_control ||
+      std::any_of(given.begin(), given.end(), [](const Arm& arm) {
+        return arm.boxes == "shuffled";
+      });
   for (const auto& arm : given) {
     if (!arm.is_guided()) {
       continue;

@@ -107,6 +107,7 @@ struct Plan {
   Recipe recipe;
   std::vector<SplitSet> splits;
   std::vector<int64_t> seeds{0};
+  bool shuffled_control = true; ///< whether parse_plan adds it
   std::vector<Arm> arms; ///< the controls among them
   std::string text; ///< of the settings file
 

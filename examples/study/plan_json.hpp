@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 namespace nlohmann {
 template <class T>
@@ -28,85 +29,38 @@ namespace study {
 using Json = nlohmann::json;
 
 // nlohmann's own macro for enums takes an unknown name for the first choice.
-template <class Choice, class = decltype(names_of(Choice()))>
-void to_json(nlohmann::json& json, Choice choice) {
+template <class Choice, class = std::enable_if_t<std::is_enum_v<Choice>>>
+void to_json(Json& json, Choice choice) {
   json = name_of(choice);
 }
-template <class Choice, class = decltype(names_of(Choice()))>
-void from_json(const nlohmann::json& json, Choice& choice) {
+template <class Choice, class = std::enable_if_t<std::is_enum_v<Choice>>>
+void from_json(const Json& json, Choice& choice) {
   std::string all;
-  for (const auto& entry : names_of(Choice())) {
-    if (json == entry.second) {
-      choice = entry.first;
+  for (size_t i = 0; i < kNames<Choice>.size(); ++i) {
+    if (json == kNames<Choice>[i]) {
+      choice = static_cast<Choice>(i);
       return;
     }
-    all += (all.empty() ? "" : ", ") + std::string(entry.second);
+    all += (i == 0 ? "" : ", ") + kNames<Choice>[i];
   }
   throw std::invalid_argument(
       "expected one of " + all + ", but got " + json.dump());
 }
 
+// clang-format off
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Recipe,
-    size,
-    net,
-    width,
-    last_stride,
-    epochs,
-    batch,
-    optimizer,
-    lr,
-    weight_decay,
-    lr_schedule,
-    augment,
-    precision,
-    channels_last)
+    Recipe, size, net, width, last_stride, epochs, batch, optimizer, lr,
+    weight_decay, lr_schedule, augment, precision, channels_last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Arm,
-    name,
-    imbalance,
-    guidance,
-    guide,
-    boxes,
-    weigh_boxes,
-    box_shift,
-    box_missing,
-    map,
-    map_stride,
-    full_gradient,
-    alpha,
-    weight,
-    balance,
-    lambda,
-    tau,
-    start,
-    warmup,
-    dilate,
-    outside,
-    outside_share,
-    baseline,
-    splits,
-    wave)
+    Arm, name, imbalance, guidance, guide, boxes, weigh_boxes, box_shift,
+    box_missing, map, map_stride, full_gradient, alpha, weight, balance, lambda,
+    tau, start, warmup, dilate, outside, outside_share, baseline, splits, wave)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    SplitSet,
-    train_share,
-    numbers,
-    folds,
-    arms)
+    SplitSet, train_share, numbers, folds, arms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Plan,
-    data,
-    exclude,
-    counts,
-    test_count,
-    rare,
-    rare_share,
-    subgroup,
-    test_sets,
-    recipe,
-    splits,
-    seeds,
-    arms)
+    Plan, data, exclude, counts, test_count, rare, rare_share, subgroup,
+    test_sets, recipe, splits, seeds, shuffled_control, arms)
+// clang-format on
 
 } // namespace study
 

@@ -8,13 +8,14 @@
 #include "study/charts.hpp"
 #include "study/claim.hpp"
 #include "study/duplicates.hpp"
+#include "study/grids.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <set>
 
 namespace study {
 namespace {
@@ -35,8 +36,10 @@ trainer::Tile tile_of(
     const Look& look) {
   const auto& said = *run.find(row.path);
   const auto& name = data.classes[static_cast<size_t>(said.predicted())];
-  const auto cells = cv::Mat(look.map, /*copyData=*/true)
-                         .reshape(1, static_cast<int>(look.height));
+  cv::Mat cells;
+  cv::Mat(look.map)
+      .reshape(1, static_cast<int>(look.height))
+      .convertTo(cells, CV_32F);
   return {
       cells,
       {"says " + name,
@@ -60,9 +63,14 @@ Pictures pictures_of(
     return pictures;
   }
   for (const auto& name : {guided->baseline, guided->name}) {
+    const Job job{
+        plan.arm(name),
+        plan.splits[0].train_share,
+        plan.splits[0].all()[0],
+        plan.seeds[0]};
     const auto one = std::find_if(
         finished.begin(), finished.end(), [&](const Runs::Finished& f) {
-          return f.job.arm == plan.arm(name) && !f.run.looks.empty();
+          return plan.name(f.job) == plan.name(job);
         });
     if (one == finished.end()) {
       return {};
@@ -116,28 +124,6 @@ std::string html_of(const Pictures& pictures) {
   return html + "</div>\n";
 }
 
-std::string arms_html(const Plan& plan, const Tables& tables, double share) {
-  std::string html =
-      "<div class=\"scroll\"><table><thead><tr><th>Arm</th><th>Networks</th>";
-  for (const auto& title : tables.titles) {
-    html += "<th>" + escaped(title) + "</th>";
-  }
-  html += "</tr></thead><tbody>\n";
-  for (const auto& arm : tables.arms) {
-    if (arm.train_share == share) {
-      html += fmt::format(
-          "<tr><th>{}</th><td>{}</td>",
-          escaped(plan.arms[arm.arm].name),
-          arm.runs);
-      for (const auto& x : arm.figures) {
-        html += "<td>" + text_of(x, false) + "</td>";
-      }
-      html += "</tr>\n";
-    }
-  }
-  return html + "</tbody></table></div>\n";
-}
-
 std::string html_of(const Chart& chart) {
   return chart.svg.empty() ? std::string()
                            : fmt::format(
@@ -147,66 +133,30 @@ std::string html_of(const Chart& chart) {
                                  chart.svg);
 }
 
-std::vector<double> shares_of(const Tables& tables) {
-  std::vector<double> shares;
-  for (const auto& arm : tables.arms) {
-    if (shares.empty() || shares.back() != arm.train_share) {
-      shares.push_back(arm.train_share);
-    }
-  }
-  return shares;
-}
-
-/// Forest plots of MCA, rare recall, EPG and the worst subgroup, of one share.
-std::vector<Chart> forests(
+/// Learning curves, and forest plots of MCA, rare recall, EPG and the worst
+/// subgroup, share by share.
+std::vector<Chart> charts_of(
     const Plan& plan,
     const Data& data,
-    const Tables& tables,
-    double share) {
+    const Tables& tables) {
+  std::vector<Chart> charts{
+      learning_curve(plan, tables, Measures::kMca),
+      learning_curve(plan, tables, Measures::kRareRecall)};
   std::vector<size_t> places{
       Measures::kMca, Measures::kRareRecall, Measures::kEpg};
   if (!data.subgroups.empty()) {
     places.push_back(tables.titles.size() - 1);
   }
-  std::vector<Chart> charts;
-  for (const auto place : places) {
-    charts.push_back(forest_chart(plan, tables, share, place));
+  std::set<double> shares;
+  for (const auto& arm : tables.arms) {
+    shares.insert(arm.train_share);
+  }
+  for (const auto share : shares) {
+    for (const auto place : places) {
+      charts.push_back(forest_chart(plan, tables, share, place));
+    }
   }
   return charts;
-}
-
-std::string share_html(
-    const Plan& plan,
-    const Data& data,
-    const Tables& tables,
-    double share) {
-  std::string html;
-  for (const auto& arm : tables.arms) {
-    if (arm.train_share == share && html.empty()) {
-      html = fmt::format(
-          "<h2>Test set {}: {}</h2>\n<p class=\"soft\">{:.0f} images to learn "
-          "from, {:.0f} of the rare classes.</p>\n",
-          escaped(tables.test_set),
-          share_title(plan, share),
-          arm.train_images,
-          arm.rare_images);
-    }
-  }
-  for (const auto& c : tables.best) {
-    if (c.train_share == share) {
-      html += fmt::format(
-          "<p>The best arm with CARE ({}) less the best without guidance ({}), "
-          "chosen on these {} splits: MCA {}.</p>\n",
-          escaped(plan.arms[c.arm].name),
-          escaped(plan.arms[c.baseline].name),
-          c.units,
-          text_of(c.difference[Measures::kMca], true));
-    }
-  }
-  for (const auto& chart : forests(plan, data, tables, share)) {
-    html += html_of(chart);
-  }
-  return html + arms_html(plan, tables, share);
 }
 
 /// What a person should know of the data.
@@ -225,14 +175,12 @@ std::vector<std::string> warnings_of(const Runs& runs) {
 }
 
 constexpr const char* kExplained =
-    "<p class=\"soft\">Behind each name in the forest plots: how many splits "
-    "(of folds: seeds) both arms have. Thick lines and brackets: 95 % "
-    "intervals of a two-way bootstrap over images and splits. Thin lines: the "
-    "corrected resampled t interval over splits (Nadeau and Bengio). MCA is "
-    "the mean of the recalls; EPG the share of the true class's positive "
-    "attention inside the boxes. Many differences are shown, so some will be "
-    "large by chance. Blue: without guidance; orange: CARE; yellow: CARE with "
-    "other boxes; grey: another guidance loss.</p>\n";
+    "In brackets: 95 % intervals, a two-way bootstrap over images and splits "
+    "(of folds: seeds), in the plots the thick lines; after the semicolon, and "
+    "thin, the corrected resampled t interval over splits (Nadeau and Bengio). "
+    "MCA is the mean of the recalls, EPG the share of the true class's "
+    "positive "
+    "attention inside the boxes. Of many differences some are large by chance.";
 
 } // namespace
 
@@ -258,22 +206,24 @@ std::string write_reports(const Runs& runs, size_t most) {
   for (const auto& warning : warnings_of(runs)) {
     body += fmt::format("<p class=\"notice\">{}</p>\n", escaped(warning));
   }
-  std::vector<Chart> charts{
-      learning_curve(plan, all[0], Measures::kMca),
-      learning_curve(plan, all[0], Measures::kRareRecall)};
-  body += html_of(charts[0]) + html_of(charts[1]) + html_of(pictures);
+  auto charts = charts_of(plan, data, all[0]);
+  for (const auto& chart : charts) {
+    body += html_of(chart);
+  }
+  body += html_of(pictures);
+  std::string markdown;
   for (const auto& tables : all) {
-    for (const auto share : shares_of(tables)) {
-      body += share_html(plan, data, tables, share);
+    for (const auto& grid : grids_of(plan, tables)) {
+      body += to_html(grid);
+      markdown += to_markdown(grid);
     }
   }
-  for (const auto share : shares_of(all[0])) {
-    const auto more = forests(plan, data, all[0], share);
-    charts.insert(charts.end(), more.begin(), more.end());
-  }
-  body += kExplained +
-      fmt::format("<h2>Settings</h2>\n<pre>{}</pre>\n", escaped(plan.text));
-  common::write_atomically(folder / "results.md", to_markdown(plan, all));
+  body += fmt::format(
+      "<p class=\"soft\">{}</p>\n<h2>Settings</h2>\n<pre>{}</pre>\n",
+      kExplained,
+      escaped(plan.text));
+  common::write_atomically(
+      folder / "results.md", fmt::format("{}\n{}\n", markdown, kExplained));
   common::write_atomically(
       folder / "report.html", common::page("Does it help?", body));
   for (auto& chart : charts) {

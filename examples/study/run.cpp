@@ -10,7 +10,7 @@
 namespace study {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Prediction, id, probability, boxed, epg)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Look, id, height, width, map)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Look, id, height, map)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Run, seconds, predictions, looks)
 
 int64_t Prediction::predicted() const {

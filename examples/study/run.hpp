@@ -24,8 +24,8 @@ struct Prediction {
 /// Where the network looks for a picture's true class: a raw Grad-CAM.
 struct Look {
   std::string id;
-  int64_t height = 0, width = 0;
-  std::vector<float> map;
+  int64_t height = 0;
+  std::vector<double> map; ///< row by row
 };
 
 struct Run {

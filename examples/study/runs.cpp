@@ -3,7 +3,6 @@
 #include "study/runs.hpp"
 
 #include "common/files.hpp"
-#include "study/claim.hpp"
 #include "study/faults.hpp"
 
 #include <fmt/format.h>
@@ -66,6 +65,7 @@ Runs::Runs(Plan plan, fs::path out)
   for (const auto& [path, json] : files) {
     compare(path, json);
   }
+  presence_ = std::make_shared<Presence>(out_);
   Lock lock(out_ / "study.lock");
   lock.take(LOCK_EX);
   for (const auto& [path, json] : files) {
@@ -101,7 +101,6 @@ void Runs::train_one(
 }
 
 Runs::Outcome Runs::train(int64_t most, const Machine& machine) const {
-  const Presence presence(out_);
   Outcome outcome;
   for (const auto& job : plan_.jobs()) {
     if (outcome.trained == most) {

@@ -3,6 +3,7 @@
 #ifndef CARE_EXAMPLES_STUDY_RUNS_HPP
 #define CARE_EXAMPLES_STUDY_RUNS_HPP
 
+#include "study/claim.hpp"
 #include "study/data.hpp"
 #include "study/plan.hpp"
 #include "study/run.hpp"
@@ -10,6 +11,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -64,6 +66,7 @@ class Runs {
   Plan plan_;
   std::filesystem::path out_;
   Data data_;
+  std::shared_ptr<Presence> presence_;
 };
 
 } // namespace study

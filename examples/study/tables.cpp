@@ -278,32 +278,7 @@ class Maker {
   std::map<Key, Units> arms_;
 };
 
-std::string number(double x, bool with_sign) {
-  if (std::isnan(x)) {
-    return "-";
-  }
-  const double shown = std::round(x * 1000) / 1000 + 0.0; // no -0
-  return with_sign ? fmt::format("{:+.3f}", shown)
-                   : fmt::format("{:.3f}", shown);
-}
-
 } // namespace
-
-std::string text_of(const Interval& x, bool with_sign) {
-  return std::isnan(x.value) ? std::string("-")
-                             : fmt::format(
-                                   "{} [{}, {}]",
-                                   number(x.value, with_sign),
-                                   number(x.low, with_sign),
-                                   number(x.high, with_sign));
-}
-
-std::string share_title(const Plan& plan, double share) {
-  return share > 0
-      ? fmt::format("{:g} % of each class to learn from", share * 100)
-      : plan.has_folds() ? "the folds, put together"
-                         : "the manifest's own split";
-}
 
 std::vector<Tables> make_tables(
     const Plan& plan,
@@ -363,67 +338,6 @@ std::string runs_csv(
     }
   }
   return csv;
-}
-
-std::string to_markdown(const Plan& plan, const std::vector<Tables>& all) {
-  std::string text;
-  for (const auto& tables : all) {
-    const auto heading = [&](const char* what, double share, const char* left) {
-      text += fmt::format(
-          "\n### {}: {}{}\n\n| {} |",
-          what,
-          share_title(plan, share),
-          all.size() > 1 ? ", test set " + tables.test_set : "",
-          left);
-      for (const auto& title : tables.titles) {
-        text += " " + title + " |";
-      }
-      text += "\n|---|---|";
-      for (size_t i = 0; i < tables.titles.size() + (left[4] == 'l'); ++i) {
-        text += "---|";
-      }
-    };
-    double last = -1;
-    for (const auto& arm : tables.arms) {
-      if (std::exchange(last, arm.train_share) != arm.train_share) {
-        heading("Arms", last, "arm | networks");
-      }
-      text += fmt::format("\n| {} | {} |", plan.arms[arm.arm].name, arm.runs);
-      for (const auto& x : arm.figures) {
-        text += " " + text_of(x, false) + " |";
-      }
-    }
-    const auto compare = [&](const char* what, const auto& list) {
-      last = -1;
-      for (const auto& c : list) {
-        if (std::exchange(last, c.train_share) != c.train_share) {
-          text += "\n";
-          heading(what, last, "arm | less | splits");
-        }
-        text += fmt::format(
-            "\n| {} | {} | {} |",
-            plan.arms[c.arm].name,
-            plan.arms[c.baseline].name,
-            c.units);
-        for (size_t i = 0; i < c.difference.size(); ++i) {
-          const auto& t = c.corrected[i];
-          text += " " + text_of(c.difference[i], true);
-          text += std::isnan(t.low)
-              ? std::string(" |")
-              : fmt::format(
-                    "; [{}, {}] |", number(t.low, true), number(t.high, true));
-        }
-      }
-    };
-    compare("Differences", tables.comparisons);
-    compare("The best with CARE less the best without", tables.best);
-    text += "\n";
-  }
-  return text +
-      "\nIn brackets: 95 % intervals, a two-way bootstrap over images and "
-      "splits; after the semicolon the corrected resampled t interval over "
-      "splits (Nadeau and Bengio). MCA is the mean of the recalls, EPG the "
-      "share of the true class's positive attention inside the boxes.\n";
 }
 
 } // namespace study

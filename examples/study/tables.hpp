@@ -55,14 +55,6 @@ std::string runs_csv(
     const Data& data,
     const std::vector<Runs::Finished>& finished);
 
-/// As Markdown, for people and for docs.
-std::string to_markdown(const Plan& plan, const std::vector<Tables>& all);
-
-/// "0.576 [0.524, 0.630]"; signed: "+0.083 [+0.042, +0.124]"; "-" for NaN.
-std::string text_of(const Interval& x, bool with_sign);
-/// "20 % of each class to learn from", and so on.
-std::string share_title(const Plan& plan, double share);
-
 } // namespace study
 
 #endif // CARE_EXAMPLES_STUDY_TABLES_HPP

@@ -23,6 +23,20 @@ namespace study {
 namespace {
 
 class Training {
+  template <class Sampler>
+  auto make_loader(const std::vector<Row>& rows, Sampler sampler) const {
+    const auto [width, height] = size_of(recipe_);
+    trainer::PicturesOptions options;
+    options.size = {height, width};
+    options.weigh_boxes = arm_.weigh_boxes;
+    options.cache = true;
+    return torch::data::make_data_loader(
+        trainer::Pictures(rows, data_.classes, options),
+        std::move(sampler),
+        torch::data::DataLoaderOptions(static_cast<size_t>(recipe_.batch))
+            .workers(1));
+  }
+
  public:
   Training(
       const Plan& plan,
@@ -34,6 +48,7 @@ class Training {
         data_(data),
         job_(job),
         arm_(plan.arms[job.arm]),
+        machine_(machine),
         input_{torch::Device(machine.device), recipe_.channels_last} {}
 
   Network train(
@@ -103,8 +118,10 @@ class Training {
     step.bfloat16 = recipe_.precision == Precision::kBFloat16;
     step.augment = augmentation_of(recipe_, arm_).seed(seed);
     const auto images = static_cast<int64_t>(rows.size());
+    common::ProgressOptions shown;
+    shown.terminal = shown.terminal && machine_.has_terminal;
     common::Progress progress(
-        plan_.name(job_), recipe_.epochs * images, state.epoch * images);
+        plan_.name(job_), recipe_.epochs * images, state.epoch * images, shown);
     while (state.epoch < recipe_.epochs) {
       set_rate(*optimizer, recipe_, state.epoch);
       step.epoch = state.epoch;
@@ -137,20 +154,6 @@ class Training {
     return net;
   }
 
-  template <class Sampler>
-  auto make_loader(const std::vector<Row>& rows, Sampler sampler) const {
-    const auto [width, height] = size_of(recipe_);
-    trainer::PicturesOptions options;
-    options.size = {height, width};
-    options.weigh_boxes = arm_.weigh_boxes;
-    options.cache = true;
-    return torch::data::make_data_loader(
-        trainer::Pictures(rows, data_.classes, options),
-        std::move(sampler),
-        torch::data::DataLoaderOptions(static_cast<size_t>(recipe_.batch))
-            .workers(1));
-  }
-
   /// Without a picture to guide the arm would be its own control.
   void check(
       const std::vector<Row>& rows,
@@ -181,42 +184,14 @@ class Training {
   const Data& data_;
   const Job& job_;
   const Arm& arm_;
+  const Machine& machine_;
   trainer::Input input_;
 };
 
-std::vector<Prediction> predictions_of(
-    const trainer::Predictions& said,
-    const std::vector<Row>& rows) {
-  std::vector<Prediction> predictions;
-  const auto classes = said.probabilities.size(1);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto n = static_cast<int64_t>(i);
-    const auto* first =
-        said.probabilities.contiguous().data_ptr<double>() + n * classes;
-    Prediction p{
-        rows[i].path,
-        {first, first + classes},
-        said.boxed[n].item<bool>(),
-        said.epg[n].item<double>()};
-    if (!p.boxed || std::isnan(*p.epg)) {
-      p.epg = std::nullopt;
-    }
-    predictions.push_back(std::move(p));
-  }
-  return predictions;
-}
-
-std::vector<Look> looks_of(
-    const trainer::Predictions& said,
-    const std::vector<Row>& rows) {
-  std::vector<Look> looks;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto map = said.maps[static_cast<int64_t>(i)].contiguous();
-    const auto* first = map.data_ptr<float>();
-    looks.push_back(
-        {rows[i].path, map.size(0), map.size(1), {first, first + map.numel()}});
-  }
-  return looks;
+std::vector<double> row_of(const torch::Tensor& table, int64_t row) {
+  const auto values = table[row].to(torch::kDouble).contiguous();
+  const auto* first = values.data_ptr<double>();
+  return {first, first + values.numel()};
 }
 
 } // namespace
@@ -243,10 +218,24 @@ Run train_job(
     const Training training(plan, data, job, machine);
     const auto net = training.train(parts.train, checkpoint);
     Run run;
-    run.predictions =
-        predictions_of(training.ask(net, parts.test, false), parts.test);
+    const auto said = training.ask(net, parts.test, false);
+    for (const auto& row : parts.test) {
+      const auto n = static_cast<int64_t>(run.predictions.size());
+      const auto epg = said.epg[n].item<double>();
+      Prediction p{row.path, row_of(said.probabilities, n), false, {}};
+      p.boxed = said.boxed[n].item<bool>();
+      if (!std::isnan(epg)) {
+        p.epg = epg;
+      }
+      run.predictions.push_back(std::move(p));
+    }
     if (!shown.empty()) {
-      run.looks = looks_of(training.ask(net, shown, true), shown);
+      const auto maps = training.ask(net, shown, true).maps;
+      for (const auto& row : shown) {
+        const auto n = static_cast<int64_t>(run.looks.size());
+        run.looks.push_back(
+            {row.path, maps.size(1), row_of(maps.flatten(1), n)});
+      }
     }
     run.seconds = common::steady_seconds() - start;
     return run;

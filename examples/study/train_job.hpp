@@ -18,6 +18,7 @@ namespace study {
 struct Machine {
   std::string device = "cpu";
   int64_t threads = 1;
+  bool has_terminal = true; ///< to itself: progress may be rewritten there
 };
 
 /// Throws std::invalid_argument for a device that is not there.
