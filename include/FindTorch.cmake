@@ -1,13 +1,11 @@
-# LibTorch by its own package file, with three things mended.
+# LibTorch by its own package file, with three things mended:
 #
-# The package file of a CUDA build fails where the CUDA toolkit is missing or
-# does not suit, also for programs that compile no CUDA. PyPI's ordinary Linux
-# wheel is such a build. There, its libraries are imported by the list beside
-# it; they bring CUDA's along, and use a GPU where there is one.
-#
-# Of two LibTorches, that file may import the other's libraries (Caffe2_DIR).
-#
-# LibTorch 2.14 ends with #error before C++20, but does not ask CMake for it.
+# - The package file of a CUDA build, as PyPI's ordinary Linux wheel is one,
+#   fails where the CUDA toolkit is missing or does not suit, also for programs
+#   that compile no CUDA. There, the libraries are imported by the list beside
+#   it; they bring CUDA's along, and use a GPU where there is one.
+# - Of two LibTorches it may import the other's libraries.
+# - LibTorch 2.14 ends with #error before C++20, but does not ask CMake for it.
 
 # Which package file would be taken? To ask for a version that cannot be lists
 # them and runs none; but it forgets a Torch_DIR that was given.
@@ -25,8 +23,8 @@ endforeach()
 if(care_dir)
   set(Torch_DIR "${care_dir}" CACHE PATH "The folder of TorchConfig.cmake")
 endif()
-cmake_path(SET care_root NORMALIZE "${Torch_DIR}/../../..")
-cmake_path(SET care_caffe2 NORMALIZE "${Torch_DIR}/../Caffe2")
+get_filename_component(care_root "${Torch_DIR}/../../.." ABSOLUTE)
+get_filename_component(care_caffe2 "${Torch_DIR}/../Caffe2" ABSOLUTE)
 
 # The package file's error would end the run: try it in a project aside.
 set(care_failed FALSE)
@@ -65,8 +63,8 @@ if(EXISTS "${care_root}/lib/libtorch_cuda.so")
 endif()
 
 if(care_failed)
-  # The list links targets that the package file makes of others' libraries:
-  # stand-ins here.
+  # The list links targets that the package file makes of CUDA's and others'
+  # libraries: empty ones here, for LibTorch's libraries bring those along.
   file(STRINGS "${care_caffe2}/Caffe2Targets.cmake" care_links
     REGEX "INTERFACE_LINK_LIBRARIES")
   string(REGEX MATCHALL "[A-Za-z0-9_]+::[A-Za-z0-9_]+" care_links
@@ -90,6 +88,7 @@ if(care_failed)
     INTERFACE_COMPILE_OPTIONS "${TORCH_CXX_FLAGS}")
   message(STATUS "LibTorch is a CUDA build, used here without a CUDA toolkit")
 else()
+  # The package file looks for this one everywhere.
   if(EXISTS "${care_caffe2}/Caffe2Config.cmake")
     set(Caffe2_DIR "${care_caffe2}")
   endif()
