@@ -73,7 +73,8 @@ class Progress {
   void advance(int64_t images, const std::string& note = "") {
     done_ += images;
     note_ = note.empty() ? note_ : note;
-    if (options_.clock() - last_ >= (options_.terminal ? 0.1 : 10)) {
+    const double interval = options_.terminal ? 0.1 : 10;
+    if (done_ < total_ && options_.clock() - last_ >= interval) {
       write();
     }
   }

@@ -9,6 +9,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 
@@ -101,13 +102,15 @@ std::vector<double> figures_of(const Answers& answers, const Measures& of) {
   std::vector<int64_t> targets, predicted;
   const auto groups = static_cast<size_t>(of.subgroups);
   std::vector<double> right(groups), count(groups);
-  double attention = 0, maps = 0;
+  std::array<double, 2> attention{}, maps{}; // of all, of the rare classes
   for (const auto& a : answers) {
     targets.push_back(a.target);
     predicted.push_back(a.predicted);
-    if (!std::isnan(a.epg)) {
-      attention += a.epg;
-      maps += 1;
+    const bool is_rare =
+        std::count(of.rare.begin(), of.rare.end(), a.target) > 0;
+    for (size_t i = 0; !std::isnan(a.epg) && i < (is_rare ? 2 : 1); ++i) {
+      attention[i] += a.epg;
+      maps[i] += 1;
     }
     if (of.subgroups > 0) {
       right[static_cast<size_t>(a.subgroup)] += hit(a);
@@ -126,9 +129,10 @@ std::vector<double> figures_of(const Answers& answers, const Measures& of) {
       matrix.mca(),
       matrix.accuracy(),
       known.mean().item<double>(),
-      attention / maps};
+      attention[0] / maps[0]};
   const auto* first = recall.data_ptr<double>();
   figures.insert(figures.end(), first, first + of.classes);
+  figures.push_back(attention[1] / maps[1]);
   if (groups > 0) {
     double least = kNaN;
     for (size_t g = 0; g < groups; ++g) {
@@ -173,6 +177,7 @@ Figures bootstrap(
   for (const auto& recall : recalls.by_group) {
     figures.push_back(to_interval(recall));
   }
+  figures.push_back(to_interval(difference(epg, together, 1, common).macro));
   if (of.subgroups > 0) {
     const auto group = torch::tensor(images.subgroup, torch::kLong);
     for (const auto& accuracy :

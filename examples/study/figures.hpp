@@ -33,10 +33,10 @@ struct Measures {
   std::vector<int64_t> rare;
 
   /// The places of a network's figures: first come MCA, accuracy, rare recall
-  /// and EPG; then the recall of each class; then, with subgroups, the accuracy
-  /// of each and that of the worst.
+  /// and EPG; then the recall of each class, the EPG of the rare ones, and,
+  /// with subgroups, the accuracy of each and that of the worst.
   enum Place : size_t { kMca, kAccuracy, kRareRecall, kEpg, kRecall };
-  size_t subgroup_place() const {
+  size_t rare_epg() const {
     return kRecall + static_cast<size_t>(classes);
   }
 };

@@ -33,6 +33,7 @@ std::vector<std::string> titles_of(const Data& data) {
   for (const auto& name : data.classes) {
     titles.push_back("recall " + name);
   }
+  titles.emplace_back("EPG rare");
   for (const auto& name : data.subgroups) {
     titles.push_back("accuracy " + name);
   }
@@ -219,9 +220,9 @@ class Maker {
         differences, ratio / static_cast<double>(differences.size()));
   }
 
-  /// Arms with less than three quarters of the most units are left out, and
-  /// only the units that all others have are looked at: an arm must not win by
-  /// easy splits.
+  /// Of three arms or more. Those with less than three quarters of the most
+  /// units are left out, and only the units that all others have are looked at:
+  /// an arm must not win by easy splits.
   void add_best(std::vector<Comparison>& list, double share) const {
     size_t most = 0;
     for (const auto& [key, units] : arms_) {
@@ -256,7 +257,7 @@ class Maker {
             return a.first < b.first;
           });
     }
-    if (best[0].first >= 0 && best[1].first >= 0) {
+    if (candidates.size() > 2 && best[0].first >= 0 && best[1].first >= 0) {
       add(list, {share, best[0].second}, best[1].second);
     }
   }

@@ -141,14 +141,15 @@ class Training {
       ++state.epoch;
       trainer::save_checkpoint(
           checkpoint, state, *net, *net, *optimizer, guide);
-      progress.advance(
-          images,
-          fmt::format(
-              "epoch {}, loss {:.3f}, accuracy {:.3f}, attention inside {:.3f}",
-              state.epoch,
-              figures.loss,
-              figures.accuracy,
-              figures.inside));
+      auto note = fmt::format(
+          "epoch {}, loss {:.3f}, accuracy {:.3f}",
+          state.epoch,
+          figures.loss,
+          figures.accuracy);
+      if (figures.guided > 0) {
+        note += fmt::format(", attention inside {:.3f}", figures.inside);
+      }
+      progress.advance(images, note);
     }
     progress.finish();
     return net;

@@ -92,9 +92,10 @@ std::string verdict(
             change(*c, kRare));
   text += fmt::format(
       " Mean class accuracy went {}. The share of attention inside the boxes "
-      "went {}.",
+      "of "
+      "rare pictures went {}.",
       change(*c, Measures::kMca),
-      change(*c, Measures::kEpg));
+      change(*c, Measures::kRecall + data.classes.size()));
   for (size_t set = 1; set < all.size(); ++set) {
     if (const auto* other = first_of(all[set])) {
       const auto lost = [&](Figures Comparison::*side) {

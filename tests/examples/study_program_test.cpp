@@ -5,6 +5,7 @@
 #include "support/program.hpp"
 
 #include "common/files.hpp"
+#include "resnet_trainer/manifest.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -162,22 +163,42 @@ TEST_CASE("study: a failed start claims no folder", "[study]") {
 }
 
 TEST_CASE("study: a bad job does not stop the others", "[study]") {
+  // The class that the first arm guides has no boxes.
   const Folder folder;
-  // Energy's network diverges: a learning rate for one arm there is not, but a
-  // weight beyond all bounds does it.
+  std::string csv = "path,label,xmin,ymin,xmax,ymax,split\n";
+  for (int i = 0; i < 12; ++i) {
+    const auto name = std::to_string(i) + ".png";
+    trainer::write_picture(
+        folder.path / name, cv::Mat(32, 32, CV_8UC3, cv::Scalar::all(20 * i)));
+    csv += name + (i % 2 == 0 ? ",cat,,,,," : ",dog,4,4,20,20,") +
+        (i < 8 ? "train\n" : "test\n");
+  }
+  const auto data = care_test::write_text(folder.path / "m.csv", csv);
   auto json = tiny();
+  json.erase("counts");
+  json.erase("test_count");
+  json["data"] = data.string();
+  json["rare"] = {"dog"};
   json["seeds"] = {0};
-  json["arms"] = {
-      {{"name", "broken"}, {"guidance", "care"}, {"weight", 1e6}},
-      {{"name", "plain"}}};
-  json["recipe"]["lr"] = 100;
-  json["recipe"]["optimizer"] = "sgd";
   json["shuffled_control"] = false;
+  json["arms"] = Json::array();
+  json["arms"].push_back(
+      {{"name", "broken"}, {"guidance", "care"}, {"guide", "cat"}});
+  json["arms"].push_back({{"name", "plain"}});
   const auto settings = write_settings(folder, json);
-  const auto outcome = run(settings, folder.path / "out");
+  const auto out = folder.path / "out";
+  const std::string failed =
+      "failed: whole/broken/split0-seed0: expected pictures of the guided "
+      "classes with a box";
+  const auto outcome = run(settings, out);
   INFO(outcome.text);
   CHECK(outcome.status == 1);
-  CHECK(contains(outcome.text, "failed: whole/broken/split0-seed0: the loss"));
+  CHECK(contains(outcome.text, failed));
+  CHECK(fs::exists(out / "runs/whole/plain/split0-seed0.json"));
+  const auto again = run(settings, out); // tries it once more
+  CHECK(again.status == 1);
+  CHECK(contains(again.text, failed));
+  CHECK(contains(again.text, "trained 0 networks"));
 }
 
 TEST_CASE("study: groups of mixed classes are dealt out", "[study]") {
@@ -200,8 +221,7 @@ TEST_CASE("study: groups of mixed classes are dealt out", "[study]") {
   const auto runs = runs_in(out);
   CHECK(runs.size() == 10);
   std::map<std::string, std::string> label;
-  for (const auto& row :
-       trainer::read_manifest(cases / "first_common.csv")) {
+  for (const auto& row : trainer::read_manifest(cases / "first_common.csv")) {
     label[row.path] = row.label;
   }
   for (const auto& [name, run_] : runs) {
@@ -232,7 +252,7 @@ TEST_CASE("study: a split that cannot be is named in the report", "[study]") {
   json["rare"] = {"rare"};
   json["seeds"] = {0};
   json["splits"] = {{{"train_share", 0.5}, {"numbers", {0, 1, 2}}}};
-  json["arms"] = {{{"name", "CE"}}};
+  json["arms"] = Json::array({{{"name", "CE"}}});
   const auto out = folder.path / "out";
   const auto outcome = run(write_settings(folder, json), out);
   INFO(outcome.text);
