@@ -91,6 +91,7 @@ TEST_CASE("Boxes: what they hold", "[boxes]") {
             .num_boxes() == 0);
   }
   CHECK(Boxes().num_images() == 0);
+  CHECK(Boxes().clip().num_images() == 0);
   CHECK(Boxes::from_lists({}, {8, 8}).boxes_per_image().numel() == 0);
 }
 
@@ -456,6 +457,17 @@ TEST_CASE("Boxes: weights come and go", "[boxes]") {
   CHECK(torch::equal(plain.xyxy(), weighted.xyxy()));
   CHECK(torch::equal(plain.labels(), weighted.labels()));
   CHECK_FALSE(plain.without_weights().has_weights());
+}
+
+TEST_CASE("Boxes: those that count", "[boxes]") {
+  const auto weighted = sample().with_weights(torch::tensor({0.5, 0.0, 2.0}));
+  const auto counting = weighted.counting();
+  CHECK_FALSE(counting.has_weights());
+  CHECK(counting.num_images() == 3);
+  CHECK(care_test::identical(counting.image_index(), index({0, 2})));
+  CHECK(care_test::identical(counting.labels(), index({4, 2})));
+  const auto plain = sample().without_weights();
+  CHECK(care_test::identical(plain.counting().xyxy(), plain.xyxy()));
 }
 
 TEST_CASE("Boxes: weights that the boxes' dtype cannot hold", "[boxes]") {

@@ -1,6 +1,7 @@
 // Class weights and losses: by hand, against other libraries, on hard inputs.
 // SPDX-License-Identifier: Apache-2.0
 #include "support/support.hpp"
+#include "support/warnings.hpp"
 
 #include <care/amp.hpp>
 #include <care/imbalance.hpp>
@@ -480,6 +481,24 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
       Approx(care::ldam_loss(expected, labels({0, 1, 2, 1}), {90, 9, 1})
                  .item<double>())
           .epsilon(0.05));
+}
+
+TEST_CASE("imbalance losses: probabilities are warned of", "[imbalance]") {
+  const auto logits = torch::randn({3, 3}).requires_grad_();
+  const auto target = labels({0, 1, 2});
+  for (const auto& entry : losses()) { // no binding: lambdas capture it
+    const auto& loss = entry.second;
+    CAPTURE(entry.first);
+    const auto warned = [&](const torch::Tensor& given) {
+      const care_test::Warnings warnings;
+      loss(given, target);
+      return warnings.count("the logits come from a s");
+    };
+    CHECK(warned(logits) == 0);
+    CHECK(warned(logits.log_softmax(1)) == 0); // its softmax is the same
+    CHECK(warned(logits.softmax(1)) == 1);
+    CHECK(warned(logits.to(torch::kDouble).sigmoid().to(torch::kFloat)) == 1);
+  }
 }
 
 TEST_CASE("imbalance losses: an empty batch gives 0", "[imbalance]") {

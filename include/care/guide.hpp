@@ -1,4 +1,15 @@
 // Guide: map, regions and loss put together for a training loop.
+//
+// Its parts, in the order of a step:
+//   capture.hpp         a forward -> Seen: logits, and the features behind them
+//   guide/head.hpp      the same of features and a head handed over
+//   guide/options.hpp   what a guide can be told
+//   guide/batch.hpp     do logits, target, boxes and options fit together?
+//   guide/guided.hpp    which images are guided, for which class, by which
+//   boxes guide/attended.hpp  their maps, regions and losses guide/balance.hpp
+//   how strong that loss shall be, by the gradients guide/figures.hpp   the
+//   total, and the figures to log guide/audit.hpp     does the loss reach the
+//   network?
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_GUIDE_HPP
 #define CARE_GUIDE_HPP
@@ -10,6 +21,7 @@
 #include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/balance.hpp>
+#include <care/guide/batch.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/guided.hpp>
 #include <care/guide/head.hpp>
@@ -215,47 +227,15 @@ class Guide {
       const torch::Tensor& target,
       const Boxes& boxes,
       const std::vector<torch::Tensor>& parameters) const {
-    const char* where = "care::Guide::audit";
     Audit result;
-    result.batches = 1;
-    result.strength = schedule_.strength();
     if (has_nothing_to_guide(seen)) {
+      result.batches = 1;
       result.add_inert("the backbone is frozen, and the attention loss is off");
-      return result;
+    } else {
+      result = detail::audit_batch(
+          map_, loss_, options_, classification, seen, target, boxes, parameters);
     }
-    detail::check_batch(where, seen, target, boxes, options_);
-    const bool recording = torch::GradMode::is_enabled();
-    const bool history = seen.features.requires_grad();
-    result.probability_batches =
-        detail::look_like_probabilities(seen.logits) ? 1 : 0;
-    result.detached_batches =
-        recording && !classification.requires_grad() ? 1 : 0;
-    if (count(target, boxes, seen.rows) == 0) {
-      result.unguided_batches = 1;
-      return result;
-    }
-    const auto attended =
-        history ? attend(where, seen, target, boxes) : detail::Attended();
-    const auto all = detail::figures(attended, loss_);
-    result.guided = all.guided;
-    result.saturated = all.saturated.template item<int64_t>();
-    result.flat = all.flat.template item<int64_t>();
-    if (!recording || !history || !attended.per_image.requires_grad()) {
-      result.add_inert(
-          !recording ? "torch::NoGradGuard is on"
-              : !history
-              ? "the features have no gradient history: detached, or their "
-                "backbone is frozen"
-              : "the map or the loss policy detaches the map");
-      return result;
-    }
-    const auto& o = options_;
-    detail::measure_gradients(
-        result,
-        o.weight() ? classification : (1 - o.alpha()) * classification,
-        (o.weight() ? *o.weight() : o.alpha()) * attended.per_image.mean(),
-        parameters);
-    detail::measure_coupling(result, seen);
+    result.strength = schedule_.strength();
     return result;
   }
 

@@ -237,11 +237,8 @@ inline RegionWeights rasterize(
 /// `[N, H, W]`, 0 to 1, a pixel by its covered share. Whatever their weights,
 /// boxes count in full, but those of weight 0 do not count.
 inline torch::Tensor pixel_mask(const Boxes& boxes) {
-  const auto counting = boxes.has_weights()
-      ? boxes.filter(boxes.weights() > 0).without_weights()
-      : boxes;
   return rasterize(
-             counting,
+             boxes.counting(),
              boxes.image_size(),
              RasterizeOptions().mode(RasterMode::kCoverage))
       .inside;

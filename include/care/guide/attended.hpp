@@ -144,8 +144,8 @@ Attended attend(
   result.regions = rasterize(chosen, map_size, raster).to(device);
   result.boxes = result.regions.inside;
   if (chosen.has_weights()) {
-    const auto flat = chosen.filter(chosen.weights() > 0).without_weights();
-    result.boxes = rasterize(flat, map_size, raster).to(device).inside;
+    result.boxes =
+        rasterize(chosen.counting(), map_size, raster).to(device).inside;
   }
   const auto image =
       image_to_cells(boxes.image_size(), map_size, raster.mode());

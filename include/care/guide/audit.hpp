@@ -4,12 +4,19 @@
 #define CARE_GUIDE_AUDIT_HPP
 
 #include <care/attention/scores.hpp>
+#include <care/boxes.hpp>
+#include <care/detail/probabilities.hpp>
+#include <care/guide/attended.hpp>
 #include <care/guide/batch.hpp>
+#include <care/guide/figures.hpp>
+#include <care/guide/guided.hpp>
+#include <care/guide/options.hpp>
 #include <care/seen.hpp>
 
 #include <fmt/format.h>
 #include <torch/autograd.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <cstddef>
@@ -243,6 +250,57 @@ inline void measure_coupling(Audit& audit, const Seen& seen) {
   const auto others =
       (gradient * of_others.view({-1, 1, 1, 1})).norm().item<double>();
   audit.batch_coupling = norm > 0 ? others / norm : 0;
+}
+
+/// `Guide::audit`, but for the schedule.
+template <class Map, class Loss>
+Audit audit_batch(
+    const Map& map,
+    const Loss& loss,
+    const GuideOptions& options,
+    const torch::Tensor& classification,
+    const Seen& seen,
+    const torch::Tensor& target,
+    const Boxes& boxes,
+    const std::vector<torch::Tensor>& parameters) {
+  const char* where = "care::Guide::audit";
+  check_batch(where, seen, target, boxes, options);
+  Audit audit;
+  audit.batches = 1;
+  const bool recording = torch::GradMode::is_enabled();
+  const bool history = seen.features.requires_grad();
+  audit.probability_batches = look_like_probabilities(seen.logits) ? 1 : 0;
+  audit.detached_batches = recording && !classification.requires_grad() ? 1 : 0;
+  const auto guided = guided_images(
+      where, target, boxes, seen.rows, options.classes(), torch::nullopt);
+  if (guided.empty()) {
+    audit.unguided_batches = 1;
+    return audit;
+  }
+  const auto attended = history
+      ? attend(where, map, loss, options, seen, target, boxes)
+      : Attended();
+  const AttentionFigures all = figures(attended, loss);
+  audit.guided = all.guided;
+  audit.saturated = all.saturated.item<int64_t>();
+  audit.flat = all.flat.item<int64_t>();
+  if (!recording || !history || !attended.per_image.requires_grad()) {
+    audit.add_inert(
+        !recording ? "torch::NoGradGuard is on"
+            : !history
+            ? "the features have no gradient history: detached, or their "
+              "backbone is frozen"
+            : "the map or the loss policy detaches the map");
+    return audit;
+  }
+  const bool additive = options.weight().has_value();
+  measure_gradients(
+      audit,
+      additive ? classification : (1 - options.alpha()) * classification,
+      options.weight().value_or(options.alpha()) * attended.per_image.mean(),
+      parameters);
+  measure_coupling(audit, seen);
+  return audit;
 }
 
 } // namespace detail

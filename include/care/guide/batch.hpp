@@ -6,17 +6,14 @@
 #include <care/attention/scores.hpp>
 #include <care/boxes.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/probabilities.hpp>
 #include <care/guide/options.hpp>
 #include <care/seen.hpp>
 
 #include <c10/util/Exception.h>
-#include <torch/csrc/autograd/function.h>
 #include <torch/types.h>
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
-#include <string>
 
 namespace care::detail {
 
@@ -85,33 +82,6 @@ inline torch::Tensor host_rows(
   const auto host = rows.to(torch::kCPU);
   check_indices(where, "rows", "rows of logits", host, images, logit_rows);
   return host.to(torch::kLong).contiguous();
-}
-
-/// The operator at the network's end if it makes probabilities of logits:
-/// copies and changes of shape behind it do not count. Reads the graph, no
-/// values.
-inline std::string probabilities_by(const torch::Tensor& logits) {
-  constexpr std::array<const char*, 9> kSteppedPast = {
-      "ToCopyBackward0",
-      "ViewBackward0",
-      "ReshapeAliasBackward0",
-      "UnsafeViewBackward0",
-      "SqueezeBackward0",
-      "SqueezeBackward1",
-      "UnsqueezeBackward0",
-      "SelectBackward0",
-      "SliceBackward0"};
-  auto node = logits.grad_fn();
-  while (node && node->num_outputs() > 0 &&
-         std::find(kSteppedPast.begin(), kSteppedPast.end(), node->name()) !=
-             kSteppedPast.end()) {
-    node = node->next_edge(0).function;
-  }
-  const auto name = node ? node->name() : std::string();
-  return name == "SoftmaxBackward0"   ? "softmax"
-      : name == "LogSoftmaxBackward0" ? "log_softmax"
-      : name == "SigmoidBackward0"    ? "sigmoid"
-                                      : "";
 }
 
 /// Checks that logits, features, target and boxes speak of the same images and

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 namespace care::detail {
@@ -44,11 +43,8 @@ struct Guided {
 inline torch::Tensor speaking_boxes(
     const Boxes& boxes,
     const torch::Tensor& classes) {
-  auto speaking = boxes.for_classes(classes);
-  if (speaking.has_weights()) {
-    speaking = speaking.filter(speaking.weights() > 0);
-  }
-  return speaking.boxes_per_image().to(torch::kCPU);
+  return boxes.for_classes(classes).counting().boxes_per_image().to(
+      torch::kCPU);
 }
 
 /// The guided images: those whose class is listed (or any, without a list) and

@@ -5,6 +5,7 @@
 
 #include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/probabilities.hpp>
 #include <care/detail/to_device.hpp>
 
 #include <torch/enum.h>
@@ -71,6 +72,14 @@ inline void check_logits(
   check_floating(where, "logits", logits);
   check_shape(where, "target", target, {logits.size(0)});
   check_integral(where, "target", target);
+  if (const auto end = probabilities_by(logits);
+      end == "softmax" || end == "sigmoid") {
+    TORCH_WARN_ONCE(
+        where,
+        ": the logits come from a ",
+        end,
+        ", which this loss would take again; hand over what it is taken of");
+  }
   if (!target.device().is_cpu()) {
     return;
   }
