@@ -36,7 +36,7 @@ care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
           std::to_string(y1) + ")");
     }
   }
-  auto boxes = care::Boxes::from_lists({cut}, stored);
+  auto boxes = care::Boxes::from_lists({cut}, stored, care::BoxUnit::kPixels);
   if (weigh && row.has_confidence) {
     boxes = boxes.with_weights(torch::tensor(row.confidence));
   }

@@ -146,6 +146,20 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
     }
     read_box(csv, line, rows[found->second]);
   }
+  double largest = 0; // of any box's sides
+  const Row* boxed = nullptr;
+  for (const auto& row : rows) {
+    for (const auto& box : row.boxes) {
+      largest = std::max({largest, box[2], box[3]});
+      boxed = boxed == nullptr ? &row : boxed;
+    }
+  }
+  if (boxed != nullptr && largest <= 1) {
+    throw std::runtime_error(
+        boxed->box_where[0] +
+        ": expected boxes in pixels of the picture, but got all of them within "
+        "[0, 1]: are they fractions?");
+  }
   if (rows.empty()) {
     throw std::runtime_error(
         manifest.string() + ": expected at least one picture, but got none");

@@ -124,7 +124,8 @@ class Training {
         plan_.name(job_), recipe_.epochs * images, state.epoch * images, shown);
     while (state.epoch < recipe_.epochs) {
       set_rate(*optimizer, recipe_, state.epoch);
-      step.epoch = state.epoch;
+      step.first_step =
+          state.epoch * ((images + recipe_.batch - 1) / recipe_.batch);
       // What the network draws itself, for dropout, comes from here.
       torch::manual_seed(seed + 1000 * static_cast<uint64_t>(state.epoch + 1));
       const auto figures = trainer::train_epoch(

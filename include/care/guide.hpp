@@ -233,7 +233,14 @@ class Guide {
       result.add_inert("the backbone is frozen, and the attention loss is off");
     } else {
       result = detail::audit_batch(
-          map_, loss_, options_, classification, seen, target, boxes, parameters);
+          map_,
+          loss_,
+          options_,
+          classification,
+          seen,
+          target,
+          boxes,
+          parameters);
     }
     result.strength = schedule_.strength();
     return result;

@@ -109,6 +109,7 @@ TEST_CASE("manifest: names the line and the fault") {
       {"a,b,1,2,3,4,-1\n", "expected a fold of 0, 1, 2, ..., but got '-1'"},
       {"a,b,1,2,3,4,1.5\n", "expected a fold"},
       {",b,1,2,3,4,0\n", "expected a path and a label, but got no path"},
+      {"a,b,,,,,0\nc,b,.1,.2,.5,1,0\n", ":3: expected boxes in pixels"},
       {"a,,1,2,3,4,0\n", "expected a path and a label, but got no label"},
   };
   for (const auto& [text, fault] : cases) {
