@@ -66,7 +66,8 @@ Method segmentation(const std::filesystem::path& network) {
     return care::segment(x, logits, options);
   };
   // A network's outlines are sharp: no padding, and gaps stay.
-  return {"segmentation", map, options.finder().padding(1).merge_gap(0.01)};
+  auto boxes = options.finder();
+  return {"segmentation", map, boxes.padding(1).merge_gap(0.01)};
 }
 
 /// What the user wants otherwise.

@@ -236,7 +236,7 @@ double train_epoch(
   net->train();
   double sum = 0;
   int64_t images = 0, number = 0;
-  for (const auto& batch : loader) {
+  for (const LesionBatch& batch : loader) {
     const auto n = batch.images.size(0);
     const auto none = care::Boxes::none(n, s.net.size);
     const auto moved = care::augment(

@@ -159,3 +159,38 @@ TEST_CASE("manifest: a folder for each class does without a file") {
       care_test::error_of([&] { trainer::read_folder(empty.path); }),
       "a folder for each class"));
 }
+
+TEST_CASE("manifest: pictures beside the classes' folders may have a label") {
+  const care_test::Folder folder;
+  std::filesystem::create_directory(folder.path / "rare");
+  care_test::write_text(folder.path / "rare" / "b.png", "x");
+  care_test::write_text(folder.path / "a.png", "x");
+  CHECK(trainer::read_folder(folder.path).size() == 1);
+  const auto rows = trainer::read_folder(folder.path, "unlabelled");
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].path == "a.png");
+  CHECK(rows[0].label == "unlabelled");
+  CHECK(rows[1].label == "rare");
+
+  care_test::write_text(folder.path / "rare" / "caf\xe9.png", "x");
+  CHECK(contains(
+      care_test::error_of([&] { trainer::read_folder(folder.path); }),
+      "expected names in UTF-8"));
+}
+
+TEST_CASE("manifest: what is asked for must occur") {
+  const auto rows =
+      rows_of(kHeader + "a.png,\"Melanoma, NOS\",,,,,0\nb.png,nevus,,,,,\n");
+  const auto error = [&](auto column, const std::string& wanted) {
+    return care_test::error_of([&] {
+      trainer::check_known("--x", rows, column, {"nevus", wanted});
+    });
+  };
+  CHECK(error(&Row::label, "Melanoma, NOS").empty());
+  CHECK(
+      error(&Row::label, "Melanoma") ==
+      "--x: expected one of 'Melanoma, NOS', 'nevus', but got 'Melanoma'");
+  CHECK(
+      error(&Row::fold, "0") ==
+      "--x: expected one of '', '0', but got 'nevus'");
+}
