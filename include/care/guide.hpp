@@ -90,10 +90,16 @@ class Guide {
 
   /// Runs the forward of a network that knows nothing of this and keeps its
   /// logits with the features behind them: `capture`, which see.
+  ///
+  /// While the attention loss is off (strength, alpha or weight 0), a frozen
+  /// backbone is no error: what it returns has no gradient history, so that the
+  /// features stay undefined; `loss` is then that of the classification, and
+  /// `evaluate` and `audit` report that nothing was guided.
   template <class Forward>
   auto watch(Forward&& forward) const {
     check_not_frozen();
-    return capture(std::forward<Forward>(forward), options_.target_layers());
+    return detail::capture(
+        forward, options_.target_layers(), torch::nullopt, frozen_backbone());
   }
   /// The same for a module (also a TorchScript one) and its images.
   template <
@@ -102,22 +108,23 @@ class Guide {
           !std::is_same_v<std::decay_t<Module>, torch::Tensor>>>
   auto watch(Module&& module, const torch::Tensor& images) const {
     check_not_frozen();
-    return capture(
-        std::forward<Module>(module), images, options_.target_layers());
+    return detail::capture_module(
+        module, images, options_.target_layers(), frozen_backbone());
   }
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps
   /// both. Under torch::NoGradGuard the head alone is recorded, on a detached
   /// copy of the handle, so that the attention figures exist in validation too.
-  /// With `frozen_statistics` the head must be a module.
+  /// With `frozen_statistics` the head must be a module. It runs once more in
+  /// `loss`: one that no shared_ptr owns (`torch::nn::Linear`, `net->head` are
+  /// owned) must live until then.
   template <class Head>
   Seen watch(const torch::Tensor& features, Head&& head) const {
-    if constexpr (detail::IsModuleLike<Head>::value) {
-      return watch(features, head, detail::module_of(head));
-    } else {
-      check_not_frozen();
-      return run(features, head);
+    if (auto* module = detail::module_in(head)) {
+      return watch(features, head, *module);
     }
+    check_not_frozen();
+    return run(features, head);
   }
   /// The same for a head that is a function: `module` is the one whose
   /// statistics it uses (a network of which the head is a part will do).
@@ -131,9 +138,9 @@ class Guide {
     }
     detail::FrozenStatistics statistics(module); // before this batch moves them
     auto seen = run(features, head);
-    seen.frozen_head = [call = detail::kept_head(head), &module, statistics](
-                           const auto& x) mutable {
-      const detail::FrozenMode frozen(module, statistics);
+    seen.frozen_head = [call = detail::kept_head(head),
+                        statistics](const torch::Tensor& x) mutable {
+      const detail::FrozenMode frozen(statistics);
       return call(x);
     };
     return seen;
@@ -179,6 +186,9 @@ class Guide {
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
+    if (has_nothing_to_guide(seen)) {
+      return detail::figures(detail::Attended(), loss_);
+    }
     detail::check_batch(
         "care::Guide::evaluate", seen, target, boxes, options_.classes());
     torch::NoGradGuard no_grad;
@@ -198,11 +208,15 @@ class Guide {
       const torch::Tensor& target,
       const Boxes& boxes,
       const std::vector<torch::Tensor>& parameters) const {
-    detail::check_batch(
-        "care::Guide::audit", seen, target, boxes, options_.classes());
     Audit result;
     result.batches = 1;
     result.strength = schedule_.strength();
+    if (has_nothing_to_guide(seen)) {
+      result.add_inert("the backbone is frozen, and the attention loss is off");
+      return result;
+    }
+    detail::check_batch(
+        "care::Guide::audit", seen, target, boxes, options_.classes());
     const bool recording = torch::GradMode::is_enabled();
     const bool history = seen.features.requires_grad();
     if (count(target, boxes) == 0) {
@@ -306,6 +320,10 @@ class Guide {
     result.strength = strength;
     result.total =
         additive ? classification : (1 - options_.alpha()) * classification;
+    if (weight == 0 && has_nothing_to_guide(seen)) {
+      result.attention = detail::figures(detail::Attended(), loss_);
+      return result;
+    }
     detail::check_batch(where, seen, target, boxes, options_.classes());
     const auto attended =
         weight == 0 ? detail::Attended() : attend(seen, target, boxes);
@@ -333,6 +351,21 @@ class Guide {
     return result;
   }
 
+  /// Whether the loss has no attention in it, whatever the batch.
+  bool is_off() const {
+    return schedule_.strength() == 0 ||
+        (options_.weight() ? *options_.weight() : options_.alpha()) == 0;
+  }
+
+  detail::Frozen frozen_backbone() const {
+    return is_off() ? detail::Frozen::kNoFeatures : detail::Frozen::kRefuse;
+  }
+
+  /// A network with a frozen backbone, watched while the loss is off.
+  bool has_nothing_to_guide(const Seen& seen) const {
+    return is_off() && !seen.features.defined();
+  }
+
   void check_not_frozen() const {
     TORCH_CHECK_VALUE(
         !options_.frozen_statistics(),
@@ -343,12 +376,17 @@ class Guide {
 
   template <class Head>
   static Seen run(const torch::Tensor& features, Head& head) {
+    TORCH_CHECK_VALUE(
+        !c10::InferenceMode::is_enabled(),
+        "care::Guide::watch: expected to record the head, but "
+        "c10::InferenceMode is on, which no guard undoes: use "
+        "torch::NoGradGuard");
     if (torch::GradMode::is_enabled()) {
-      return {detail::call_head(head, features), features};
+      return {detail::run_head(head, features), features};
     }
     torch::AutoGradMode record(true);
     auto leaf = features.detach().requires_grad_();
-    return {detail::call_head(head, leaf), leaf};
+    return {detail::run_head(head, leaf), leaf};
   }
 
   detail::Attended attend(
