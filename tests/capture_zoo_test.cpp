@@ -164,6 +164,39 @@ struct Shift : Function<Shift> {
   }
 };
 
+struct Pool : Function<Pool> {
+  static Tensor forward(AutogradContext* context, const Tensor& x) {
+    context->saved_data["sizes"] = x.sizes().vec();
+    return x.mean({2, 3});
+  }
+  static variable_list backward(AutogradContext* context, variable_list g) {
+    const auto sizes = context->saved_data["sizes"].toIntVector();
+    const auto cells = static_cast<double>(sizes[2] * sizes[3]);
+    return {(g[0] / cells).view({sizes[0], sizes[1], 1, 1}).expand(sizes)};
+  }
+};
+
+struct Transposed : Function<Transposed> {
+  static Tensor forward(AutogradContext*, const Tensor& x) {
+    return channels_last(x).contiguous();
+  }
+  static variable_list backward(AutogradContext*, variable_list g) {
+    return {channels_first(g[0])};
+  }
+};
+
+struct Nested : Function<Nested> {
+  static Tensor forward(AutogradContext* context, const Tensor& x) {
+    context->save_for_backward({x});
+    return Swish::apply(x) * 2;
+  }
+  static variable_list backward(AutogradContext* context, variable_list g) {
+    torch::AutoGradMode record(true);
+    const auto x = context->get_saved_variables()[0].detach().requires_grad_();
+    return torch::autograd::grad({Swish::apply(x) * 2}, {x}, {g[0]});
+  }
+};
+
 /// Its result is made by no operator.
 struct Unseen : Function<Unseen> {
   static Tensor forward(AutogradContext*, const Tensor& x) {
@@ -270,6 +303,54 @@ TEST_CASE("capture: a stream laid out [N, h, w, C]", "[capture]") {
           const auto y = channels_last(x);
           const auto h = rows(y.transpose(1, 3)).transpose(1, 3);
           return pool_last(y + mlp(h + y));
+        },
+        why);
+  }
+  SECTION("other ways to lay it out so") {
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          const auto y = x.flatten(2).transpose(1, 2).reshape({-1, 5, 7, 8});
+          return pool_last(torch::relu(y));
+        },
+        why);
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          return pool_last(torch::einsum("nchw->nhwc", {x}).mul(2));
+        },
+        why);
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          return pool_last(x.movedim(1, 3).contiguous().tanh());
+        },
+        why);
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          const auto y = x.contiguous(torch::MemoryFormat::ChannelsLast);
+          return pool_last(channels_last(y).sigmoid());
+        },
+        why);
+  }
+  SECTION("where rows, columns and channels are as many") {
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          const auto y = F::pad(x, F::PadFuncOptions({1, 0, 3, 0}));
+          return pool_last(mlp(channels_last(y)) + channels_last(y));
+        },
+        why);
+    check_taken([&](const Tensor& x, Tensor& last) {
+      const auto y = F::pad(x, F::PadFuncOptions({1, 0, 3, 0}));
+      last = channels_first(mlp(channels_last(y))) + y;
+      return pool(last);
+    });
+  }
+  SECTION("very deep") {
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          auto y = channels_last(x);
+          for (int i = 0; i < 20000; ++i) {
+            y = i % 2 == 0 ? y + 1 : 1 - y;
+          }
+          return pool_last(y);
         },
         why);
   }
@@ -512,6 +593,25 @@ TEST_CASE("capture: maps that autograd Functions make", "[capture]") {
         },
         "laid out [N, h, w, C]");
   }
+  SECTION("one that pools") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x);
+      return Pool::apply(last);
+    });
+  }
+  SECTION("one that changes the layout") {
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          return pool_last(Transposed::apply(second(x)));
+        },
+        "laid out [?, ?, ?, ?]");
+  }
+  SECTION("one within another") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = Nested::apply(second(x));
+      return pool(last);
+    });
+  }
   SECTION("a result that no operator returned") {
     check_refused(
         [&](const Tensor& x, Tensor&) {
@@ -558,6 +658,40 @@ TEST_CASE("capture: pooled and copied maps edited in place", "[capture]") {
     check_taken([&](const Tensor& x, Tensor& last) {
       last = second(x).to(torch::kDouble).mul_(2);
       return pool(last).to(torch::kFloat);
+    });
+  }
+  SECTION("a pooled or copied one, by a view of it, a mask, an index") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::max_pool2d(second(x), 2);
+      last.slice(1, 0, 4).zero_();
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x).clone();
+      last.masked_fill_(x > 0.2, 0);
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = second(x).contiguous().clone();
+      last[0] = x[1];
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::avg_pool2d(second(x), 2);
+      last.index_put_({torch::tensor({0, 1}), torch::tensor({3, 3})}, 1);
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::zeros_like(x);
+      last.copy_(second(x));
+      last.add_(x);
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = F::dropout2d(
+          torch::max_pool2d(second(x), 2),
+          F::Dropout2dFuncOptions().p(0.5).inplace(true));
+      return pool(last);
     });
   }
   SECTION("a map, by a view of it") {
@@ -645,6 +779,44 @@ TEST_CASE("capture: norms, transposed convolutions, shuffles", "[capture]") {
     auto gn = nn::GroupNorm(nn::GroupNormOptions(2, 8));
     check_taken([&](const Tensor& x, Tensor& last) {
       last = gn(second(x)).relu_();
+      return pool(last);
+    });
+  }
+  SECTION("norms of other kinds") {
+    auto all = nn::LayerNorm(nn::LayerNormOptions({8, 5, 7}));
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = all(second(x));
+      return pool(last);
+    });
+    auto local = nn::LocalResponseNorm(3);
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = local(second(x));
+      return pool(last);
+    });
+    auto running = nn::InstanceNorm2d(
+        nn::InstanceNorm2dOptions(8).track_running_stats(true));
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = running(second(x)).mul_(2).relu_();
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = F::normalize(second(x), F::NormalizeFuncOptions().p(2).dim(1));
+      return pool(last);
+    });
+  }
+  SECTION("a Fourier transform") {
+    auto filter = torch::randn({8, 5, 4, 2}).requires_grad_();
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::fft::irfft2(
+          torch::fft::rfft2(second(x)) * torch::view_as_complex(filter),
+          std::vector<int64_t>{5, 7});
+      return pool(last);
+    });
+  }
+  SECTION("a network in channels-last memory") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last =
+          torch::relu(second(x.contiguous(torch::MemoryFormat::ChannelsLast)));
       return pool(last);
     });
   }
@@ -867,6 +1039,12 @@ TEST_CASE("capture: the steps of a pooling are no maps", "[capture]") {
       return (pool(last.pow(3)) + 1e-6).pow(1.0 / 3);
     });
   }
+  SECTION("LPPool2d") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::relu(second(x));
+      return F::lp_pool2d(last, F::LPPool2dFuncOptions(2.0, {5, 7})).flatten(1);
+    });
+  }
   SECTION("log-sum-exp") {
     auto r = torch::full({1}, 5.0).requires_grad_();
     check_taken([&](const Tensor& x, Tensor& last) {
@@ -936,12 +1114,51 @@ TEST_CASE("capture: the steps of a pooling are no maps", "[capture]") {
 }
 
 TEST_CASE("capture: maps of one row", "[capture]") {
-  auto row = nn::Conv2d(nn::Conv2dOptions(3, 4, {1, 3}));
-  auto head = nn::Linear(4, 2);
-  Tensor last;
-  const auto seen = care::capture([&] {
-    last = row(torch::rand({2, 3, 1, 20})).relu() + 1;
-    return head(pool(torch::max_pool2d(last, {1, 2})));
-  });
-  CHECK(torch::equal(seen.features, last));
+  auto row = nn::Conv2d(nn::Conv2dOptions(8, 8, {1, 3}));
+  auto tall = nn::Conv2d(nn::Conv2dOptions(8, 8, {5, 3}));
+  auto one = nn::Conv2d(nn::Conv2dOptions(8, 8, 1));
+  SECTION("throughout") {
+    auto head = nn::Linear(8, 2);
+    Tensor last;
+    const auto seen = care::capture([&] {
+      last = row(torch::rand({2, 8, 1, 20})).relu() + 1;
+      return head(pool(torch::max_pool2d(last, {1, 2})));
+    });
+    CHECK(torch::equal(seen.features, last));
+  }
+  SECTION("made by a convolution, or pooled and then worked on") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = torch::relu(tall(x));
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = row(x.mean(2, true));
+      return pool(last);
+    });
+  }
+  SECTION("pooled, or a gate: not the last map") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = one(x);
+      return pool(last.mean(2, true)) + pool(torch::max_pool2d(last, {1, 7}));
+    });
+    check_taken([&](const Tensor& x, Tensor& last) { // coordinate attention
+      last = x * torch::sigmoid(one(x.mean(2, true))) *
+          torch::sigmoid(one(x.mean(3, true)));
+      return pool(last);
+    });
+  }
+  SECTION("tokens in one column are none") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      last = one(x);
+      return pool(torch::relu(one(last.flatten(2).unsqueeze(3))));
+    });
+  }
+  SECTION("volumes are none, whatever comes before them") {
+    auto volume = nn::Conv3d(nn::Conv3dOptions(1, 8, 3));
+    check_refused(
+        [&](const Tensor& x, Tensor&) {
+          return volume(x.unsqueeze(1)).relu().mean({2, 3, 4});
+        },
+        "maps are 2-D");
+  }
 }

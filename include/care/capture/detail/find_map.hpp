@@ -95,21 +95,17 @@ inline FoundMaps last_maps(
     Layouts& layouts,
     const torch::Tensor& logits) {
   FoundMaps found;
-  // A row or column is a map only where there is nothing wider.
-  for (const int64_t least : {int64_t{2}, int64_t{1}}) {
-    LastMapSearch search(layouts, least);
-    search.run(logits);
-    found.passed = search.passed();
-    for (const auto& place : search.doubtful()) {
-      const auto& axes = layouts.of(place);
-      found.doubt = maps.at(place)->str() +
-          (axes ? ", laid out " + axes_text(*axes) : "");
-    }
-    for (const auto& place : search.maps()) {
+  LastMapSearch search(layouts);
+  search.run(logits);
+  found.passed = search.passed();
+  for (const auto& place : search.doubtful()) {
+    const auto& axes = layouts.of(place);
+    found.doubt =
+        maps.at(place)->str() + (axes ? ", laid out " + axes_text(*axes) : "");
+  }
+  for (const auto& place : search.maps()) {
+    if (!search.found_volumes()) {
       found.maps.push_back(maps.at(place));
-    }
-    if (!found.doubt.empty() || !found.maps.empty()) {
-      break;
     }
   }
   return found;
@@ -149,11 +145,11 @@ inline std::string why_none(
     text = observer.frozen() +
         " has no gradient history: is the backbone frozen, or detached from "
         "its head?";
-  } else if (!passed.empty()) {
-    text = "what runs within " + passed + " is hidden";
   } else if (!observer.volume().empty()) {
     text = "maps are 2-D, and this network has volumes, such as " +
         observer.volume();
+  } else if (!passed.empty()) {
+    text = "what runs within " + passed + " is hidden";
   }
   return text.empty() ? text : " (" + text + ")";
 }

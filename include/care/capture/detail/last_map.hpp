@@ -27,10 +27,7 @@ namespace care::detail {
 /// (log-sum-exp), a product with a softmax over cells before a sum.
 class LastMapSearch {
  public:
-  /// A map has at least this many rows and columns.
-  LastMapSearch(Layouts& layouts, int64_t least)
-      : layouts_(layouts),
-        least_(least) {}
+  explicit LastMapSearch(Layouts& layouts) : layouts_(layouts) {}
 
   void run(const torch::Tensor& from) {
     Step first;
@@ -53,6 +50,10 @@ class LastMapSearch {
   const std::set<Place>& doubtful() const {
     return doubtful_;
   }
+  /// Whether the last ones are volumes [N, C, D, h, w].
+  bool found_volumes() const {
+    return found_volumes_;
+  }
   /// The last node of a user's own that was passed, empty if there was none.
   const std::string& passed() const {
     return passed_;
@@ -62,6 +63,12 @@ class LastMapSearch {
   /// What a pooled value went through after its sum over cells, and which step
   /// before that sum it thus undoes.
   enum class Undone { kNothing, kPower, kBase, kExponential, kExponent };
+
+  enum class Kind {
+    kNone, ///< no map
+    kMap, ///< laid out [N, C, h, w]
+    kOdd ///< laid out otherwise, or in a way that cannot be told
+  };
 
   using Key = std::tuple<Place, Place, Place, Undone, bool>;
   struct Step {
@@ -80,27 +87,31 @@ class LastMapSearch {
     const auto& node = *here.place.first;
     const auto name = operator_of(node);
     check_unfused(name);
-    const bool wide = is_wide(here.place);
+    const auto kind = kind_of(here.place, name);
+    const bool seen_on_the_way = here.view.first || here.odd.first;
     auto next = here;
     next.summed = name == "Sum" || name == "Mean" || is_pooling(name);
     if (is_pooling(name)) {
       next.view = next.odd = {};
     } else if (is_rearranging(name)) {
       next.summed = here.summed;
-      if (wide && layouts_.is_image(here.place)) {
+      if (kind == Kind::kMap) {
         next.view = here.place;
         next.odd = {};
-      } else if (wide && is_odd(here.place)) {
+      } else if (kind == Kind::kOdd && !is_tokens(here.place)) {
         next.odd = here.place;
       }
     } else if (const auto* values = weighted(here, name)) {
       next.view = next.odd = {};
       follow(next, *values);
       return;
-    } else if (wide && undoes(here.undone, name, node, next.undone)) {
+    } else if (kind == Kind::kMap && undoes(here.undone, name, node, next)) {
       next.view = next.odd = {};
-    } else if (wide || here.view.first || here.odd.first) {
-      take(here, wide);
+    } else if (kind != Kind::kNone || seen_on_the_way) {
+      take(here, kind);
+      return;
+    } else if (is_volume(here.place)) {
+      found_volumes_ = true;
       return;
     } else {
       next.undone = undone_by(name, here.undone);
@@ -122,9 +133,9 @@ class LastMapSearch {
   }
 
   /// The search ends here: at this map, or at what was seen of it on the way.
-  void take(const Step& here, bool wide) {
+  void take(const Step& here, Kind kind) {
     const bool has_view = here.view.first != nullptr;
-    if (wide && layouts_.is_image(here.place)) {
+    if (kind == Kind::kMap) {
       const bool same = !has_view ||
           (layouts_.sizes(here.view) == layouts_.sizes(here.place) &&
            layouts_.of(here.view) == layouts_.of(here.place));
@@ -132,42 +143,61 @@ class LastMapSearch {
     } else if (has_view) {
       maps_.insert(here.view);
     } else {
-      doubtful_.insert(wide ? here.place : here.odd);
+      doubtful_.insert(kind == Kind::kOdd ? here.place : here.odd);
     }
   }
 
-  bool is_wide(const Place& place) {
+  Kind kind_of(const Place& place, const std::string& name) {
     const auto sizes = layouts_.sizes(place);
-    if (sizes.size() != 4 ||
-        std::count_if(sizes.begin() + 1, sizes.end(), [&](int64_t size) {
-          return size >= least_;
-        }) < 2) {
-      return false;
+    if (sizes.size() != 4) {
+      return Kind::kNone;
     }
-    size_t rows = 2, columns = 3;
-    if (const auto& axes = layouts_.of(place)) {
-      const auto h = find_axis(*axes, Role::kH);
-      const auto w = find_axis(*axes, Role::kW);
-      if (h >= 0 && w >= 0) {
-        rows = static_cast<size_t>(h);
-        columns = static_cast<size_t>(w);
-      }
-    }
-    return sizes[rows] >= least_ && sizes[columns] >= least_ &&
-        sizes[rows] * sizes[columns] > 1;
-  }
-
-  /// Perhaps a map, but not laid out [N, C, h, w]. (Tokens, whose rows and
-  /// columns are one axis, are none.)
-  bool is_odd(const Place& place) {
     const auto& axes = layouts_.of(place);
-    return axes &&
-        (std::any_of(axes->begin(), axes->end(), is_unknown) ||
-         (find_axis(*axes, Role::kH) >= 0 && find_axis(*axes, Role::kW) >= 0));
+    const auto h = axes ? find_axis(*axes, Role::kH) : -1;
+    const auto w = axes ? find_axis(*axes, Role::kW) : -1;
+    const bool known = h >= 0 && w >= 0;
+    const auto rows = sizes[known ? static_cast<size_t>(h) : 2];
+    const auto columns = sizes[known ? static_cast<size_t>(w) : 3];
+    const bool is_image = layouts_.is_image(place);
+    if (rows > 1 && columns > 1) {
+      return is_image ? Kind::kMap : Kind::kOdd;
+    }
+    return is_image && rows * columns > 1 && !reduces(place, name)
+        ? Kind::kMap
+        : Kind::kNone; // such as the tokens of one query
   }
 
-  // ------------------------------------------------- the steps of a pooling
-  // ---
+  /// Whether the rows or columns of a map became the only one, but not by a
+  /// convolution: that is pooling.
+  bool reduces(const Place& place, const std::string& name) {
+    const auto to = layouts_.sizes(place);
+    const auto& edges = place.first->next_edges();
+    return !is_convolution(name) &&
+        std::any_of(edges.begin(), edges.end(), [&](const auto& edge) {
+          if (is_leaf(edge.function.get())) {
+            return false;
+          }
+          const auto from = layouts_.sizes(place_of(edge));
+          return from.size() == 4 &&
+              ((to[2] == 1 && from[2] > 1) || (to[3] == 1 && from[3] > 1));
+        });
+  }
+
+  /// Rows and columns are one axis, or there are none.
+  bool is_tokens(const Place& place) {
+    const auto& axes = layouts_.of(place);
+    return axes && std::none_of(axes->begin(), axes->end(), is_unknown) &&
+        (find_axis(*axes, Role::kH) < 0 || find_axis(*axes, Role::kW) < 0);
+  }
+
+  bool is_volume(const Place& place) {
+    const auto sizes = layouts_.sizes(place);
+    const auto& axes = layouts_.of(place);
+    return sizes.size() == 5 && axes && find_axis(*axes, Role::kH) == 3 &&
+        find_axis(*axes, Role::kW) == 4;
+  }
+
+  // The steps of a pooling.
 
   static Undone undone_by(const std::string& name, Undone before) {
     if (name == "Pow" || name == "Sqrt") {
@@ -190,13 +220,13 @@ class LastMapSearch {
       Undone undone,
       const std::string& name,
       const Node& node,
-      Undone& next) {
+      Step& next) {
     if (undone == Undone::kPower && name == "Pow") {
-      next = Undone::kBase;
+      next.undone = Undone::kBase;
       return true;
     }
     if (undone == Undone::kExponential && name == "Exp") {
-      next = Undone::kExponent;
+      next.undone = Undone::kExponent;
       return true;
     }
     const auto& edges = node.next_edges();
@@ -265,11 +295,11 @@ class LastMapSearch {
   }
 
   Layouts& layouts_;
-  int64_t least_;
   std::vector<Step> open_;
   std::set<Key> visited_;
   std::set<Place> maps_;
   std::set<Place> doubtful_;
+  bool found_volumes_ = false;
   std::string passed_;
 };
 

@@ -24,8 +24,10 @@ namespace care::detail {
 class Geometries {
  public:
   void note(const torch::Tensor& x, const Place& place) {
-    noted_[place] = {
-        place.first->sequence_nr(), {x.sizes().vec(), x.strides().vec()}};
+    if (find(place) == nullptr) {
+      noted_[place] = {
+          place.first->sequence_nr(), {x.sizes().vec(), x.strides().vec()}};
+    }
   }
 
   /// Null if none was noted.
@@ -62,21 +64,20 @@ class Layouts {
   /// None where nothing speaks for or against [N, C, h, w]: what is behind it
   /// are parameters and data alone, and no operator that changed a layout.
   const torch::optional<Axes>& of(const Place& place) {
-    const auto known = told_.find(place);
-    if (known != told_.end()) {
-      return known->second;
+    // From the first input that is known: a deep network would else overflow
+    // the stack.
+    std::vector<Place> unknown;
+    for (auto next = place; !is_leaf(next.first) && told_.count(next) == 0;
+         next = first_input(*next.first)) {
+      unknown.push_back(next);
+      if (is_convolution(operator_of(*next.first))) {
+        break;
+      }
     }
-    // The graph of a deep network would overflow the stack.
-    constexpr int kDeepest = 1000;
-    torch::optional<Axes> axes;
-    ++depth_;
-    if (depth_ > kDeepest) {
-      axes = unknown_axes(sizes(place));
-    } else if (!is_leaf(place.first)) {
-      axes = tell(place);
+    for (auto next = unknown.rbegin(); next != unknown.rend(); ++next) {
+      told_.emplace(*next, tell(*next));
     }
-    --depth_;
-    return told_.emplace(place, std::move(axes)).first->second;
+    return told_[place]; // of a leaf: none
   }
 
   bool is_image(const Place& place) {
@@ -86,6 +87,15 @@ class Layouts {
 
  private:
   using Told = torch::optional<Axes>;
+
+  static Place first_input(const Node& node) {
+    for (const auto& edge : node.next_edges()) {
+      if (!is_leaf(edge.function.get())) {
+        return place_of(edge);
+      }
+    }
+    return {};
+  }
 
   /// Of what was not noted the node keeps the size, but no strides; it tells it
   /// by making a tensor of that size.
@@ -125,15 +135,19 @@ class Layouts {
     return axes;
   }
 
-  /// A convolution is sure of its axes. That of one dimension slides along what
-  /// its input has there: tokens stay tokens.
+  /// A convolution is sure of its axes. But one along a single axis slides
+  /// along what its input has there: tokens stay tokens.
   Told convolved(const Place& input, const std::vector<int64_t>& sizes) {
     auto axes = image_axes(sizes);
-    if (sizes.size() == 3 && !is_leaf(input.first)) {
-      const auto& before = of(input);
-      const auto from = this->sizes(input);
-      if (before && from.size() == 3 && from[2] == sizes[2]) {
-        axes = {(*before)[0], axes[1], (*before)[2]};
+    const bool single = sizes.size() == 3 ||
+        (sizes.size() == 4 && (sizes[2] == 1 || sizes[3] == 1));
+    if (!single || is_leaf(input.first) || !of(input)) {
+      return axes;
+    }
+    const auto from = this->sizes(input);
+    for (size_t i = 0; from.size() == sizes.size() && i < sizes.size(); ++i) {
+      if (i != 1 && from[i] == sizes[i]) {
+        axes[i] = (*of(input))[i];
       }
     }
     return axes;
@@ -240,7 +254,6 @@ class Layouts {
 
   const Geometries& noted_;
   std::map<Place, Told> told_;
-  int depth_ = 0;
 };
 
 } // namespace care::detail
