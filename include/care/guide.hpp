@@ -30,6 +30,8 @@
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/serialize/archive.h>
 #include <torch/types.h>
