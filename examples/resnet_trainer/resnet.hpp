@@ -137,11 +137,15 @@ class ResNetImpl : public nn::Module {
     return y;
   }
 
-  /// [N, 3, H, W] -> [N, classes]; the head in float also under autocast.
+  /// [N, C, h, w] -> [N, classes], in float also under autocast.
+  torch::Tensor classify(const torch::Tensor& features) {
+    const care::Autocast off(features.device(), torch::kBFloat16, false);
+    return fc(features.to(torch::kFloat).mean({2, 3}));
+  }
+
+  /// [N, 3, H, W] -> [N, classes]
   torch::Tensor forward(const torch::Tensor& x) {
-    const auto y = features(x);
-    const care::Autocast off(x.device(), torch::kBFloat16, false);
-    return fc(y.to(torch::kFloat).mean({2, 3}));
+    return classify(features(x));
   }
 
   nn::Conv2d conv1{nullptr};

@@ -43,7 +43,7 @@ struct Small {
     for (const std::string label : {"cat", "dog"}) {
       csv += "train-" + label + "," + label + ",,,,,train,land\n";
       for (int i = 0; i < 4; ++i) {
-        csv += label + std::to_string(i) + "," + label + ",0,0,1,1,test," +
+        csv += label + std::to_string(i) + "," + label + ",0,0,2,2,test," +
             (i < 2 ? "land" : "sea") + "\n";
       }
     }
