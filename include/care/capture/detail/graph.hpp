@@ -91,7 +91,7 @@ class SeenMaps {
   /// The last ones, a line each, for an error message; copies and changes of
   /// layout are left out.
   std::string str() const {
-    constexpr size_t kMost = 12;
+    constexpr size_t kMost = 32;
     std::vector<const SeenMap*> own;
     for (const auto* map : order_) {
       if (!is_rearranging(operator_of(*map->place().first))) {
