@@ -91,17 +91,19 @@ class SeenMaps {
   /// The last ones, a line each, for an error message; copies and changes of
   /// layout are left out.
   std::string str() const {
-    constexpr size_t kMost = 32;
-    std::vector<const SeenMap*> own;
-    for (const auto* map : order_) {
-      if (!is_rearranging(operator_of(*map->place().first))) {
-        own.push_back(map);
+    constexpr size_t kMost = 12;
+    std::vector<std::string> lines; // each once: blocks repeat themselves
+    for (auto map = order_.rbegin(); map != order_.rend(); ++map) {
+      const auto line = "\n  " + (*map)->str();
+      if (lines.size() < kMost &&
+          !is_rearranging(operator_of(*(*map)->place().first)) &&
+          std::find(lines.begin(), lines.end(), line) == lines.end()) {
+        lines.push_back(line);
       }
     }
     std::string text;
-    for (size_t i = own.size() > kMost ? own.size() - kMost : 0; i < own.size();
-         ++i) {
-      text += "\n  " + own[i]->str();
+    for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
+      text += *line;
     }
     return text.empty() ? "\n  none" : text;
   }
