@@ -20,9 +20,8 @@ int64_t count_of(
     const std::vector<size_t>& part,
     const Targets& targets,
     int64_t target) {
-  return std::count_if(part.begin(), part.end(), [&](size_t i) {
-    return targets[i] == target;
-  });
+  return std::count_if(
+      part.begin(), part.end(), [&](size_t i) { return targets[i] == target; });
 }
 
 /// Twelve patients with two images each: the first one common, the second rare
@@ -114,7 +113,8 @@ TEST_CASE("stratified_split: draws again, and says what lacks", "[imbalance]") {
   for (uint64_t seed = 0; seed < 1000; ++seed) {
     REQUIRE(care::stratified_split(targets, groups, 0.5, seed).lacking.empty());
   }
-  const auto one = care::stratified_split({0, 0, 1, 1}, {"", "", "x", "x"}, .5, 0);
+  const auto one =
+      care::stratified_split({0, 0, 1, 1}, {"", "", "x", "x"}, .5, 0);
   CHECK(one.lacking == Targets{1});
 }
 
