@@ -214,13 +214,5 @@ int main(int argc, char** argv) {
       "auto_boxes");
   add_options(app, settings);
   CLI11_PARSE(app, argc, argv);
-  try {
-    run(settings);
-    return 0;
-  } catch (const c10::Error& error) {
-    std::cerr << "auto_boxes: " << error.what_without_backtrace() << '\n';
-  } catch (const std::exception& error) {
-    std::cerr << "auto_boxes: " << error.what() << '\n';
-  }
-  return 1;
+  return trainer::run_main("auto_boxes", [&] { run(settings); });
 }

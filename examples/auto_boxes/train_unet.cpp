@@ -22,7 +22,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -352,13 +351,5 @@ int main(int argc, char** argv) {
       "train_unet");
   add_options(app, settings);
   CLI11_PARSE(app, argc, argv);
-  try {
-    run(settings);
-    return 0;
-  } catch (const c10::Error& error) {
-    std::cerr << "train_unet: " << error.what_without_backtrace() << '\n';
-  } catch (const std::exception& error) {
-    std::cerr << "train_unet: " << error.what() << '\n';
-  }
-  return 1;
+  return trainer::run_main("train_unet", [&] { run(settings); });
 }

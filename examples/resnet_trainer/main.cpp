@@ -22,7 +22,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <exception>
 #include <filesystem>
 #include <functional>
 #include <iostream>
@@ -413,13 +412,5 @@ void run(const Options& o) {
 int main(int argc, char** argv) {
   trainer::wait_passively(argv);
   const auto options = trainer::parse_options(argc, argv);
-  try {
-    run(options);
-    return 0;
-  } catch (const c10::Error& error) {
-    std::cerr << "resnet_trainer: " << error.what_without_backtrace() << '\n';
-  } catch (const std::exception& error) {
-    std::cerr << "resnet_trainer: " << error.what() << '\n';
-  }
-  return 1;
+  return trainer::run_main("resnet_trainer", [&] { run(options); });
 }

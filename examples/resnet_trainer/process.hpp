@@ -1,13 +1,17 @@
-// What a program that trains sees to before anything else.
+// What every program here does round its work.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RESNET_TRAINER_PROCESS_HPP
 #define RESNET_TRAINER_PROCESS_HPP
+
+#include <c10/util/Exception.h>
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
+#include <iostream>
 #include <thread>
 
 namespace trainer {
@@ -28,6 +32,21 @@ inline int threads_or_all(int64_t wanted) {
   return static_cast<int>(
       wanted > 0 ? wanted
                  : std::max<int64_t>(1, std::thread::hardware_concurrency()));
+}
+
+/// Runs `work` and says what went wrong, after the program's name, on the
+/// standard error stream: main's status.
+template <class Work>
+int run_main(const char* program, const Work& work) {
+  try {
+    work();
+    return 0;
+  } catch (const c10::Error& error) {
+    std::cerr << program << ": " << error.what_without_backtrace() << '\n';
+  } catch (const std::exception& error) {
+    std::cerr << program << ": " << error.what() << '\n';
+  }
+  return 1;
 }
 
 } // namespace trainer
