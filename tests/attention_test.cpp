@@ -9,15 +9,12 @@ namespace F = torch::nn::functional;
 using care::AttentionOptions;
 using care::GradientOrder;
 using care_test::gradcheck;
+using care_test::longs;
 using care_test::Tensors;
 
 namespace {
 
 const auto kFull = AttentionOptions().order(GradientOrder::kFull);
-
-torch::Tensor classes(std::vector<int64_t> list) {
-  return torch::tensor(list, torch::kLong);
-}
 
 /// A head that is not linear, so that the two orders differ.
 torch::Tensor curved_head(
@@ -31,22 +28,22 @@ torch::Tensor curved_head(
 TEST_CASE("class_scores: the logit of each image's class", "[attention]") {
   auto logits = torch::arange(6, torch::kFloat).view({2, 3});
   CHECK(care_test::identical(
-      care::class_scores(logits, classes({2, 0})), torch::tensor({2.F, 3.F})));
+      care::class_scores(logits, longs({2, 0})), torch::tensor({2.F, 3.F})));
   CHECK(care_test::identical(
-      care::class_scores(logits, classes({2, 0}).to(torch::kInt)),
+      care::class_scores(logits, longs({2, 0}).to(torch::kInt)),
       torch::tensor({2.F, 3.F})));
-  CHECK(care::class_scores(torch::zeros({0, 3}), classes({})).size(0) == 0);
+  CHECK(care::class_scores(torch::zeros({0, 3}), longs({})).size(0) == 0);
 
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({1, 3})),
+      care::class_scores(logits, longs({1, 3})),
       c10::IndexError,
       "care::class_scores: expected classes in [0, 3), but target[1] is 3");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({-1, 0})),
+      care::class_scores(logits, longs({-1, 0})),
       c10::IndexError,
       "but target[0] is -1");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({1})),
+      care::class_scores(logits, longs({1})),
       c10::ValueError,
       "expected target of shape [2], but got [1]");
   CARE_REQUIRE_THROWS_AS(
@@ -54,19 +51,19 @@ TEST_CASE("class_scores: the logit of each image's class", "[attention]") {
       c10::TypeError,
       "expected target to hold integers, but got Float");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits.unsqueeze(0), classes({1})),
+      care::class_scores(logits.unsqueeze(0), longs({1})),
       c10::ValueError,
       "expected logits of shape [N, K], or [N, 1] or [N] of a binary head, but "
       "got [1, 2, 3]");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(torch::Tensor(), classes({1})),
+      care::class_scores(torch::Tensor(), longs({1})),
       c10::ValueError,
       "but got an undefined tensor");
 }
 
 TEST_CASE("class_scores: one logit of a binary head", "[attention]") {
   auto logits = torch::tensor({2.F, -3.F, 5.F}).requires_grad_();
-  auto target = classes({1, 0, 0});
+  auto target = longs({1, 0, 0});
   auto expected = torch::tensor({2.F, 3.F, -5.F});
   for (const auto& shape : {logits, logits.unsqueeze(1)}) {
     auto scores = care::class_scores(shape, target);
@@ -79,18 +76,18 @@ TEST_CASE("class_scores: one logit of a binary head", "[attention]") {
   auto column = torch::stack({logits, logits}, 1).slice(1, 0, 1);
   CHECK(care_test::identical(care::class_scores(column, target), expected));
   for (auto shape : {torch::zeros({0}), torch::zeros({0, 1})}) {
-    CHECK(care::class_scores(shape, classes({})).size(0) == 0);
+    CHECK(care::class_scores(shape, longs({})).size(0) == 0);
   }
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({1, 0, 2})),
+      care::class_scores(logits, longs({1, 0, 2})),
       c10::IndexError,
       "care::class_scores: expected classes in [0, 2), but target[2] is 2");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits.unsqueeze(1), classes({1, -1, 0})),
+      care::class_scores(logits.unsqueeze(1), longs({1, -1, 0})),
       c10::IndexError,
       "but target[1] is -1");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({1})),
+      care::class_scores(logits, longs({1})),
       c10::ValueError,
       "expected target of shape [3] or [3, 1], but got [1]");
 }
@@ -99,9 +96,9 @@ TEST_CASE("grad_cam: a binary head's maps of 1 and of 0", "[attention]") {
   auto features = torch::rand({2, 3, 4, 5}).requires_grad_();
   auto logits = torch::matmul(features.mean({2, 3}), torch::randn({3, 1}));
   auto one =
-      care::grad_cam(features, care::class_scores(logits, classes({1, 1})));
+      care::grad_cam(features, care::class_scores(logits, longs({1, 1})));
   auto mixed = care::grad_cam(
-      features, care::class_scores(logits.squeeze(1), classes({1, 0})));
+      features, care::class_scores(logits.squeeze(1), longs({1, 0})));
   CHECK(care_test::allclose(mixed[0], one[0]));
   CHECK(care_test::allclose(mixed[1], -one[1]));
 }
@@ -142,38 +139,38 @@ TEST_CASE("class_scores: the target of a binary cross-entropy", "[attention]") {
 TEST_CASE("class_scores: pairs of image and class", "[attention]") {
   auto logits = torch::arange(6, torch::kFloat).view({2, 3}).requires_grad_();
   CHECK(care_test::identical(
-      care::class_scores(logits, classes({1, 0, 1}), classes({2, 1, 0})),
+      care::class_scores(logits, longs({1, 0, 1}), longs({2, 1, 0})),
       torch::tensor({5.F, 1.F, 3.F})));
-  auto twice = care::class_scores(
-      logits, classes({1, 1}).to(torch::kInt), classes({0, 0}));
+  auto twice =
+      care::class_scores(logits, longs({1, 1}).to(torch::kInt), longs({0, 0}));
   CHECK(care_test::identical(twice, torch::tensor({3.F, 3.F})));
   CHECK(care_test::identical(
       torch::autograd::grad({twice.sum()}, {logits})[0],
       torch::tensor({{0.F, 0.F, 0.F}, {2.F, 0.F, 0.F}})));
-  CHECK(care::class_scores(logits, classes({}), classes({})).size(0) == 0);
+  CHECK(care::class_scores(logits, longs({}), longs({})).size(0) == 0);
 
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({0, 2}), classes({0, 0})),
+      care::class_scores(logits, longs({0, 2}), longs({0, 0})),
       c10::IndexError,
       "care::class_scores: expected images in [0, 2), but images[1] is 2");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({0, 1}), classes({-1, 0})),
+      care::class_scores(logits, longs({0, 1}), longs({-1, 0})),
       c10::IndexError,
       "expected classes in [0, 3), but classes[0] is -1");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({0, 1}), classes({0})),
+      care::class_scores(logits, longs({0, 1}), longs({0})),
       c10::ValueError,
       "expected classes of shape [2], but got [1]");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({0, 1}).view({1, 2}), classes({0, 1})),
+      care::class_scores(logits, longs({0, 1}).view({1, 2}), longs({0, 1})),
       c10::ValueError,
       "expected images of shape [M], but got [1, 2]");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits, classes({0}), torch::ones({1})),
+      care::class_scores(logits, longs({0}), torch::ones({1})),
       c10::TypeError,
       "expected classes to hold integers, but got Float");
   CARE_REQUIRE_THROWS_AS(
-      care::class_scores(logits[0], classes({0}), classes({0})),
+      care::class_scores(logits[0], longs({0}), longs({0})),
       c10::ValueError,
       "expected logits of shape [N, K] beside images and classes, but got [3]");
 }
@@ -183,9 +180,9 @@ TEST_CASE("grad_cam: a pair of each image, for its class", "[attention]") {
   auto features = torch::rand({3, 2, 4, 4}).requires_grad_();
   auto logits = curved_head(features, torch::randn({2, 4}));
   auto all =
-      care::grad_cam(features, care::class_scores(logits, classes({1, 3, 2})));
-  auto images = classes({2, 0});
-  auto scores = care::class_scores(logits, images, classes({2, 1}));
+      care::grad_cam(features, care::class_scores(logits, longs({1, 3, 2})));
+  auto images = longs({2, 0});
+  auto scores = care::class_scores(logits, images, longs({2, 1}));
   auto gradients = care::score_gradients(features, scores);
   CHECK(care_test::allclose(
       care::GradCam()(
@@ -198,7 +195,7 @@ TEST_CASE("grad_cam: a linear head after pooling gives CAM", "[attention]") {
   auto features = torch::randn({3, 4, 5, 2}, torch::kDouble).requires_grad_();
   auto weight = torch::randn({6, 4}, torch::kDouble).requires_grad_();
   auto bias = torch::randn({6}, torch::kDouble).requires_grad_();
-  auto target = classes({5, 0, 3});
+  auto target = longs({5, 0, 3});
   auto logits = F::linear(features.mean({2, 3}), weight, bias);
   auto scores = care::class_scores(logits, target);
   auto closed = torch::einsum(
@@ -236,7 +233,7 @@ TEST_CASE("grad_cam: the golden maps", "[attention][golden]") {
   const std::string name = GENERATE(
       "uniform_7x7", "distance_7x7", "clamped_7x7", "distance_offset_14x14");
   CAPTURE(name);
-  auto golden = care_test::golden(name);
+  auto golden = care_test::golden("golden/" + name);
   auto features = golden["features"].clone().requires_grad_();
   auto logits = F::linear(
       features.mean({2, 3}), golden["head_weight"], golden["head_bias"]);
@@ -265,7 +262,7 @@ TEST_CASE("grad_cam: gradcheck", "[attention]") {
   torch::manual_seed(2);
   auto features = torch::randn({2, 3, 2, 3}, torch::kDouble).requires_grad_();
   auto weight = torch::randn({3, 4}, torch::kDouble).requires_grad_();
-  auto target = classes({1, 3});
+  auto target = longs({1, 3});
   auto map_of = [&](const Tensors& in, const AttentionOptions& options) {
     return care::grad_cam(
         in[0], care::class_scores(curved_head(in[0], in[1]), target), options);
@@ -318,14 +315,14 @@ TEST_CASE(
   auto features = torch::randn({3, 2, 4, 4}).requires_grad_();
   auto weight = torch::randn({2, 5}).requires_grad_();
   auto scores =
-      care::class_scores(curved_head(features, weight), classes({0, 4, 2}));
+      care::class_scores(curved_head(features, weight), longs({0, 4, 2}));
   auto all = care::score_gradients(features, scores);
   for (int64_t n = 0; n < 3; ++n) {
     auto alone = torch::autograd::grad({scores[n]}, {features}, {}, true)[0];
     CHECK(care_test::allclose(all[n], alone[n]));
   }
   auto some =
-      care::score_gradients(features, scores.index_select(0, classes({2, 0})));
+      care::score_gradients(features, scores.index_select(0, longs({2, 0})));
   CHECK(care_test::allclose(some[0], all[0]));
   CHECK(some[1].abs().max().item<double>() == 0);
 
@@ -346,7 +343,7 @@ TEST_CASE("grad_cam: the graph of a network", "[attention]") {
   auto features = last(stem(torch::randn({2, 3, 8, 6})).relu()).relu();
   auto logits = head(features.mean({2, 3}));
   auto map =
-      care::grad_cam(features, care::class_scores(logits, classes({2, 1})));
+      care::grad_cam(features, care::class_scores(logits, longs({2, 1})));
   CHECK(map.sizes() == torch::IntArrayRef({2, 6, 4}));
   map.pow(2).sum().backward();
   // First order reaches the layers before the features, not the head.
@@ -380,7 +377,7 @@ TEST_CASE("grad_cam: sizes and dtypes at the edge", "[attention]") {
       care::grad_cam(features, features.sum({1, 2, 3})), features.sum(1)));
   CHECK(
       care::grad_cam_linear(
-          torch::rand({0, 3, 4, 5}), torch::rand({6, 3}), classes({}))
+          torch::rand({0, 3, 4, 5}), torch::rand({6, 3}), longs({}))
           .sizes() == torch::IntArrayRef({0, 4, 5}));
 }
 
@@ -394,7 +391,7 @@ TEST_CASE(
   CHECK_FALSE(map.requires_grad());
   CHECK(care_test::allclose(map, features.sum(1)));
   auto linear =
-      care::grad_cam_linear(features, torch::ones({2, 3}), classes({0, 1}));
+      care::grad_cam_linear(features, torch::ones({2, 3}), longs({0, 1}));
   CHECK(care_test::allclose(linear, features.sum(1) / 20));
 }
 
@@ -447,12 +444,12 @@ TEST_CASE("grad_cam: bad input", "[attention]") {
       c10::ValueError,
       "expected scores of shape [N] with N = 2, but got [6]");
   CARE_REQUIRE_THROWS_AS(
-      care::grad_cam_linear(features, torch::rand({4, 5}), classes({0, 1})),
+      care::grad_cam_linear(features, torch::rand({4, 5}), longs({0, 1})),
       c10::ValueError,
       "care::grad_cam_linear: expected a weight of shape [K, 3], but got [4, "
       "5]");
   CARE_REQUIRE_THROWS_AS(
-      care::grad_cam_linear(features, torch::rand({4, 3}), classes({0, 4})),
+      care::grad_cam_linear(features, torch::rand({4, 3}), longs({0, 4})),
       c10::IndexError,
       "expected classes in [0, 4), but target[1] is 4");
 }

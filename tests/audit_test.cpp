@@ -22,7 +22,7 @@ namespace F = torch::nn::functional;
 
 namespace {
 
-struct Net {
+struct AuditedNet {
   nn::Sequential body{
       nn::Conv2d(nn::Conv2dOptions(3, 6, 3).padding(1)),
       nn::ReLU(),
@@ -69,7 +69,7 @@ void check_warning(const care::Audit& audit, const std::string& part) {
 }
 
 /// The gradients of a loss, as one vector.
-torch::Tensor gradients(
+torch::Tensor gradients_of(
     const torch::Tensor& loss,
     const std::vector<torch::Tensor>& parameters) {
   const auto all =
@@ -87,7 +87,7 @@ torch::Tensor gradients(
 
 TEST_CASE("audit: a healthy run has its figures and no warning", "[audit]") {
   torch::manual_seed(0);
-  Net net;
+  AuditedNet net;
   const care::Guide guide(
       care::GuideOptions().classes({0, 2}).alpha(0.25),
       care::AttentionLossOptions().tau(1));
@@ -107,8 +107,8 @@ TEST_CASE("audit: a healthy run has its figures and no warning", "[audit]") {
   // The same figures from the loss itself.
   const auto lc = F::cross_entropy(seen.logits, net.target);
   const auto total = guide.loss(lc, seen, net.target, net.boxes).total;
-  const auto c = gradients(0.75 * lc, net.parameters());
-  const auto a = gradients(total, net.parameters()) - c;
+  const auto c = gradients_of(0.75 * lc, net.parameters());
+  const auto a = gradients_of(total, net.parameters()) - c;
   CHECK(
       audit.classification_norm ==
       Approx(c.norm().item<double>()).epsilon(1e-4));
@@ -119,7 +119,7 @@ TEST_CASE("audit: a healthy run has its figures and no warning", "[audit]") {
 }
 
 TEST_CASE("audit: detached features", "[audit]") {
-  Net net;
+  AuditedNet net;
   const care::Guide guide;
   const auto features = net.body->forward(net.images).detach();
   SECTION("without any history") {
@@ -135,7 +135,7 @@ TEST_CASE("audit: detached features", "[audit]") {
 }
 
 TEST_CASE("audit: torch::NoGradGuard", "[audit]") {
-  Net net;
+  AuditedNet net;
   const care::Guide guide;
   const auto seen = net.see();
   torch::NoGradGuard no_grad;
@@ -144,7 +144,7 @@ TEST_CASE("audit: torch::NoGradGuard", "[audit]") {
 
 TEST_CASE("audit: saturation is that of the loss's own inner term") {
   torch::manual_seed(0);
-  Net net;
+  AuditedNet net;
   // Of a map that sums to 1 hardly any mean reaches a tau of 0.3; the mean of
   // the min-max map does.
   care::Guide guide(
@@ -157,7 +157,7 @@ TEST_CASE("audit: saturation is that of the loss's own inner term") {
 }
 
 TEST_CASE("audit: a frozen backbone", "[audit]") {
-  Net net;
+  AuditedNet net;
   const care::Guide guide;
   for (auto& p : net.body->parameters()) {
     p.set_requires_grad(false);
@@ -181,7 +181,7 @@ TEST_CASE("audit: a frozen backbone", "[audit]") {
 
 TEST_CASE("audit: everything saturated", "[audit]") {
   torch::manual_seed(0);
-  Net net;
+  AuditedNet net;
   const care::Guide guide(
       care::GuideOptions(), care::AttentionLossOptions().tau(1e-4));
   const auto audit = net.audit(guide, net.see());
@@ -192,7 +192,7 @@ TEST_CASE("audit: everything saturated", "[audit]") {
 
 TEST_CASE("audit: saturated, with nothing outside to lower", "[audit]") {
   torch::manual_seed(0);
-  Net net;
+  AuditedNet net;
   net.boxes = care::Boxes::from_lists(
       {{{0, 0, 12, 12}}, {}, {{0, 0, 12, 12}}, {}}, {12, 12});
   const care::Guide guide(
@@ -204,7 +204,7 @@ TEST_CASE("audit: saturated, with nothing outside to lower", "[audit]") {
 }
 
 TEST_CASE("audit: flat maps", "[audit]") {
-  Net net;
+  AuditedNet net;
   torch::nn::init::zeros_(net.head->weight);
   const care::Guide guide;
   const auto audit = net.audit(guide, net.see());
@@ -213,7 +213,7 @@ TEST_CASE("audit: flat maps", "[audit]") {
 }
 
 TEST_CASE("audit: a policy that detaches", "[audit]") {
-  Net net;
+  AuditedNet net;
   struct Detached {
     torch::Tensor operator()(
         const torch::Tensor& maps,
@@ -227,7 +227,7 @@ TEST_CASE("audit: a policy that detaches", "[audit]") {
 
 TEST_CASE("audit: a detached classification loss", "[audit]") {
   torch::manual_seed(0);
-  Net net;
+  AuditedNet net;
   const care::Guide guide;
   const auto seen = net.see();
   const auto lc = F::cross_entropy(seen.logits, net.target);
@@ -242,7 +242,7 @@ TEST_CASE("audit: a detached classification loss", "[audit]") {
 
 TEST_CASE("audit: no guided image", "[audit]") {
   torch::manual_seed(0);
-  Net net;
+  AuditedNet net;
   net.boxes = care::Boxes::from_lists({{}, {{4, 3, 9, 12}}, {}, {}}, {12, 12});
   const care::Guide guide(
       care::GuideOptions().classes({0}), care::AttentionLossOptions().tau(1));
@@ -262,7 +262,7 @@ TEST_CASE("audit: no guided image", "[audit]") {
 
 TEST_CASE("audit: reports that a head couples the images", "[audit]") {
   torch::manual_seed(0);
-  Net net;
+  AuditedNet net;
   auto norm = nn::BatchNorm2d(6);
   auto forward = [&] {
     return net.classify(norm(net.body->forward(net.images)).relu());

@@ -19,12 +19,12 @@ using care::Size;
 
 namespace {
 
-struct Batch {
+struct Sample {
   torch::Tensor images;
   Boxes boxes;
   torch::Tensor targets, index, masks;
 
-  Batch select(const torch::Tensor& rows) const {
+  Sample select(const torch::Tensor& rows) const {
     return {
         images.index_select(0, rows),
         boxes.select(rows),
@@ -35,14 +35,14 @@ struct Batch {
 };
 
 /// Images of noise, each with a box that is its mask.
-Batch sample(int64_t count = 6, Size size = {24, 24}) {
+Sample some_images(int64_t count = 6, Size size = {24, 24}) {
   torch::manual_seed(11);
   std::vector<std::vector<std::array<double, 4>>> lists;
   for (int64_t n = 0; n < count; ++n) {
     const auto at = static_cast<double>(n % 6);
     lists.push_back({{at, 2 * at, at + 8, 2 * at + 10}});
   }
-  Batch batch;
+  Sample batch;
   batch.images = torch::rand({count, 3, size.height, size.width});
   batch.boxes = Boxes::from_lists(lists, size);
   batch.targets = torch::arange(count, torch::kLong).remainder(3);
@@ -52,7 +52,7 @@ Batch sample(int64_t count = 6, Size size = {24, 24}) {
 }
 
 Augmented run(
-    const Batch& batch,
+    const Sample& batch,
     const AugmentOptions& options,
     int64_t epoch = 3) {
   return care::augment(
@@ -89,7 +89,7 @@ TEST_CASE("augment: presets", "[augment]") {
 }
 
 TEST_CASE("augment: nothing asked for, nothing done", "[augment]") {
-  const auto batch = sample();
+  const auto batch = some_images();
   const auto same = run(batch, AugmentOptions::preset("none"));
   CHECK(same.images.is_same(batch.images));
   CHECK(same.masks.is_same(batch.masks));
@@ -102,7 +102,7 @@ TEST_CASE("augment: nothing asked for, nothing done", "[augment]") {
 }
 
 TEST_CASE("augment: flips and turns are exact", "[augment]") {
-  const auto batch = sample(64);
+  const auto batch = some_images(64);
   const auto moved =
       run(batch, AugmentOptions().hflip(true).vflip(true).rot90(true));
   std::vector<int64_t> seen(8, 0);
@@ -121,14 +121,14 @@ TEST_CASE("augment: flips and turns are exact", "[augment]") {
   CHECK(*std::min_element(seen.begin(), seen.end()) > 0);
   CHECK(care_test::identical(care::pixel_mask(moved.boxes) > 0.5, moved.masks));
   // Images that are not square turn by halves.
-  const auto wide = sample(16, {20, 26});
+  const auto wide = some_images(16, {20, 26});
   CHECK(
       run(wide, AugmentOptions().rot90(true)).images.sizes() ==
       wide.images.sizes());
 }
 
 TEST_CASE("augment: drawn from seed, epoch and number alone", "[augment]") {
-  const auto batch = sample();
+  const auto batch = some_images();
   const auto options = AugmentOptions::preset("strong").seed(5);
   const auto whole = run(batch, options);
   CHECK(care_test::identical(run(batch, options).images, whole.images));
@@ -153,7 +153,7 @@ TEST_CASE("augment: drawn from seed, epoch and number alone", "[augment]") {
 }
 
 TEST_CASE("augment: one kind of change leaves the others' draws", "[augment]") {
-  const auto batch = sample(32);
+  const auto batch = some_images(32);
   const auto flips = AugmentOptions::preset("flips").seed(1);
   const auto moved = run(batch, flips);
   // Also turned, an image is the same one mirrored or not.
@@ -174,7 +174,7 @@ TEST_CASE("augment: one kind of change leaves the others' draws", "[augment]") {
 }
 
 TEST_CASE("augment: the steps one after the other", "[augment]") {
-  const auto batch = sample();
+  const auto batch = some_images();
   const auto options = AugmentOptions::preset("strong").seed(2).outside(
       OutsideOptions().share(0.8).fill(care::RegionFill::kBlur).soft_edge(1));
   const auto result = run(batch, options);
@@ -215,7 +215,7 @@ TEST_CASE("augment: the steps one after the other", "[augment]") {
 }
 
 TEST_CASE("augment: boxes that leave are dropped and counted", "[augment]") {
-  auto batch = sample(40);
+  auto batch = some_images(40);
   const auto result =
       run(batch, AugmentOptions().translate(0.6).min_visible(0.5).fill(0));
   CHECK(result.boxes.num_images() == 40);
@@ -225,7 +225,7 @@ TEST_CASE("augment: boxes that leave are dropped and counted", "[augment]") {
 }
 
 TEST_CASE("augment: a crop keeps the stated share of the boxes", "[augment]") {
-  const auto batch = sample(200);
+  const auto batch = some_images(200);
   const auto visible = [&](double keeps) {
     const auto options =
         AugmentOptions().crop(0.2).crop_keeps(keeps).min_visible(0);
@@ -262,7 +262,7 @@ TEST_CASE("augment: a crop keeps the stated share of the boxes", "[augment]") {
 }
 
 TEST_CASE("augment: half precision, and no gradient", "[augment]") {
-  const auto batch = sample();
+  const auto batch = some_images();
   const auto options =
       AugmentOptions::preset("strong").outside(OutsideOptions().share(1));
   const auto expected = run(batch, options).images;
@@ -304,7 +304,7 @@ TEST_CASE("augment: an empty batch, and one without boxes", "[augment]") {
 }
 
 TEST_CASE("augment: refuses what does not fit", "[augment]") {
-  const auto batch = sample();
+  const auto batch = some_images();
   CARE_REQUIRE_THROWS_AS(
       run(batch, AugmentOptions().rotate(200)),
       c10::ValueError,

@@ -24,8 +24,8 @@ struct Losses {
 };
 
 /// A head on features, with boxes on two of three images.
-struct Batch {
-  Batch() {
+struct GuidedBatch {
+  GuidedBatch() {
     torch::manual_seed(5);
     features = torch::rand({3, 6, 5, 5}).requires_grad_();
     head = torch::nn::Linear(6, 3);
@@ -112,7 +112,7 @@ TEST_CASE("balance: a loss that does not pull at the features") {
   CHECK(balance.weight().item<double>() == Approx(1.5));
 
   // In a guide: the weight would stay at 0 for the whole run.
-  const Batch batch;
+  const GuidedBatch batch;
   const care::Guide<> guide;
   const auto seen = batch.seen(guide);
   const auto classification = F::cross_entropy(seen.logits, batch.target);
@@ -133,7 +133,7 @@ TEST_CASE("balance: bad options name themselves") {
 }
 
 TEST_CASE("balance: a copy is one of its own") {
-  const Batch batch;
+  const GuidedBatch batch;
   const care::Guide<> guide;
   Balance balance;
   std::stringstream fresh;
@@ -154,7 +154,7 @@ TEST_CASE("balance: a copy is one of its own") {
 }
 
 TEST_CASE("balance: both terms pull alike at the features") {
-  const Batch batch;
+  const GuidedBatch batch;
   const care::Guide<> guide;
   Balance balance(BalanceOptions().ratio(0.25).limit(1e6));
   const auto seen = batch.seen(guide);
@@ -185,7 +185,7 @@ TEST_CASE("balance: both terms pull alike at the features") {
 }
 
 TEST_CASE("balance: a warm-up is not undone") {
-  const Batch batch;
+  const GuidedBatch batch;
   care::Guide<> slow(
       care::GuideOptions().schedule(care::ScheduleOptions().warmup(3)));
   const care::Guide<> whole;

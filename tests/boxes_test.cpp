@@ -31,7 +31,7 @@ torch::Tensor picture(const Boxes& boxes) {
   return care::pixel_mask(boxes);
 }
 
-torch::Tensor rows(std::vector<double> numbers) {
+torch::Tensor double_rows(std::vector<double> numbers) {
   return torch::tensor(numbers, torch::kDouble).view({-1, 4});
 }
 
@@ -40,7 +40,7 @@ torch::Tensor rows(std::vector<double> numbers) {
 TEST_CASE("Boxes: formats and units", "[boxes]") {
   const Size size{100, 200};
   const auto image = index({0});
-  const auto xyxy = rows({20, 10, 60, 40});
+  const auto xyxy = double_rows({20, 10, 60, 40});
   auto same = [&](const torch::Tensor& numbers,
                   BoxFormat format,
                   BoxUnit unit) {
@@ -50,11 +50,11 @@ TEST_CASE("Boxes: formats and units", "[boxes]") {
   };
   const auto pixels = BoxUnit::kPixels, fractions = BoxUnit::kFractions;
   same(xyxy, BoxFormat::kXYXY, pixels);
-  same(rows({20, 10, 40, 30}), BoxFormat::kXYWH, pixels);
-  same(rows({40, 25, 40, 30}), BoxFormat::kCXCYWH, pixels);
-  same(rows({0.1, 0.1, 0.3, 0.4}), BoxFormat::kXYXY, fractions);
-  same(rows({0.1, 0.1, 0.2, 0.3}), BoxFormat::kXYWH, fractions);
-  same(rows({0.2, 0.25, 0.2, 0.3}), BoxFormat::kCXCYWH, fractions);
+  same(double_rows({20, 10, 40, 30}), BoxFormat::kXYWH, pixels);
+  same(double_rows({40, 25, 40, 30}), BoxFormat::kCXCYWH, pixels);
+  same(double_rows({0.1, 0.1, 0.3, 0.4}), BoxFormat::kXYXY, fractions);
+  same(double_rows({0.1, 0.1, 0.2, 0.3}), BoxFormat::kXYWH, fractions);
+  same(double_rows({0.2, 0.25, 0.2, 0.3}), BoxFormat::kCXCYWH, fractions);
 }
 
 TEST_CASE("Boxes: what they hold", "[boxes]") {
@@ -99,7 +99,7 @@ TEST_CASE("Boxes: dtypes and devices", "[boxes]") {
   auto make = [](const torch::Tensor& xyxy) {
     return Boxes(xyxy, index({0}), 1, {50, 50}).xyxy().scalar_type();
   };
-  auto numbers = rows({1, 2, 3, 4});
+  auto numbers = double_rows({1, 2, 3, 4});
   CHECK(make(numbers) == torch::kDouble);
   for (const auto dtype :
        {torch::kFloat,
@@ -192,13 +192,14 @@ TEST_CASE("Boxes: clip cuts at the border", "[boxes]") {
       {{{-5, -5, 4, 4}, {30, 0, 40, 4}, {2, 2, 50, 60}, {-4, 1, 0, 3}}},
       {10, 20});
   auto clipped = boxes.clip();
-  CHECK(care_test::allclose(clipped.xyxy(), rows({0, 0, 4, 4, 2, 2, 20, 10})));
+  CHECK(care_test::allclose(
+      clipped.xyxy(), double_rows({0, 0, 4, 4, 2, 2, 20, 10})));
 }
 
 TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
   // Writers of "the whole picture": 2^31, 1e20; 1e39 square pixels and more are
   // infinite in float32, 1e308 in float64.
-  const auto whole = rows({0, 0, 20, 10});
+  const auto whole = double_rows({0, 0, 20, 10});
   for (const auto dtype : {torch::kFloat, torch::kDouble}) {
     for (const double far : {2147483648.0, 1e20, 3e38, 1e300}) {
       if (dtype == torch::kFloat && far > 3.4e38) {
@@ -206,11 +207,11 @@ TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
       }
       CAPTURE(dtype, far);
       const Boxes boxes(
-          rows({-far, -far, far, far, 5, 2, far, far}).to(dtype),
+          double_rows({-far, -far, far, far, 5, 2, far, far}).to(dtype),
           index({0, 0}),
           1,
           {10, 20});
-      const auto both = rows({0, 0, 20, 10, 5, 2, 20, 10});
+      const auto both = double_rows({0, 0, 20, 10, 5, 2, 20, 10});
       CHECK(care_test::identical(boxes.clip().xyxy(), both.to(dtype)));
       CHECK(care_test::identical(
           boxes.crop(0, 0, {10, 20}, 0).xyxy(), both.to(dtype)));
@@ -219,7 +220,8 @@ TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
       CHECK(care_test::identical(
           boxes.dilate(2).clip().xyxy()[0], whole.to(dtype)[0]));
       CHECK(care_test::allclose(
-          boxes.resize({40, 40}).clip().xyxy()[0], rows({0, 0, 40, 40})[0]));
+          boxes.resize({40, 40}).clip().xyxy()[0],
+          double_rows({0, 0, 40, 40})[0]));
     }
   }
   // Grown beyond the dtype, the sides are infinite.
@@ -228,13 +230,16 @@ TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
   CHECK(care_test::allclose(grown.xyxy(), whole));
   // And an area too small for it is no reason to drop a box.
   const Boxes tiny(
-      rows({0, 0, 1e-30, 1e-30}).to(torch::kFloat), index({0}), 1, {10, 16});
+      double_rows({0, 0, 1e-30, 1e-30}).to(torch::kFloat),
+      index({0}),
+      1,
+      {10, 16});
   CHECK(tiny.clip().num_boxes() == 1);
   CHECK(tiny.crop(0, 0, {5, 5}, 1).num_boxes() == 1);
 }
 
 TEST_CASE("Boxes: fractions taken for pixels", "[boxes]") {
-  const auto yolo = rows({0.5, 0.5, 0.2, 0.4, 0.1, 0.1, 0.2, 0.2000001});
+  const auto yolo = double_rows({0.5, 0.5, 0.2, 0.4, 0.1, 0.1, 0.2, 0.2000001});
   const auto image = index({0, 1});
   const char* message =
       "care::Boxes: expected pixels, but all 2 boxes lie within [0, 1], on "
@@ -250,13 +255,14 @@ TEST_CASE("Boxes: fractions taken for pixels", "[boxes]") {
   // What the message says to do.
   const Boxes meant(
       yolo, image, 2, {100, 200}, BoxFormat::kCXCYWH, BoxUnit::kFractions);
-  CHECK(care_test::allclose(meant.xyxy()[0], rows({80, 30, 120, 70})[0]));
+  CHECK(
+      care_test::allclose(meant.xyxy()[0], double_rows({80, 30, 120, 70})[0]));
   const auto corner =
       Boxes::from_lists({{{0, 0, 1, 1}}}, {100, 200}, BoxUnit::kPixels);
-  CHECK(care_test::allclose(corner.xyxy(), rows({0, 0, 1, 1})));
+  CHECK(care_test::allclose(corner.xyxy(), double_rows({0, 0, 1, 1})));
   const auto half =
       Boxes::from_lists({{{0, 0, 0.5, 1}}}, {100, 200}, BoxUnit::kFractions);
-  CHECK(care_test::allclose(half.xyxy(), rows({0, 0, 100, 100})));
+  CHECK(care_test::allclose(half.xyxy(), double_rows({0, 0, 100, 100})));
   // One box beyond it, a small image, no box, and boxes moved there.
   CHECK(
       Boxes::from_lists({{{0, 0, 1, 1}}, {{3, 0, 5, 2}}}, {100, 200})
@@ -273,16 +279,17 @@ TEST_CASE("Boxes: resize, dilate, pad", "[boxes]") {
   auto boxes = Boxes::from_lists({{{4, 6, 10, 8}}}, {20, 40});
   auto half = boxes.resize({10, 80});
   CHECK(half.image_size() == Size{10, 80});
-  CHECK(care_test::allclose(half.xyxy(), rows({8, 3, 20, 4})));
+  CHECK(care_test::allclose(half.xyxy(), double_rows({8, 3, 20, 4})));
   CHECK(care_test::allclose(
       half.coordinates(BoxFormat::kXYXY, BoxUnit::kFractions),
       boxes.coordinates(BoxFormat::kXYXY, BoxUnit::kFractions)));
   CHECK(care_test::allclose(
-      boxes.dilate(1.5).xyxy(), rows({2.5, 5.5, 11.5, 8.5})));
+      boxes.dilate(1.5).xyxy(), double_rows({2.5, 5.5, 11.5, 8.5})));
   CHECK(care_test::allclose(
-      boxes.dilate(0.5).xyxy(), rows({5.5, 6.5, 8.5, 7.5})));
+      boxes.dilate(0.5).xyxy(), double_rows({5.5, 6.5, 8.5, 7.5})));
   CHECK(care_test::identical(boxes.dilate(1).xyxy(), boxes.xyxy()));
-  CHECK(care_test::allclose(boxes.pad(8).xyxy(), rows({-4, -2, 18, 16})));
+  CHECK(
+      care_test::allclose(boxes.pad(8).xyxy(), double_rows({-4, -2, 18, 16})));
   CHECK(care_test::identical(boxes.pad(0).xyxy(), boxes.xyxy()));
 }
 
@@ -309,13 +316,15 @@ TEST_CASE("Boxes: affine maps", "[boxes]") {
   auto turned = Boxes::from_lists({{{0, 0, 4, 4}}}, {40, 40})
                     .affine({r, -r, 20, r, r, 10}, {40, 40});
   CHECK(care_test::allclose(
-      turned.xyxy(), rows({20 - 4 * r, 10, 20 + 4 * r, 10 + 8 * r}), 1e-5));
+      turned.xyxy(),
+      double_rows({20 - 4 * r, 10, 20 + 4 * r, 10 + 8 * r}),
+      1e-5));
   // A shear, as a picture: every moved pixel lies in the moved box.
   CHECK(care_test::allclose(
       Boxes::from_lists({{{2, 4, 6, 8}}}, {30, 30})
           .affine({1, 0.5, 0, 0, 1, 0}, {30, 30})
           .xyxy(),
-      rows({4, 4, 10, 8})));
+      double_rows({4, 4, 10, 8})));
   CHECK(
       boxes.affine({1, 0, 100, 0, 1, 0}, boxes.image_size()).num_boxes() == 0);
   CHECK(boxes.affine({0, 0, 5, 0, 0, 5}, boxes.image_size()).num_boxes() == 0);
@@ -336,7 +345,7 @@ TEST_CASE("Boxes: filter, select, for_classes", "[boxes]") {
       picture(chosen), picture(boxes).index_select(0, index({2, 1, 0}))));
   auto last = boxes.select(index({2}));
   CHECK(last.num_images() == 1);
-  CHECK(care_test::allclose(last.xyxy(), rows({0, 6, 4, 11})));
+  CHECK(care_test::allclose(last.xyxy(), double_rows({0, 6, 4, 11})));
   CHECK(care_test::identical(last.labels(), index({2})));
   CHECK(boxes.select(index({})).num_images() == 0);
   CHECK(boxes.select(index({1})).num_boxes() == 0);
@@ -369,20 +378,21 @@ TEST_CASE("Boxes: collate", "[boxes]") {
 }
 
 TEST_CASE("Boxes: coordinates keep their history", "[boxes]") {
-  auto xyxy = rows({2, 3, 7, 5}).requires_grad_();
+  auto xyxy = double_rows({2, 3, 7, 5}).requires_grad_();
   auto boxes = Boxes(xyxy, index({0}), 1, {12, 20});
   boxes.hflip().rot90().resize({40, 24}).dilate(1.5).areas().sum().backward();
   // 1.5 * 1.5 * 2 * 2 = 9 times the area.
-  CHECK(care_test::allclose(xyxy.grad(), rows({-18, -45, 18, 45}), 1e-9));
+  CHECK(
+      care_test::allclose(xyxy.grad(), double_rows({-18, -45, 18, 45}), 1e-9));
 }
 
 TEST_CASE("Boxes: bad boxes are named", "[boxes]") {
   auto make = [](const torch::Tensor& xyxy, const torch::Tensor& image) {
     return Boxes(xyxy, image, 2, {100, 100});
   };
-  auto good = rows({1, 2, 3, 4});
+  auto good = double_rows({1, 2, 3, 4});
   auto with = [&](std::vector<double> bad) {
-    return torch::cat({good, rows(std::move(bad))});
+    return torch::cat({good, double_rows(std::move(bad))});
   };
   const auto two = index({0, 1});
   CARE_REQUIRE_THROWS_AS(
@@ -439,7 +449,8 @@ TEST_CASE("Boxes: bad boxes are named", "[boxes]") {
       c10::ValueError,
       "expected a size of at least 1x1, but got 0x8");
   CARE_REQUIRE_THROWS_AS(
-      Boxes(rows({1, 2, -3, 4}), index({0}), 1, {8, 8}, BoxFormat::kXYWH),
+      Boxes(
+          double_rows({1, 2, -3, 4}), index({0}), 1, {8, 8}, BoxFormat::kXYWH),
       c10::ValueError,
       "expected x0 < x1 and y0 < y1, but got (1, 2, -2, 6) at index 0");
   CARE_REQUIRE_THROWS_AS(

@@ -24,16 +24,16 @@ namespace nn = torch::nn;
 
 namespace {
 
-nn::Conv2d conv(int64_t in, int64_t out) {
+nn::Conv2d conv3(int64_t in, int64_t out) {
   return nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1));
 }
 
 nn::Sequential small_net() {
   return nn::Sequential(
-      conv(3, 4),
+      conv3(3, 4),
       nn::ReLU(nn::ReLUOptions().inplace(true)),
       nn::MaxPool2d(2),
-      conv(4, 6),
+      conv3(4, 6),
       nn::BatchNorm2d(6),
       nn::ReLU(nn::ReLUOptions().inplace(true)),
       nn::AdaptiveAvgPool2d(1),
@@ -128,7 +128,7 @@ TEST_CASE(
     "capture: goes by the graph, not by the order of calls",
     "[capture]") {
   torch::manual_seed(0);
-  auto first = conv(3, 4), second = conv(4, 5), side = conv(4, 7);
+  auto first = conv3(3, 4), second = conv3(4, 5), side = conv3(4, 7);
   auto head = nn::Linear(5, 2);
   const auto x = torch::rand({1, 3, 6, 6});
   torch::Tensor aside;
@@ -143,7 +143,7 @@ TEST_CASE(
 
 TEST_CASE("capture: takes a concatenation, refuses two maps", "[capture]") {
   torch::manual_seed(0);
-  auto left = conv(3, 4), right = conv(3, 5);
+  auto left = conv3(3, 4), right = conv3(3, 5);
   auto head = nn::Linear(9, 2);
   const auto x = torch::rand({1, 3, 6, 6});
   const auto seen = care::capture([&] {
@@ -160,7 +160,7 @@ TEST_CASE("capture: takes a concatenation, refuses two maps", "[capture]") {
 
 TEST_CASE("capture: steps past pooling, as in VGG", "[capture]") {
   torch::manual_seed(0);
-  auto body = conv(3, 4);
+  auto body = conv3(3, 4);
   auto head = nn::Linear(4 * 9, 2);
   const auto x = torch::rand({1, 3, 12, 12});
   auto forward = [&] {
@@ -178,7 +178,7 @@ TEST_CASE("capture: steps past pooling, as in VGG", "[capture]") {
 
 TEST_CASE("capture: an attention head after a map", "[capture]") {
   torch::manual_seed(0);
-  auto body = conv(3, 8);
+  auto body = conv3(3, 8);
   auto query = nn::Linear(8, 8), key = nn::Linear(8, 8);
   auto head = nn::Linear(8, 2);
   const auto x = torch::rand({2, 3, 5, 5});
@@ -264,7 +264,7 @@ TEST_CASE("capture: leaves no observer and no graph behind", "[capture]") {
 
 TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
   auto bn = nn::BatchNorm2d(4);
-  auto first = conv(3, 4), second = conv(4, 4);
+  auto first = conv3(3, 4), second = conv3(4, 4);
   using Weak = c10::weak_intrusive_ptr<c10::StorageImpl>;
   std::vector<Weak> storages;
   const auto note = [&](const torch::Tensor& x) {
@@ -300,7 +300,7 @@ TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
 TEST_CASE("capture: a map of which the network let go", "[capture]") {
   // The logits come from what no operator saved, and something else, which is
   // not behind the logits, was made from it.
-  auto first = conv(3, 4);
+  auto first = conv3(3, 4);
   const auto forward = [&] {
     auto map = first(torch::rand({2, 3, 8, 8})) + 1;
     auto logits = map.sum({2, 3});
@@ -321,7 +321,7 @@ TEST_CASE("capture: in several threads at once", "[capture]") {
   for (size_t i = 0; i < channels.size(); ++i) {
     threads.emplace_back([&, i] {
       const auto width = static_cast<int64_t>(i) + 2;
-      auto body = conv(3, width);
+      auto body = conv3(3, width);
       auto head = nn::Linear(width, 2);
       for (int k = 0; k < 20; ++k) {
         const auto seen = care::capture([&] {
@@ -342,7 +342,7 @@ namespace {
 /// Three stages at strides 1, 2 and 4.
 struct StagesImpl : nn::Module {
   StagesImpl() {
-    one = register_module("one", conv(3, 4));
+    one = register_module("one", conv3(3, 4));
     two = register_module(
         "two", nn::Conv2d(nn::Conv2dOptions(4, 5, 3).stride(2).padding(1)));
     three = register_module(
@@ -444,7 +444,7 @@ TEST_CASE(
     "capture: a counted result that the logits do not need",
     "[capture]") {
   torch::manual_seed(0);
-  auto body = conv(3, 4), side = conv(3, 4);
+  auto body = conv3(3, 4), side = conv3(3, 4);
   auto head = nn::Linear(4, 2);
   const auto x = torch::rand({1, 3, 6, 6});
   torch::Tensor aside;
@@ -461,7 +461,7 @@ TEST_CASE(
 
 TEST_CASE("capture: networks that return more than logits", "[capture]") {
   torch::manual_seed(0);
-  auto body = conv(3, 4);
+  auto body = conv3(3, 4);
   auto head = nn::Linear(4, 2), other = nn::Linear(4, 5);
   const auto x = torch::rand({2, 3, 6, 6});
   torch::Tensor map;
@@ -535,7 +535,7 @@ TEST_CASE(
     "capture: tokens and other layouts are not taken for maps",
     "[capture]") {
   torch::manual_seed(0);
-  auto body = conv(3, 8);
+  auto body = conv3(3, 8);
   auto head = nn::Linear(8, 2);
   const auto x = torch::rand({2, 3, 5, 5});
   SECTION("attention by hand, [N, heads, T, d]") {
@@ -593,7 +593,7 @@ TEST_CASE(
     "capture: one of the parts an operator splits a map into",
     "[capture]") {
   torch::manual_seed(0);
-  auto body = conv(3, 6);
+  auto body = conv3(3, 6);
   auto head = nn::Linear(3, 2);
   const auto x = torch::rand({2, 3, 5, 5});
   std::vector<torch::Tensor> parts;
@@ -611,8 +611,8 @@ TEST_CASE(
 
 TEST_CASE("capture: a module used twice, in-place operators", "[capture]") {
   torch::manual_seed(0);
-  auto shared = conv(4, 4);
-  auto stem = conv(3, 4);
+  auto shared = conv3(4, 4);
+  auto stem = conv3(3, 4);
   auto head = nn::Linear(4, 2);
   const auto x = torch::rand({2, 3, 5, 5});
   torch::Tensor last;
@@ -754,7 +754,7 @@ TEST_CASE("capture: float logits under autocast", "[capture]") {
   // Others stay as they are.
   auto wide = nn::Linear(4, 2);
   wide->to(torch::kDouble);
-  auto body = conv(3, 4);
+  auto body = conv3(3, 4);
   body->to(torch::kDouble);
   const auto exact = care::capture([&] {
     return wide(body(x.to(torch::kDouble)).mean({2, 3}));
@@ -815,7 +815,7 @@ TEST_CASE("capture: a frozen backbone while the loss is off", "[capture]") {
 
 TEST_CASE("capture: any form of network", "[capture]") {
   struct Plain { // no torch::nn::Module
-    nn::Conv2d body = conv(3, 4);
+    nn::Conv2d body = conv3(3, 4);
     nn::Linear head = nn::Linear(4, 2);
     torch::Tensor forward(torch::Tensor& x) {
       return head(body(x).relu().mean({2, 3}));
@@ -896,7 +896,7 @@ TEST_CASE("capture: a tap in the forward", "[capture]") {
   torch::manual_seed(0);
   care::Tap tap;
   auto net = nn::Sequential(
-      conv(3, 4),
+      conv3(3, 4),
       nn::ReLU(),
       tap,
       nn::AdaptiveAvgPool2d(1),

@@ -8,22 +8,14 @@
 #include <limits>
 #include <random>
 
-namespace {
+using care_test::doubles;
+using care_test::kNaN;
+using care_test::longs;
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-torch::Tensor doubles(const std::vector<double>& values) {
-  return torch::tensor(values, torch::kDouble);
-}
-
-torch::Tensor labels(const std::vector<int64_t>& values) {
-  return torch::tensor(values, torch::kLong);
-}
-
-} // namespace
+namespace {} // namespace
 
 TEST_CASE("paired_differences: values by hand", "[metrics]") {
-  const auto groups = labels({0, 0, 1, 1});
+  const auto groups = longs({0, 0, 1, 1});
   auto a = doubles({1, 1, 1, 0, 1, 0, 1, 1}).view({2, 4});
   const auto b = doubles({1, 0, 0, 0, 0, 0, 1, 0}).view({2, 4});
   auto result = care::paired_differences(a, b, groups, 2);
@@ -108,7 +100,7 @@ TEST_CASE(
   const auto mca = [&](const Indices& drawn, const Indices& runs) {
     double difference = 0;
     for (const auto s : runs) {
-      auto which = labels(drawn);
+      auto which = longs(drawn);
       which = which.masked_select(tested[s].index_select(0, which));
       for (int64_t arm = 0; arm < 2; ++arm) {
         care::ConfusionMatrix matrix(classes);
@@ -133,7 +125,7 @@ TEST_CASE(
 
 TEST_CASE("paired_differences: bad input", "[metrics]") {
   const auto a = torch::zeros({2, 3});
-  const auto groups = labels({0, 1, 1});
+  const auto groups = longs({0, 1, 1});
   CARE_REQUIRE_THROWS_AS(
       care::paired_differences(a[0], a[0], groups, 2),
       c10::ValueError,
@@ -147,7 +139,7 @@ TEST_CASE("paired_differences: bad input", "[metrics]") {
       c10::IndexError,
       "expected groups in [0, 1), but group[1] is 1");
   CARE_REQUIRE_THROWS_AS(
-      care::paired_differences(a, a, labels({0, 1}), 2),
+      care::paired_differences(a, a, longs({0, 1}), 2),
       c10::ValueError,
       "group of shape [3]");
   CARE_REQUIRE_THROWS_AS(

@@ -1,5 +1,6 @@
 // The peers' guidance losses: by hand, against LibTorch, and on difficult maps.
 // SPDX-License-Identifier: Apache-2.0
+#include "support/maps.hpp"
 #include "support/support.hpp"
 
 #include <care/amp.hpp>
@@ -14,6 +15,8 @@ namespace F = torch::nn::functional;
 using care::Boxes;
 using care::RegionWeights;
 using care_test::gradcheck;
+using care_test::some_maps;
+using care_test::some_regions;
 using care_test::Tensors;
 
 namespace {
@@ -30,17 +33,6 @@ const std::map<std::string, Loss>& peers() {
       {"PpceLoss", care::PpceLoss{}},
       {"RrrLoss", care::RrrLoss{}}};
   return all;
-}
-
-RegionWeights some_regions(torch::Dtype dtype = torch::kFloat) {
-  auto boxes = Boxes::from_lists(
-      {{{3, 4, 30, 21}, {20, 9, 50, 40}}, {{40, 40, 60, 44}}, {}}, {64, 64});
-  return care::rasterize(boxes.to(dtype), {5, 6});
-}
-
-torch::Tensor some_maps(torch::Dtype dtype = torch::kFloat) {
-  torch::manual_seed(11);
-  return torch::randn({3, 5, 6}, dtype);
 }
 
 /// Maps as large as the image: a cell is a pixel, the weights are the mask.

@@ -9,38 +9,28 @@
 #include <cmath>
 #include <limits>
 
-namespace F = torch::nn::functional;
+using care_test::doubles;
 using care_test::gradcheck;
+using care_test::longs;
 using care_test::Tensors;
+
+namespace F = torch::nn::functional;
 using Counts = std::vector<int64_t>;
 
 namespace {
 
 const double kLog2 = std::log(2.0);
 
-torch::Tensor doubles(const std::vector<double>& values) {
-  return torch::tensor(values, torch::kDouble);
-}
-
-torch::Tensor labels(const std::vector<int64_t>& values) {
-  return torch::tensor(values, torch::kLong);
-}
-
 /// Probabilities 1/2, 1/4, 1/4 in both rows.
 torch::Tensor half_and_quarters() {
   return doubles({kLog2, 0, 0, kLog2, 0, 0}).view({2, 3});
 }
 
-std::map<std::string, torch::Tensor> golden() {
-  return care_test::load_dictionary(
-      care_test::data_dir() / "golden_imbalance" / "imbalance.pt");
-}
-
-using Loss =
+using ClassLoss =
     std::function<torch::Tensor(const torch::Tensor&, const torch::Tensor&)>;
 
 /// Every loss, of three classes and image by image.
-std::map<std::string, Loss> losses() {
+std::map<std::string, ClassLoss> losses() {
   return {
       {"focal",
        [](const auto& z, const auto& y) {
@@ -104,7 +94,7 @@ TEST_CASE("class weights: by hand", "[imbalance]") {
 }
 
 TEST_CASE("class weights: scikit-learn", "[imbalance][golden]") {
-  auto expected = golden();
+  auto expected = care_test::golden("golden_imbalance/imbalance");
   const auto counts = expected["counts"].contiguous();
   const auto* data = counts.data_ptr<int64_t>();
   CHECK(care_test::allclose(
@@ -153,7 +143,7 @@ TEST_CASE("focal_loss: by hand", "[imbalance]") {
   // p = 1/2: (1/2)^2 log 2. p = 1/4: (3/4)^2 log 4.
   const double half = 0.25 * kLog2, quarter = 0.5625 * 2 * kLog2;
   auto at = [](const care::FocalLossOptions& options) {
-    return care::focal_loss(half_and_quarters(), labels({0, 2}), options);
+    return care::focal_loss(half_and_quarters(), longs({0, 2}), options);
   };
   using Options = care::FocalLossOptions;
   CHECK(care_test::allclose(
@@ -172,7 +162,7 @@ TEST_CASE("focal_loss: by hand", "[imbalance]") {
 }
 
 TEST_CASE("focal_loss: kornia", "[imbalance][golden]") {
-  auto expected = golden();
+  auto expected = care_test::golden("golden_imbalance/imbalance");
   for (const double gamma : {0.5, 2.0, 5.0}) {
     CAPTURE(gamma);
     const auto name = std::string("focal_") +
@@ -194,7 +184,7 @@ TEST_CASE("focal_loss: kornia", "[imbalance][golden]") {
 TEST_CASE("focal_loss: cross-entropy at gamma 0", "[imbalance]") {
   torch::manual_seed(4);
   const auto logits = torch::randn({6, 3});
-  const auto target = labels({0, 1, 2, 2, 1, 1});
+  const auto target = longs({0, 1, 2, 2, 1, 1});
   const auto weight = torch::tensor({0.2F, 1.F, 4.F});
   CHECK(care_test::allclose(
       care::focal_loss(
@@ -205,7 +195,7 @@ TEST_CASE("focal_loss: cross-entropy at gamma 0", "[imbalance]") {
 
 TEST_CASE("imbalance losses: classes masked by -inf", "[imbalance]") {
   const auto inf = std::numeric_limits<float>::infinity();
-  const auto target = labels({0, 1});
+  const auto target = longs({0, 1});
   const auto by_hand = torch::nn::functional::cross_entropy;
   auto logits =
       torch::tensor({{1.F, 2.F, -inf}, {-inf, 0.5F, -inf}}).requires_grad_();
@@ -233,7 +223,7 @@ TEST_CASE("focal_loss: a network that is sure", "[imbalance]") {
     logits.requires_grad_();
     auto loss = care::focal_loss(
         logits,
-        labels({0, 0, 1}),
+        longs({0, 0, 1}),
         care::FocalLossOptions().gamma(gamma).reduction(torch::kNone));
     CHECK(care_test::allclose(
         loss, doubles({0, 1e4, std::pow(0.5, gamma) * kLog2})));
@@ -249,20 +239,20 @@ TEST_CASE("ldam_loss: by hand", "[imbalance]") {
   const auto logits = doubles({0.6, 0.2, 0.6, 0.2}).view({2, 2});
   auto options = care::LdamLossOptions().scale(2).reduction(torch::kNone);
   CHECK(care_test::allclose(
-      care::ldam_loss(logits, labels({0, 1}), {16, 1}, options),
+      care::ldam_loss(logits, longs({0, 1}), {16, 1}, options),
       doubles(
           {std::log1p(std::exp(0.4 - 0.7)), std::log1p(std::exp(1.2 + 0.6))}),
       1e-12));
   // The margins depend on the counts' ratio alone.
   CHECK(care_test::allclose(
-      care::ldam_loss(logits, labels({0, 1}), {1600, 100}, options),
-      care::ldam_loss(logits, labels({0, 1}), {16, 1}, options)));
+      care::ldam_loss(logits, longs({0, 1}), {1600, 100}, options),
+      care::ldam_loss(logits, longs({0, 1}), {16, 1}, options)));
   // Deferred re-weighting: the mean is over the weights.
   const double a = std::log1p(std::exp(-0.3)), b = std::log1p(std::exp(1.8));
   options.weight(torch::tensor({1.F, 3.F})).reduction(torch::kMean);
   CHECK(
-      care::ldam_loss(logits, labels({0, 1}), {16, 1}, options)
-          .item<double>() == Approx((a + 3 * b) / 4));
+      care::ldam_loss(logits, longs({0, 1}), {16, 1}, options).item<double>() ==
+      Approx((a + 3 * b) / 4));
 }
 
 TEST_CASE("NormalisedLinear: cosines by hand", "[imbalance]") {
@@ -358,19 +348,19 @@ TEST_CASE("logit_adjusted_loss: by hand", "[imbalance]") {
       doubles({kLog2, std::log(6.0), kLog2, std::log(6.0)}).view({2, 2});
   auto options = care::LogitAdjustmentOptions().reduction(torch::kNone);
   CHECK(care_test::allclose(
-      care::logit_adjusted_loss(logits, labels({0, 1}), {3, 1}, options),
+      care::logit_adjusted_loss(logits, longs({0, 1}), {3, 1}, options),
       doubles({kLog2, kLog2}),
       1e-12));
   // Squared counts: 18 and 6.
   CHECK(care_test::allclose(
-      care::logit_adjusted_loss(logits, labels({0, 1}), {3, 1}, options.tau(2)),
+      care::logit_adjusted_loss(logits, longs({0, 1}), {3, 1}, options.tau(2)),
       doubles({std::log(4.0 / 3), std::log(4.0)}),
       1e-12));
   CHECK(care_test::allclose(
-      care::logit_adjusted_loss(logits, labels({0, 1}), {3, 1}, options.tau(0)),
+      care::logit_adjusted_loss(logits, longs({0, 1}), {3, 1}, options.tau(0)),
       F::cross_entropy(
           logits,
-          labels({0, 1}),
+          longs({0, 1}),
           F::CrossEntropyFuncOptions().reduction(torch::kNone))));
 }
 
@@ -403,12 +393,12 @@ TEST_CASE("smoothed_cross_entropy: by hand", "[imbalance]") {
   // -log p is L, 2L, 2L. e = 0.3: 0.7 L + 0.1 (5 L). e = 0: 2 L. e = 1: 5/3 L.
   CHECK(care_test::allclose(
       care::smoothed_cross_entropy(
-          logits, labels({0, 1, 2}), {0.3, 0, 1}, options),
+          logits, longs({0, 1, 2}), {0.3, 0, 1}, options),
       doubles({1.2 * kLog2, 2 * kLog2, 5 * kLog2 / 3}),
       1e-12));
   torch::manual_seed(4);
   const auto random = torch::randn({6, 3});
-  const auto target = labels({0, 1, 2, 2, 1, 1});
+  const auto target = longs({0, 1, 2, 2, 1, 1});
   CHECK(care_test::allclose(
       care::smoothed_cross_entropy(random, target, {0.2, 0.2, 0.2}),
       F::cross_entropy(
@@ -429,7 +419,7 @@ TEST_CASE("smoothing_by_count: by hand", "[imbalance]") {
 TEST_CASE("imbalance losses: gradcheck", "[imbalance]") {
   torch::manual_seed(8);
   const auto logits = torch::randn({5, 3}, torch::kDouble) * 0.5;
-  const auto target = labels({0, 1, 2, 1, 0});
+  const auto target = longs({0, 1, 2, 1, 0});
   for (const auto& entry : losses()) {
     const auto& loss = entry.second;
     CAPTURE(entry.first);
@@ -442,7 +432,7 @@ TEST_CASE("imbalance losses: gradcheck", "[imbalance]") {
 TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
   torch::manual_seed(8);
   const auto logits = torch::randn({5, 3}).to(torch::kBFloat16);
-  const auto target = labels({0, 1, 2, 1, 0});
+  const auto target = longs({0, 1, 2, 1, 0});
   for (const auto& [name, loss] : losses()) {
     CAPTURE(name);
     // The numbers that half precision can hold give what float gives.
@@ -459,7 +449,7 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
     auto wild = torch::tensor(
         {{6e4F, -6e4F, 0.F}, {-6e4F, 6e4F, 6e4F}, {6e4F, 6e4F, 6e4F}});
     auto live = wild.to(torch::kHalf).requires_grad_();
-    auto value = loss(live, labels({0, 0, 1}));
+    auto value = loss(live, longs({0, 0, 1}));
     CHECK(torch::isfinite(value).all().item<bool>());
     value.sum().backward();
     CHECK(torch::isfinite(live.grad()).all().item<bool>());
@@ -474,18 +464,18 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
   const auto features = torch::randn({4, 16});
   const auto expected = head(features);
   const care::Autocast autocast(torch::kCPU);
-  auto loss = care::ldam_loss(head(features), labels({0, 1, 2, 1}), {90, 9, 1});
+  auto loss = care::ldam_loss(head(features), longs({0, 1, 2, 1}), {90, 9, 1});
   CHECK(loss.scalar_type() == torch::kFloat);
   CHECK(
       loss.item<double>() ==
-      Approx(care::ldam_loss(expected, labels({0, 1, 2, 1}), {90, 9, 1})
+      Approx(care::ldam_loss(expected, longs({0, 1, 2, 1}), {90, 9, 1})
                  .item<double>())
           .epsilon(0.05));
 }
 
 TEST_CASE("imbalance losses: probabilities are warned of", "[imbalance]") {
   const auto logits = torch::randn({3, 3}).requires_grad_();
-  const auto target = labels({0, 1, 2});
+  const auto target = longs({0, 1, 2});
   for (const auto& entry : losses()) { // no binding: lambdas capture it
     const auto& loss = entry.second;
     CAPTURE(entry.first);
@@ -525,32 +515,32 @@ TEST_CASE("imbalance losses: bad input", "[imbalance]") {
     const auto& loss = entry.second;
     CAPTURE(name);
     CARE_REQUIRE_THROWS_AS(
-        loss(logits[0], labels({0})),
+        loss(logits[0], longs({0})),
         c10::ValueError,
         "expected logits of shape [N, K] with K of at least 2, but got [3]");
     CARE_REQUIRE_THROWS_AS(
-        loss(torch::zeros({2, 1}), labels({0, 0})),
+        loss(torch::zeros({2, 1}), longs({0, 0})),
         c10::ValueError,
         "K of at least 2, but got [2, 1]");
     CARE_REQUIRE_THROWS_AS(
-        loss(logits, labels({0, 3})),
+        loss(logits, longs({0, 3})),
         c10::IndexError,
         "expected classes in [0, 3), but target[1] is 3");
     CARE_REQUIRE_THROWS_AS(
-        loss(logits, labels({0})), c10::ValueError, "target of shape [2]");
+        loss(logits, longs({0})), c10::ValueError, "target of shape [2]");
     CARE_REQUIRE_THROWS_AS(
         loss(logits, torch::zeros({2})),
         c10::TypeError,
         "expected target to hold integers, but got Float");
     CARE_REQUIRE_THROWS_AS(
-        loss(logits.to(torch::kLong), labels({0, 1})),
+        loss(logits.to(torch::kLong), longs({0, 1})),
         c10::TypeError,
         "expected logits to hold floating point");
   }
   CARE_REQUIRE_THROWS_AS(
       care::focal_loss(
           logits,
-          labels({0, 1}),
+          longs({0, 1}),
           care::FocalLossOptions().weight(torch::ones({2}))),
       c10::ValueError,
       "care::focal_loss: expected weight of shape [3], but got [2]");
@@ -559,7 +549,7 @@ TEST_CASE("imbalance losses: bad input", "[imbalance]") {
       c10::ValueError,
       "care::FocalLoss: expected gamma of at least 0, but got -1");
   CARE_REQUIRE_THROWS_AS(
-      care::ldam_loss(logits, labels({0, 1}), {1, 2}),
+      care::ldam_loss(logits, longs({0, 1}), {1, 2}),
       c10::ValueError,
       "care::ldam_loss: expected 3 counts for logits of shape [2, 3], but");
   CARE_REQUIRE_THROWS_AS(
@@ -577,7 +567,7 @@ TEST_CASE("imbalance losses: bad input", "[imbalance]") {
 TEST_CASE("imbalance losses: the functions as modules", "[imbalance]") {
   torch::manual_seed(4);
   const auto z = torch::randn({4, 3});
-  const auto y = labels({0, 1, 2, 2});
+  const auto y = longs({0, 1, 2, 2});
   care::FocalLoss focal(care::FocalLossOptions().gamma(1.5));
   care::LdamLoss ldam(Counts{90, 9, 1}, care::LdamLossOptions().scale(10));
   care::LogitAdjustedLoss adjusted(

@@ -1,5 +1,6 @@
 // Tests of care/loss.hpp: the CARE loss against closed forms and golden values.
 // SPDX-License-Identifier: Apache-2.0
+#include "support/maps.hpp"
 #include "support/support.hpp"
 
 #include <care/attention.hpp>
@@ -15,23 +16,14 @@ using care::AttentionLossOptions;
 using care::Boxes;
 using care::RegionWeights;
 using care_test::gradcheck;
+using care_test::some_maps;
+using care_test::some_regions;
 using care_test::Tensors;
 
 namespace {
 
 AttentionLossOptions none() {
   return AttentionLossOptions().reduction(torch::kNone);
-}
-
-RegionWeights some_regions(torch::Dtype dtype = torch::kFloat) {
-  auto boxes = Boxes::from_lists(
-      {{{3, 4, 30, 21}, {20, 9, 50, 40}}, {{40, 40, 60, 44}}, {}}, {64, 64});
-  return care::rasterize(boxes.to(dtype), {5, 6});
-}
-
-torch::Tensor some_maps(torch::Dtype dtype = torch::kFloat) {
-  torch::manual_seed(11);
-  return torch::randn({3, 5, 6}, dtype);
 }
 
 } // namespace
@@ -69,7 +61,7 @@ TEST_CASE("attention_loss: the authors' code", "[loss][golden]") {
   const std::string name = GENERATE(
       "uniform_7x7", "distance_7x7", "clamped_7x7", "distance_offset_14x14");
   CAPTURE(name);
-  auto golden = care_test::golden(name);
+  auto golden = care_test::golden("golden/" + name);
   auto features = golden["features"].clone().requires_grad_();
   auto logits = F::linear(
       features.mean({2, 3}), golden["head_weight"], golden["head_bias"]);

@@ -30,7 +30,7 @@ torch::Tensor drawn(const std::vector<std::string>& lines) {
   return mask;
 }
 
-torch::Tensor rows(std::vector<float> numbers) {
+torch::Tensor box_rows(std::vector<float> numbers) {
   return torch::tensor(numbers).view({-1, 4});
 }
 
@@ -84,17 +84,17 @@ TEST_CASE("boxes_from_masks: one box round each component", "[masks]") {
        ".......###"});
   CHECK(care_test::identical(
       care::boxes_from_masks(mask).xyxy(),
-      rows({0, 0, 2, 2, 7, 0, 9, 2, 1, 3, 4, 5, 7, 3, 10, 6})));
+      box_rows({0, 0, 2, 2, 7, 0, 9, 2, 1, 3, 4, 5, 7, 3, 10, 6})));
   CHECK(care_test::identical(
       care::boxes_from_masks(mask, MaskBoxes::kTight).xyxy(),
-      rows({0, 0, 10, 6})));
+      box_rows({0, 0, 10, 6})));
   // Components have 4, 2, 5 and 8 pixels.
   CHECK(care_test::identical(
       care::boxes_from_masks(mask, MaskBoxes::kComponents, 5).xyxy(),
-      rows({1, 3, 4, 5, 7, 3, 10, 6})));
+      box_rows({1, 3, 4, 5, 7, 3, 10, 6})));
   CHECK(care_test::identical(
       care::boxes_from_masks(mask, MaskBoxes::kTight, 5).xyxy(),
-      rows({1, 3, 10, 6})));
+      box_rows({1, 3, 10, 6})));
   CHECK(care::boxes_from_masks(mask, MaskBoxes::kTight, 9).num_boxes() == 0);
 }
 
@@ -127,7 +127,7 @@ TEST_CASE("boxes_from_masks: batches and kinds of masks", "[masks]") {
   CHECK(boxes.image_size() == Size{6, 8});
   CHECK(care_test::identical(
       boxes.image_index(), torch::tensor({1, 3}, torch::kLong)));
-  CHECK(care_test::identical(boxes.xyxy(), rows({3, 2, 8, 4, 0, 0, 8, 6})));
+  CHECK(care_test::identical(boxes.xyxy(), box_rows({3, 2, 8, 4, 0, 0, 8, 6})));
   // Boxes drawn, found again.
   CHECK(care_test::identical(care::pixel_mask(boxes) > 0.5, masks));
   CHECK(care_test::identical(
@@ -139,7 +139,7 @@ TEST_CASE("boxes_from_masks: batches and kinds of masks", "[masks]") {
   // A view that is not contiguous.
   CHECK(care_test::identical(
       care::boxes_from_masks(masks.transpose(1, 2)).xyxy(),
-      rows({2, 3, 4, 8, 0, 0, 6, 8})));
+      box_rows({2, 3, 4, 8, 0, 0, 6, 8})));
   CHECK(care::boxes_from_masks(torch::zeros({0, 4, 4})).num_images() == 0);
   CARE_REQUIRE_THROWS_AS(
       care::boxes_from_masks(masks[0]),

@@ -11,13 +11,10 @@
 #include <limits>
 #include <random>
 
+using care_test::doubles;
+using care_test::kNaN;
+
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-torch::Tensor doubles(const std::vector<double>& values) {
-  return torch::tensor(values, torch::kDouble);
-}
 
 /// The counts of three classes; the third never occurs, the second is never
 /// predicted.

@@ -15,7 +15,7 @@ template <class... Names>
 constexpr auto count = sizeof...(Names);
 
 /// Every public class of the library, by its name alone.
-constexpr auto kClasses = count<
+constexpr auto kClassNames = count<
     Accumulation,
     Attention,
     AttentionFigures,
@@ -164,5 +164,5 @@ constexpr auto kFunctions = count<
 } // namespace
 
 TEST_CASE("names: care's stand beside torch's and torch::nn's") {
-  CHECK(kClasses + kFunctions > 0);
+  CHECK(kClassNames + kFunctions > 0);
 }

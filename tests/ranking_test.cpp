@@ -7,24 +7,11 @@
 #include <cmath>
 #include <limits>
 
-namespace {
+using care_test::doubles;
+using care_test::kNaN;
+using care_test::longs;
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-torch::Tensor doubles(const std::vector<double>& values) {
-  return torch::tensor(values, torch::kDouble);
-}
-
-torch::Tensor labels(const std::vector<int64_t>& values) {
-  return torch::tensor(values, torch::kLong);
-}
-
-std::map<std::string, torch::Tensor> golden() {
-  return care_test::load_dictionary(
-      care_test::data_dir() / "golden_metrics" / "metrics.pt");
-}
-
-} // namespace
+namespace {} // namespace
 
 TEST_CASE("ranking: AUC and average precision by hand", "[metrics]") {
   // Class 0, falling: in, in and out level, out. Pairs in order: 1, 1, 1/2, 1.
@@ -33,7 +20,7 @@ TEST_CASE("ranking: AUC and average precision by hand", "[metrics]") {
   // 1/2, then 2/3. Class 2 does not occur.
   const auto scores = torch::tensor(
       {{0.9, 0.1, 0.0}, {0.5, 0.5, 0.0}, {0.5, 0.5, 0.0}, {0.1, 0.3, 0.6}});
-  const auto targets = labels({0, 0, 1, 1});
+  const auto targets = longs({0, 0, 1, 1});
   CHECK(care_test::allclose(
       care::one_vs_rest_auc(scores, targets), doubles({0.875, 0.625, kNaN})));
   CHECK(care_test::allclose(
@@ -41,10 +28,10 @@ TEST_CASE("ranking: AUC and average precision by hand", "[metrics]") {
       doubles({0.5 + 1.0 / 3, 0.25 + 1.0 / 3, kNaN})));
   // All images are of one class: no pairs to compare.
   CHECK(care_test::allclose(
-      care::one_vs_rest_auc(scores, labels({0, 0, 0, 0})),
+      care::one_vs_rest_auc(scores, longs({0, 0, 0, 0})),
       doubles({kNaN, kNaN, kNaN})));
   CHECK(care_test::allclose(
-      care::one_vs_rest_average_precision(scores, labels({0, 0, 0, 0})),
+      care::one_vs_rest_average_precision(scores, longs({0, 0, 0, 0})),
       doubles({1, kNaN, kNaN})));
   // Half precision and no image at all.
   CHECK(care_test::allclose(
@@ -61,7 +48,7 @@ TEST_CASE("ranking: the macro average leaves NaN out", "[metrics]") {
 }
 
 TEST_CASE("ranking and confusion: scikit-learn", "[metrics][golden]") {
-  auto expected = golden();
+  auto expected = care_test::golden("golden_metrics/metrics");
   const auto scores = expected["scores"], target = expected["target"];
   const auto auc = care::one_vs_rest_auc(scores, target);
   CHECK(care_test::allclose(auc, expected["auc"], 1e-12));
@@ -85,63 +72,63 @@ TEST_CASE("ranking and confusion: scikit-learn", "[metrics][golden]") {
 TEST_CASE("ranking: bad input", "[metrics]") {
   const auto scores = torch::rand({2, 3});
   CARE_REQUIRE_THROWS_AS(
-      care::one_vs_rest_auc(scores[0], labels({0})),
+      care::one_vs_rest_auc(scores[0], longs({0})),
       c10::ValueError,
       "care::one_vs_rest_auc: expected scores of shape [N, K], but got [3]");
   CARE_REQUIRE_THROWS_AS(
-      care::one_vs_rest_auc(scores, labels({0})), c10::ValueError, "[2]");
+      care::one_vs_rest_auc(scores, longs({0})), c10::ValueError, "[2]");
   CARE_REQUIRE_THROWS_AS(
-      care::one_vs_rest_average_precision(scores, labels({0, 3})),
+      care::one_vs_rest_average_precision(scores, longs({0, 3})),
       c10::IndexError,
       "expected classes in [0, 3), but targets[1] is 3");
   auto broken = scores.clone();
   broken[1][2] = kNaN;
   CARE_REQUIRE_THROWS_AS(
-      care::one_vs_rest_auc(broken, labels({0, 1})),
+      care::one_vs_rest_auc(broken, longs({0, 1})),
       c10::ValueError,
       "image 1 has a NaN");
   CARE_REQUIRE_THROWS_AS(
-      care::macro_average(labels({1})), c10::TypeError, "floating point");
+      care::macro_average(longs({1})), c10::TypeError, "floating point");
 }
 
 TEST_CASE("groups: means, and what is undefined apart", "[metrics]") {
   const auto means = care::means_by_group(
-      doubles({1, kNaN, 3, 0.5, 7, kNaN}), labels({0, 0, 1, 0, -1, -1}), 3);
+      doubles({1, kNaN, 3, 0.5, 7, kNaN}), longs({0, 0, 1, 0, -1, -1}), 3);
   CHECK(care_test::allclose(means.mean, doubles({0.75, 3, kNaN})));
-  CHECK(care_test::identical(means.defined, labels({2, 1, 0})));
-  CHECK(care_test::identical(means.undefined, labels({1, 0, 0})));
-  const auto none = care::means_by_group(torch::empty({0}), labels({}), 2);
+  CHECK(care_test::identical(means.defined, longs({2, 1, 0})));
+  CHECK(care_test::identical(means.undefined, longs({1, 0, 0})));
+  const auto none = care::means_by_group(torch::empty({0}), longs({}), 2);
   CHECK(care_test::allclose(none.mean, doubles({kNaN, kNaN})));
   CARE_REQUIRE_THROWS_AS(
-      care::means_by_group(doubles({1}), labels({3}), 3),
+      care::means_by_group(doubles({1}), longs({3}), 3),
       c10::IndexError,
       "expected groups in [-1, 3), but group[0] is 3");
   CARE_REQUIRE_THROWS_AS(
-      care::means_by_group(doubles({1}), labels({-2}), 3),
+      care::means_by_group(doubles({1}), longs({-2}), 3),
       c10::IndexError,
       "group[0] is -2");
   CARE_REQUIRE_THROWS_AS(
-      care::means_by_group(doubles({1}), labels({0, 0}), 3),
+      care::means_by_group(doubles({1}), longs({0, 0}), 3),
       c10::ValueError,
       "expected group of shape [1], but got [2]");
   CARE_REQUIRE_THROWS_AS(
-      care::means_by_group(doubles({1}), labels({0}), 0),
+      care::means_by_group(doubles({1}), longs({0}), 0),
       c10::ValueError,
       "at least 1 group");
 }
 
 TEST_CASE("groups: head, medium and tail", "[metrics]") {
   const auto groups = care::groups_by_frequency({101, 100, 20, 19, 0});
-  CHECK(care_test::identical(groups, labels({0, 1, 1, 2, 2})));
+  CHECK(care_test::identical(groups, longs({0, 1, 1, 2, 2})));
   CHECK(care_test::identical(
-      care::groups_by_frequency({5, 3, 2}, 3, 4), labels({0, 1, 2})));
+      care::groups_by_frequency({5, 3, 2}, 3, 4), longs({0, 1, 2})));
   // Recalls 1, 1/2, -, 0 of head, medium, medium, tail.
   care::ConfusionMatrix matrix(4);
-  matrix.update(labels({0, 1, 1, 3}), labels({0, 1, 0, 0}));
+  matrix.update(longs({0, 1, 1, 3}), longs({0, 1, 0, 0}));
   const auto recall = care::means_by_group(
       matrix.recall(), care::groups_by_frequency({500, 50, 20, 9}), 3);
   CHECK(care_test::allclose(recall.mean, doubles({1, 0.5, 0})));
-  CHECK(care_test::identical(recall.undefined, labels({0, 1, 0})));
+  CHECK(care_test::identical(recall.undefined, longs({0, 1, 0})));
   CARE_REQUIRE_THROWS_AS(
       care::groups_by_frequency({1, -1}),
       c10::ValueError,
@@ -157,9 +144,9 @@ TEST_CASE("groups: by the size of the region", "[metrics]") {
   masks[3].fill_(0.5); // 10/20
   masks[4].fill_(1);
   CHECK(care_test::identical(
-      care::groups_by_size(masks, {0.1, 0.2, 0.75}), labels({-1, 0, 2, 2, 3})));
+      care::groups_by_size(masks, {0.1, 0.2, 0.75}), longs({-1, 0, 2, 2, 3})));
   CHECK(care_test::identical(
-      care::groups_by_size(masks > 0, {}), labels({-1, 0, 0, 0, 0})));
+      care::groups_by_size(masks > 0, {}), longs({-1, 0, 0, 0, 0})));
   for (const auto& edges :
        std::vector<std::vector<double>>{{0.0}, {0.2, 0.1}, {1.5}, {kNaN}}) {
     CARE_REQUIRE_THROWS_AS(

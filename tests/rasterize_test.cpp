@@ -572,7 +572,7 @@ TEST_CASE("rasterize: the golden masks", "[rasterize]") {
   const std::string name = GENERATE(
       "uniform_7x7", "distance_7x7", "clamped_7x7", "distance_offset_14x14");
   CAPTURE(name);
-  auto golden = care_test::golden(name);
+  auto golden = care_test::golden("golden/" + name);
   const auto n = golden["boxes"].size(0);
   Boxes boxes(golden["boxes"], torch::arange(n), n, {224, 224});
   // On a map as fine as the image the weights are the masks themselves.

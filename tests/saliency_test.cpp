@@ -45,7 +45,7 @@ torch::Tensor disc(Size size, double y, double x, double radius) {
 }
 
 /// Paints `what` [3, 1, 1] on `image` [3, H, W] where `mask` [H, W] is true.
-torch::Tensor painted(
+torch::Tensor painted_over(
     const torch::Tensor& image,
     const torch::Tensor& mask,
     const torch::Tensor& what) {
@@ -114,7 +114,7 @@ double correlation(const torch::Tensor& a, const torch::Tensor& b) {
 
 /// Lesions on a plain, a sloping and a grainy ground: [3, 3, H, W].
 torch::Tensor scenes() {
-  auto plain = painted(skin(), lesion(), kBrown());
+  auto plain = painted_over(skin(), lesion(), kBrown());
   return torch::stack({plain, plain * slope(), plain + grain(0.03)})
       .clamp(0, 1);
 }
@@ -304,9 +304,9 @@ TEST_CASE("object_contrast: a spot on a leaf, and not the leaf", "[saliency]") {
   const auto vein = leaf & ((v - 60).abs() < 1) & (u > 0);
   const auto spot = disc(kSize, 45, 100, 9);
   const auto ground = colour(0.85, 0.83, 0.80).expand({3, 120, 160});
-  auto bare = painted(ground, leaf, colour(0.30, 0.50, 0.15));
-  bare = painted(bare, vein, colour(0.50, 0.65, 0.35)) * slope();
-  const auto sick = painted(bare, spot, colour(0.35, 0.22, 0.12));
+  auto bare = painted_over(ground, leaf, colour(0.30, 0.50, 0.15));
+  bare = painted_over(bare, vein, colour(0.50, 0.65, 0.35)) * slope();
+  const auto sick = painted_over(bare, spot, colour(0.35, 0.22, 0.12));
 
   const auto maps = care::object_contrast(torch::stack({bare, sick}));
   const auto options = care::BoxFinderOptions()
@@ -499,9 +499,9 @@ TEST_CASE(
   const auto cut = disc(kSize, 60, 8, 24);
   auto band = torch::zeros({kSize.height, kSize.width}, torch::kBool);
   band.slice(0, 96).fill_(true);
-  const auto with_disc = painted(skin(), cut, kBrown());
-  const auto with_band =
-      painted(painted(skin(), band, kBrown()), lesion(), colour(0.6, 0.2, 0.3));
+  const auto with_disc = painted_over(skin(), cut, kBrown());
+  const auto with_band = painted_over(
+      painted_over(skin(), band, kBrown()), lesion(), colour(0.6, 0.2, 0.3));
   const auto maps =
       care::robust_background(torch::stack({with_disc, with_band}));
   CHECK(mean_in(maps[0], cut) > 0.6);
@@ -518,12 +518,12 @@ TEST_CASE(
     "[saliency]") {
   auto y = torch::arange(kSize.height).view({-1, 1});
   auto x = torch::arange(kSize.width).view({1, -1});
-  const auto plain = painted(skin() * slope(), lesion(), kBrown());
+  const auto plain = painted_over(skin() * slope(), lesion(), kBrown());
 
   SECTION("hair across skin and lesion") {
     auto image = plain;
     for (const int64_t offset : {-60, -20, 30, 75, 120}) {
-      image = painted(
+      image = painted_over(
           image, (y * 2 + x - 100 - offset).abs() < 3, colour(0.1, 0.07, 0.05));
     }
     const auto map = care::lesion_contrast(image.unsqueeze(0));
@@ -537,11 +537,11 @@ TEST_CASE(
         2 * mean_in(map[0], lesion().logical_not()));
   }
   SECTION("a ruler with ticks, a white sticker, a bubble") {
-    auto image = painted(
+    auto image = painted_over(
         plain, (y > 104) & (x < 160) & ((x % 8) < 2), colour(0.1, 0.1, 0.1));
     auto sticker = ((y < 30) & (x < 36)).expand({kSize.height, kSize.width});
-    image = painted(image, sticker, colour(0.97, 0.97, 0.97));
-    image = painted(image, disc(kSize, 80, 30, 7), colour(1, 1, 1));
+    image = painted_over(image, sticker, colour(0.97, 0.97, 0.97));
+    image = painted_over(image, disc(kSize, 80, 30, 7), colour(1, 1, 1));
     const auto map = care::lesion_contrast(image.unsqueeze(0));
     CHECK(box_overlap(map) >= 0.7);
     CHECK(mean_in(map[0], sticker) < 0.05);
@@ -553,7 +553,7 @@ TEST_CASE(
     auto u = (x.to(torch::kFloat) - 80) / 100;
     auto shading = 1 - (v * v + u * u) * 0.4;
     auto inside = disc(kSize, 60, 80, 84);
-    const auto image = painted(
+    const auto image = painted_over(
         plain * shading.unsqueeze(0),
         inside.logical_not(),
         colour(0.02, 0.02, 0.03));
@@ -567,14 +567,14 @@ TEST_CASE(
   }
   SECTION("a red lesion that is hardly darker") {
     const auto image =
-        painted(skin() * slope(), lesion(), colour(0.85, 0.45, 0.42));
+        painted_over(skin() * slope(), lesion(), colour(0.85, 0.45, 0.42));
     CHECK(box_overlap(care::lesion_contrast(image.unsqueeze(0))) >= 0.7);
   }
   SECTION("exposure and dark skin") {
     const auto map = care::lesion_contrast(plain.unsqueeze(0));
     const auto darker = care::lesion_contrast(plain.unsqueeze(0) * 0.6);
     CHECK(care_test::allclose(darker, map, 0.02));
-    const auto image = painted(
+    const auto image = painted_over(
         colour(0.42, 0.28, 0.2).expand({3, 120, 160}),
         lesion(),
         colour(0.2, 0.11, 0.07));
@@ -583,12 +583,12 @@ TEST_CASE(
   SECTION("a lesion that fills a third of the picture, and one at the side") {
     const auto large = disc(kSize, 60, 80, 45);
     auto map = care::lesion_contrast(
-        painted(skin() * slope(), large, kBrown()).unsqueeze(0));
+        painted_over(skin() * slope(), large, kBrown()).unsqueeze(0));
     CHECK(mean_in(map[0], large) > 0.7);
     CHECK(mean_in(map[0], large.logical_not()) < 0.1);
     const auto side = disc(kSize, 60, 5, 25);
     map = care::lesion_contrast(
-        painted(skin() * slope(), side, kBrown()).unsqueeze(0));
+        painted_over(skin() * slope(), side, kBrown()).unsqueeze(0));
     CHECK(mean_in(map[0], side) > 0.6);
     CHECK(mean_in(map[0], side.logical_not()) < 0.1);
   }

@@ -78,7 +78,7 @@ TEST_CASE("golden: every file opens") {
         "distance_7x7",
         "distance_offset_14x14",
         "uniform_7x7"}) {
-    const auto values = golden(name);
+    const auto values = golden(std::string("golden/") + name);
     CAPTURE(name);
     CHECK(values.size() == 16);
     CHECK(values.at("loss").size(0) == values.at("features").size(0));

@@ -19,7 +19,7 @@ const std::vector<Fusion> kinds = {
     Fusion::kMax,
     Fusion::kProduct};
 
-torch::Tensor map_of(std::vector<double> cells, int64_t h, int64_t w) {
+torch::Tensor cells_of(std::vector<double> cells, int64_t h, int64_t w) {
   return torch::tensor(cells, torch::kDouble).view({1, h, w});
 }
 
@@ -37,40 +37,42 @@ TEST_CASE("fuse: stays within 0 and 1 at any size", "[attention][fusion]") {
 }
 
 TEST_CASE("fuse: values worked out by hand", "[attention][fusion]") {
-  auto a = map_of({-1, 0, 1, 3}, 2, 2); // 0, 0.25, 0.5, 1
-  auto b = map_of({20, 40, 0, 10}, 2, 2); // 0.5, 1, 0, 0.25
+  auto a = cells_of({-1, 0, 1, 3}, 2, 2); // 0, 0.25, 0.5, 1
+  auto b = cells_of({20, 40, 0, 10}, 2, 2); // 0.5, 1, 0, 0.25
   CHECK(care_test::allclose(
       fuse({a, b}, Fusion::kMean),
-      map_of({0.25, 0.625, 0.25, 0.625}, 2, 2),
+      cells_of({0.25, 0.625, 0.25, 0.625}, 2, 2),
       1e-12));
   CHECK(care_test::allclose(
-      fuse({a, b}, Fusion::kMax), map_of({0.5, 1, 0.5, 1}, 2, 2), 1e-12));
+      fuse({a, b}, Fusion::kMax), cells_of({0.5, 1, 0.5, 1}, 2, 2), 1e-12));
   CHECK(care_test::allclose(
-      fuse({a, b}, Fusion::kProduct), map_of({0, 0.25, 0, 0.25}, 2, 2), 1e-12));
+      fuse({a, b}, Fusion::kProduct),
+      cells_of({0, 0.25, 0, 0.25}, 2, 2),
+      1e-12));
   // One map is that map, normalised.
   for (const auto kind : kinds) {
     CHECK(care_test::allclose(
-        fuse({a}, kind), map_of({0, 0.25, 0.5, 1}, 2, 2), 1e-12));
+        fuse({a}, kind), cells_of({0, 0.25, 0.5, 1}, 2, 2), 1e-12));
   }
 }
 
 TEST_CASE("fuse: brings maps to one size", "[attention][fusion]") {
   // A row of two cells at four: pixel centres at -0.25, 0.25, 0.75, 1.25 of the
   // old ones, and the edge is kept.
-  auto coarse = map_of({0, 5}, 1, 2);
-  auto fine = map_of({0, 2, 2, 0}, 1, 4);
+  auto coarse = cells_of({0, 5}, 1, 2);
+  auto fine = cells_of({0, 2, 2, 0}, 1, 4);
   auto up = std::vector<double>{0, 0.25, 0.75, 1};
   CHECK(care_test::allclose(
       fuse({coarse, fine}, Fusion::kProduct),
-      map_of({0, 0.25, 0.75, 0}, 1, 4),
+      cells_of({0, 0.25, 0.75, 0}, 1, 4),
       1e-12));
   CHECK(care_test::allclose(
       fuse({fine, coarse}, Fusion::kMean),
-      map_of({0, 0.625, 0.875, 0.5}, 1, 4),
+      cells_of({0, 0.625, 0.875, 0.5}, 1, 4),
       1e-12));
   CHECK(care_test::allclose(
       fuse({coarse}, Fusion::kMean, care::Size{1, 4}),
-      map_of(up, 1, 4),
+      cells_of(up, 1, 4),
       1e-12));
   CHECK(
       fuse({coarse, fine}, Fusion::kMax, care::Size{6, 3}).sizes() ==

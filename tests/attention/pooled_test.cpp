@@ -21,8 +21,8 @@ bool is_short(const torch::Tensor& gradients) {
   return gradients.stride(2) == 0 && gradients.stride(3) == 0;
 }
 
-struct Setting {
-  Setting() {
+struct PooledHead {
+  PooledHead() {
     torch::manual_seed(11);
     features = torch::randn({3, 6, 4, 5}, torch::kDouble).requires_grad_();
     first = torch::randn({6, 8}, torch::kDouble).requires_grad_();
@@ -50,7 +50,7 @@ torch::Tensor long_mean(const torch::Tensor& x) {
 /// A network's gradient of one map's loss: to the features, and to the head.
 template <class Map>
 std::vector<torch::Tensor> loss_and_gradients(
-    const Setting& s,
+    const PooledHead& s,
     const Head& pool,
     const Map& map,
     GradientOrder order) {
@@ -66,7 +66,7 @@ std::vector<torch::Tensor> loss_and_gradients(
 
 template <class Map>
 void check_both_ways(const Map& map) {
-  const Setting s;
+  const PooledHead s;
   const std::vector<Head> pools = {
       [](const auto& x) {
         return x.mean({2, 3});
@@ -106,7 +106,7 @@ TEST_CASE("pooled heads: every map by the short way", "[attention]") {
 }
 
 TEST_CASE("pooled heads: second derivatives by the short way", "[attention]") {
-  const Setting s;
+  const PooledHead s;
   for (const auto order : {GradientOrder::kFirst, GradientOrder::kFull}) {
     CAPTURE(static_cast<int>(order));
     const auto loss_of = [&](const Head& pool, const torch::Tensor& x) {
@@ -129,7 +129,7 @@ TEST_CASE("pooled heads: second derivatives by the short way", "[attention]") {
 }
 
 TEST_CASE("pooled heads: only a spatial mean is taken for one", "[attention]") {
-  const Setting s;
+  const PooledHead s;
   const auto gradients = [&](const torch::Tensor& x, const Head& logits) {
     return care::score_gradients(x, care::class_scores(logits(x), s.target));
   };

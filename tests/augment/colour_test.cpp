@@ -13,11 +13,6 @@ using care::ColourFactors;
 
 namespace {
 
-std::map<std::string, torch::Tensor> golden() {
-  return care_test::load_dictionary(
-      care_test::data_dir() / "golden_augment" / "colour.pt");
-}
-
 /// The factors of each image; of one step alone, or (step 4) of all.
 std::vector<ColourFactors> factors_of(
     const torch::Tensor& table,
@@ -39,7 +34,7 @@ std::vector<ColourFactors> factors_of(
 } // namespace
 
 TEST_CASE("adjust_colour: each step, and all, as torchvision", "[augment]") {
-  const auto values = golden();
+  const auto values = care_test::golden("golden_augment/colour");
   const std::vector<std::string> steps{
       "brightness", "contrast", "saturation", "hue", "all"};
   for (const std::string name : {"images", "grey"}) {

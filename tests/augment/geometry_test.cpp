@@ -20,11 +20,6 @@ using care::Window;
 
 namespace {
 
-std::map<std::string, torch::Tensor> golden() {
-  return care_test::load_dictionary(
-      care_test::data_dir() / "golden_augment" / "geometry.pt");
-}
-
 /// The eight orientations, each twice but for the names.
 std::vector<Orientation> orientations() {
   std::vector<Orientation> all;
@@ -177,7 +172,7 @@ TEST_CASE(
 }
 
 TEST_CASE("warp: images as torchvision's affine", "[augment]") {
-  const auto values = golden();
+  const auto values = care_test::golden("golden_augment/geometry");
   const auto& images = values.at("images");
   const Size size{images.size(2), images.size(3)};
   std::vector<AffineMap> maps;
@@ -221,7 +216,7 @@ TEST_CASE("warp: images as torchvision's affine", "[augment]") {
 }
 
 TEST_CASE("warp: a crop as torchvision's resized_crop", "[augment]") {
-  const auto values = golden();
+  const auto values = care_test::golden("golden_augment/geometry");
   const auto& images = values.at("images");
   const Size to{12, 10};
   const auto same = torch::ones({6, 1, to.height, to.width}, torch::kBool);

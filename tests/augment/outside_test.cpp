@@ -13,26 +13,23 @@ using care::Outside;
 using care::OutsideDraw;
 using care::OutsideOptions;
 using care::RegionFill;
+using care_test::longs;
 
 namespace {
 
-torch::Tensor numbers(std::vector<int64_t> list) {
-  return torch::tensor(list, torch::kLong);
-}
-
 /// Four images of 8x8 with a flat outside each: .1, .2, .3, .4. All but the
 /// last have a box, of 1 within.
-struct Batch {
+struct FourImages {
   Boxes boxes = Boxes::from_lists(
       {{{1, 1, 4, 4}}, {{2, 3, 6, 8}}, {{0, 0, 2, 8}}, {}},
       {8, 8});
   torch::Tensor images = torch::tensor({0.1F, 0.2F, 0.3F, 0.4F})
                              .view({4, 1, 1, 1})
                              .repeat({1, 3, 8, 8});
-  torch::Tensor targets = numbers({0, 0, 1, 1});
-  torch::Tensor index = numbers({10, 11, 12, 13});
+  torch::Tensor targets = longs({0, 0, 1, 1});
+  torch::Tensor index = longs({10, 11, 12, 13});
 
-  Batch() {
+  FourImages() {
     for (int64_t n = 0; n < 4; ++n) {
       images[n].masked_fill_(inside(n), 1);
     }
@@ -63,7 +60,7 @@ OutsideDraw all(Outside source, size_t images) {
 TEST_CASE(
     "replace_outside: another image's, and its lesion stays",
     "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   for (const auto fill : {RegionFill::kMean, RegionFill::kBlur}) {
     const auto options = OutsideOptions().fill(fill);
     const auto result = care::replace_outside(
@@ -96,7 +93,7 @@ TEST_CASE(
 }
 
 TEST_CASE("replace_outside: a colour", "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   const auto result = care::replace_outside(
       batch.images,
       batch.boxes,
@@ -114,7 +111,7 @@ TEST_CASE(
     "replace_outside: a blur takes nothing of the region along",
     "[augment]") {
   torch::manual_seed(0);
-  const Batch batch;
+  const FourImages batch;
   const auto blurred =
       care::replace_outside(batch.images, batch.boxes, all(Outside::kBlur, 4));
   CHECK(care_test::allclose(blurred, batch.images, 1e-5)); // flat already
@@ -135,7 +132,7 @@ TEST_CASE(
 TEST_CASE(
     "replace_outside: with masks the edge follows the lesion",
     "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   auto masks = torch::zeros({4, 8, 8}, torch::kBool);
   masks[0].slice(0, 2, 3).slice(1, 1, 3).fill_(true); // two pixels of the box
   masks[3].slice(0, 5, 7).fill_(true); // of an image without a box
@@ -172,7 +169,7 @@ TEST_CASE("replace_outside: a soft edge", "[augment]") {
 }
 
 TEST_CASE("replace_outside: dtypes, and the images given stay", "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   const auto before = batch.images.clone();
   const auto draw = give({1, 2, 0, -1});
   const auto expected = care::replace_outside(batch.images, batch.boxes, draw);
@@ -190,7 +187,7 @@ TEST_CASE("replace_outside: dtypes, and the images given stay", "[augment]") {
 }
 
 TEST_CASE("draw_outside: donors are of another class", "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   std::set<int64_t> donors;
   for (int64_t epoch = 0; epoch < 40; ++epoch) {
     const auto draw = care::draw_outside(
@@ -218,14 +215,14 @@ TEST_CASE("draw_outside: donors are of another class", "[augment]") {
 }
 
 TEST_CASE("draw_outside: any other, but not itself", "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   std::set<int64_t> donors;
   for (int64_t epoch = 0; epoch < 40; ++epoch) {
     // The second image is the first once more.
     const auto draw = care::draw_outside(
         batch.boxes,
         {},
-        numbers({10, 10, 12, 13}),
+        longs({10, 10, 12, 13}),
         epoch,
         7,
         OutsideOptions().source(Outside::kOther).share(1));
@@ -236,8 +233,8 @@ TEST_CASE("draw_outside: any other, but not itself", "[augment]") {
 }
 
 TEST_CASE("draw_outside: who falls back, and to what", "[augment]") {
-  const Batch batch;
-  const auto one_class = numbers({1, 1, 1, 1});
+  const FourImages batch;
+  const auto one_class = longs({1, 1, 1, 1});
   const auto with = [&](Outside fallback) {
     return care::draw_outside(
         batch.boxes,
@@ -263,8 +260,8 @@ TEST_CASE("draw_outside: who falls back, and to what", "[augment]") {
   // A batch of one image.
   const auto alone = care::draw_outside(
       Boxes::from_lists({{{1, 1, 4, 4}}}, {8, 8}),
-      numbers({1}),
-      numbers({5}),
+      longs({1}),
+      longs({5}),
       0,
       0,
       OutsideOptions().share(1).fallback(Outside::kOther));
@@ -281,7 +278,7 @@ TEST_CASE(
   const auto draw = care::draw_outside(
       boxes,
       {},
-      numbers({0, 1, 2}),
+      longs({0, 1, 2}),
       0,
       0,
       OutsideOptions().source(Outside::kOther).share(1));
@@ -317,7 +314,7 @@ TEST_CASE("draw_outside: shares and classes", "[augment]") {
 }
 
 TEST_CASE("draw_outside: each donor is as likely as another", "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   std::vector<int64_t> times(4, 0);
   const int64_t epochs = 3000;
   for (int64_t epoch = 0; epoch < epochs; ++epoch) {
@@ -394,7 +391,7 @@ TEST_CASE("draw_outside: neither order nor company matters", "[augment]") {
 }
 
 TEST_CASE("outside: refuses what does not fit", "[augment]") {
-  const Batch batch;
+  const FourImages batch;
   const auto draw = [&](const OutsideOptions& options) {
     return care::draw_outside(
         batch.boxes, batch.targets, batch.index, 0, 0, options);
@@ -414,7 +411,7 @@ TEST_CASE("outside: refuses what does not fit", "[augment]") {
       c10::TypeError,
       "expected targets to hold integers, but got nothing");
   CARE_REQUIRE_THROWS_AS(
-      care::draw_outside(batch.boxes, batch.targets, numbers({1, 2}), 0, 0),
+      care::draw_outside(batch.boxes, batch.targets, longs({1, 2}), 0, 0),
       c10::ValueError,
       "expected index of shape [4], but got [2]");
   CARE_REQUIRE_THROWS_AS(

@@ -53,6 +53,16 @@ class Outcome {
   std::string reason_;
 };
 
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+inline torch::Tensor doubles(const std::vector<double>& values) {
+  return torch::tensor(values, torch::kDouble);
+}
+
+inline torch::Tensor longs(const std::vector<int64_t>& values) {
+  return torch::tensor(values, torch::kLong);
+}
+
 /// Whether both tensors have the same shape and values:
 /// |actual - expected| <= atol + rtol * |expected|.
 ///
@@ -300,9 +310,9 @@ inline std::map<std::string, torch::Tensor> load_dictionary(
   return tensors;
 }
 
-/// Golden values by name; see tests/data/golden/README.md.
+/// Golden values, "golden/name": tests/data/golden/name.pt.
 inline std::map<std::string, torch::Tensor> golden(const std::string& name) {
-  return load_dictionary(data_dir() / "golden" / (name + ".pt"));
+  return load_dictionary(data_dir() / (name + ".pt"));
 }
 
 } // namespace care_test
