@@ -57,13 +57,7 @@ torch::Tensor to_batch(const std::vector<cv::Mat>& pictures) {
     bytes.push_back(torch::from_blob(
         picture.data, {picture.rows, picture.cols, 3}, torch::kUInt8));
   }
-  return torch::stack(bytes)
-      .permute({0, 3, 1, 2})
-      .to(torch::kFloat,
-          /*non_blocking=*/false,
-          /*copy=*/true,
-          torch::MemoryFormat::Contiguous)
-      .div_(255);
+  return torch::stack(bytes).permute({0, 3, 1, 2}).to(torch::kFloat).div_(255);
 }
 
 // ------------------------------------------------------------ OpenCV's way ---

@@ -7,8 +7,9 @@
 // "decode" is cv::imread alone, "load" what the trainer makes of the files:
 // batches of 16, boxes checked, pictures at --size. Then epochs of a thin
 // ResNet-18: "bare step" forward, cross-entropy, backward and Adam on a batch
-// that lies ready; the trainer's loop, plain (alpha 0) and guided, on pictures
-// in memory and decoded by one worker. Last, boxes without an annotator.
+// that lies ready; the trainer's loop, plain (alpha 0), guided and with strong
+// augmentation, on pictures in memory and decoded by one worker. Last, boxes
+// without an annotator.
 #include "bench.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/resnet.hpp"
@@ -105,11 +106,12 @@ struct Training {
   }
 
   template <class Loader>
-  void epoch(Loader& loader) {
+  void epoch(Loader& loader, const trainer::StepOptions& options = {}) {
     const auto criterion = [](const auto& logits, const auto& targets) {
       return F::cross_entropy(logits, targets);
     };
-    trainer::train_epoch(net, criterion, guide, *optimizer, loader, {}, {});
+    trainer::train_epoch(
+        net, criterion, guide, *optimizer, loader, {}, options);
   }
 
   /// As many steps as an epoch has, on one batch that lies ready.
@@ -157,7 +159,10 @@ int main(int argc, char** argv) {
     images = input.normalised(input.pixels(batch));
     targets = batch.targets;
   }
-  Training bare(0), plain(0), guided(0.5), decoding(0);
+  Training bare(0), plain(0), guided(0.5), augmented(0), decoding(0);
+  trainer::StepOptions strong; // and half of the outsides exchanged
+  strong.augment =
+      care::AugmentOptions::preset("strong").outside(care::OutsideOptions());
   const auto pixels = torch::rand({count, 3, 224, 224});
 
   struct Work {
@@ -183,6 +188,9 @@ int main(int argc, char** argv) {
       {"bare step", [&] { bare.bare(images, targets, count / 16); }, 2},
       {"plain, in memory", [&] { plain.epoch(*memory); }, 2},
       {"guided, in memory", [&] { guided.epoch(*memory); }, 2},
+      {"plain, augmented, in memory",
+       [&] { augmented.epoch(*memory, strong); },
+       2},
       {"plain, one worker decodes", [&] { decoding.epoch(*worker); }, 2},
       {"boxes: spectral residual",
        [&] { care::find_boxes(care::spectral_residual(pixels)); },

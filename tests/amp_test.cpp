@@ -153,6 +153,10 @@ TEST_CASE("Autocast: bad dtypes and devices", "[amp]") {
       Autocast(torch::kCPU, torch::kLong, false),
       c10::ValueError,
       "but got Long");
-  CHECK_THROWS_AS(Autocast(torch::kMeta), c10::Error);
+  CARE_REQUIRE_THROWS_AS(
+      Autocast(torch::kMeta),
+      c10::ValueError,
+      "care::Autocast: expected a device that this LibTorch has autocast for, "
+      "but got meta");
   CHECK(product_dtype() == torch::kFloat); // nothing was switched
 }

@@ -19,7 +19,11 @@ struct AutocastState {
   torch::Dtype dtype = torch::kBFloat16;
 
 #if TORCH_VERSION_MAJOR > 2 || \
-    (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+    (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 5)
+  static bool is_available(torch::DeviceType device) {
+    return at::autocast::is_autocast_available(device);
+  }
+
   static AutocastState of(torch::DeviceType device) {
     return {
         at::autocast::is_autocast_enabled(device),
@@ -31,12 +35,11 @@ struct AutocastState {
     at::autocast::set_autocast_enabled(device, enabled);
   }
 #else
+  static bool is_available(torch::DeviceType device) {
+    return device == torch::kCPU || device == torch::kCUDA;
+  }
+
   static AutocastState of(torch::DeviceType device) {
-    TORCH_CHECK_VALUE(
-        device == torch::kCPU || device == torch::kCUDA,
-        "care::Autocast: expected the CPU or a CUDA device, which is what this "
-        "LibTorch has autocast for, but got ",
-        device);
     if (device == torch::kCUDA) {
       return {
           at::autocast::is_enabled(), at::autocast::get_autocast_gpu_dtype()};
@@ -75,9 +78,9 @@ struct AutocastState {
 /// exception, and the copies of the weights that autocast keeps are let go of.
 ///
 /// It holds for the thread that made it; end it there, the last one first.
-/// Throws c10::ValueError for another dtype than bfloat16 and half, and
-/// c10::Error for a device or dtype that this LibTorch has no autocast for
-/// (1.13 has none for half on the CPU).
+/// Throws c10::ValueError for another dtype than bfloat16 and half, and for a
+/// device that this LibTorch has no autocast for; c10::Error for a dtype that
+/// it has none for on this device (1.13: half on the CPU).
 ///
 ///   auto seen = [&] {
 ///     const care::Autocast mixed(images.device());
@@ -94,6 +97,11 @@ class Autocast {
         dtype == torch::kBFloat16 || dtype == torch::kHalf,
         "care::Autocast: expected bfloat16 or half, but got ",
         dtype);
+    TORCH_CHECK_VALUE(
+        detail::AutocastState::is_available(device_),
+        "care::Autocast: expected a device that this LibTorch has autocast "
+        "for, but got ",
+        device_);
     before_ = detail::AutocastState::of(device_);
     if (enabled && dtype != before_.dtype) {
       at::autocast::clear_cache(); // its copies are of the other dtype

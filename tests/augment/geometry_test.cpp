@@ -130,6 +130,13 @@ TEST_CASE("orient: images, masks and boxes, exactly", "[augment]") {
     CHECK(care_test::identical(
         care::orient(whole, all),
         care::orient(images, all).mul(255).to(torch::kInt)));
+    CHECK(care_test::identical(
+        care::orient(images.contiguous(torch::MemoryFormat::ChannelsLast), all),
+        moved));
+    // Too large for the host's loops: by the operations that devices use.
+    CHECK(care_test::identical(
+        torch::real(care::orient(images.to(torch::kComplexDouble), all)),
+        moved.to(torch::kDouble)));
     for (int64_t n = 0; n < count; ++n) {
       CAPTURE(size, n);
       const auto& one = all[static_cast<size_t>(n)];
@@ -142,10 +149,11 @@ TEST_CASE("orient: images, masks and boxes, exactly", "[augment]") {
           1e-5,
           0));
     }
-    // One orientation for all is done at once, and is the same.
+    // One orientation for all is done at once there, and is the same.
     const std::vector<Orientation> same(static_cast<size_t>(count), all[5]);
     CHECK(care_test::identical(
-        care::orient(images, same), by_torch(images, all[5])));
+        torch::real(care::orient(images.to(torch::kComplexDouble), same)),
+        by_torch(images, all[5]).to(torch::kDouble)));
   }
 }
 

@@ -5,6 +5,7 @@
 #include "support/program.hpp"
 #include "support/small_set.hpp"
 
+#include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
 
 #include <filesystem>
@@ -62,6 +63,33 @@ TEST_CASE("trainer: trains, tests and leaves its files", "[trainer]") {
   CHECK(contains(
       figures_of(out), "epoch,stage,rate,loss,accuracy,inner,outer,inside"));
   CHECK(contains(figures_of(out), "\n3,2,"));
+}
+
+TEST_CASE("augment_sheet: a line of five tiles a class", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 36);
+  const auto out = folder.path / "sheet.png";
+  const auto draw = [&](const fs::path& manifest) {
+    return care_test::run_program(
+        CARE_AUGMENT_SHEET,
+        manifest.string() + " --size 48 --out " + out.string());
+  };
+  const auto run = draw(data);
+  CAPTURE(run.text);
+  REQUIRE(run.status == 0);
+  const auto sheet = cv::imread(out.string());
+  CHECK(sheet.cols == 5 * 160);
+  CHECK(sheet.rows % 160 == 0);
+  // The first two columns differ, and the fourth is grey in its corner.
+  CHECK(cv::norm(sheet.colRange(0, 160), sheet.colRange(160, 320)) > 0);
+  CHECK(sheet.at<cv::Vec3b>(2, 3 * 160 + 2) == cv::Vec3b(128, 128, 128));
+
+  write_text(
+      folder.path / "set" / "none.csv",
+      "path,label,xmin,ymin,xmax,ymax\n0.png,a,,,,\n");
+  const auto none = draw(folder.path / "set" / "none.csv");
+  CHECK(none.status == 1);
+  CHECK(contains(none.text, "expected pictures with boxes, but got none"));
 }
 
 TEST_CASE("trainer: goes on exactly where it was killed", "[trainer]") {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/data/golden_augment/geometry.pt and colour.pt: small images, and
-what torchvision makes of them in double precision.
+what torchvision makes of them in double precision (but for the hue, which it turns
+in float).
 
     python3 -m venv venv
     venv/bin/pip install torch==2.13.0 numpy pillow

@@ -4,6 +4,7 @@
 #define CARE_AUGMENT_COLOUR_HPP
 
 #include <care/augment/detail/checks.hpp>
+#include <care/augment/detail/colour_on_host.hpp>
 #include <care/augment/detail/colour_tensors.hpp>
 #include <care/detail/to_device.hpp>
 
@@ -51,8 +52,12 @@ inline void check_factors(
   }
 }
 
-/// `adjust_colour` of the images [first, last), float or double, in place.
-inline void change_colours(
+inline std::array<double, 4> numbers_of(const ColourFactors& f) {
+  return {f.brightness(), f.contrast(), f.saturation(), f.hue()};
+}
+
+/// `change_colours` by operations on all images at once, for devices.
+inline void change_colours_at_once(
     const torch::Tensor& images,
     const std::vector<ColourFactors>& factors,
     int64_t first,
@@ -60,9 +65,7 @@ inline void change_colours(
   std::vector<double> numbers;
   std::array<bool, 4> changes{};
   for (auto n = first; n < last; ++n) {
-    const auto& f = factors[static_cast<size_t>(n)];
-    const std::array<double, 4> four{
-        f.brightness(), f.contrast(), f.saturation(), f.hue()};
+    const auto four = numbers_of(factors[static_cast<size_t>(n)]);
     for (size_t i = 0; i < four.size(); ++i) {
       changes[i] = changes[i] || four[i] != (i < 3 ? 1 : 0);
       numbers.push_back(four[i]);
@@ -73,6 +76,30 @@ inline void change_colours(
                          .view({last - first, 4, 1, 1, 1});
   change_colours_by(
       images.slice(0, first, last), to_device(table, images.device()), changes);
+}
+
+/// `adjust_colour` of the images [first, last), float or double and contiguous,
+/// in place.
+inline void change_colours(
+    const torch::Tensor& images,
+    const std::vector<ColourFactors>& factors,
+    int64_t first,
+    int64_t last) {
+  if (!images.device().is_cpu()) {
+    change_colours_at_once(images, factors, first, last);
+    return;
+  }
+  const auto channels = images.size(1);
+  const auto pixels = images.size(2) * images.size(3);
+  for (auto n = first; n < last; ++n) {
+    const auto four = numbers_of(factors[static_cast<size_t>(n)]);
+    const auto at = n * channels * pixels;
+    if (images.scalar_type() == torch::kDouble) {
+      colour_on_host(images.data_ptr<double>() + at, channels, pixels, four);
+    } else {
+      colour_on_host(images.data_ptr<float>() + at, channels, pixels, four);
+    }
+  }
 }
 
 } // namespace detail
@@ -109,11 +136,7 @@ inline torch::Tensor adjust_colour(
       /*non_blocking=*/false,
       /*copy=*/true,
       torch::MemoryFormat::Contiguous);
-  // On the host image by image, which then stay in the cache.
-  const auto step = changed.device().is_cpu() ? 1 : changed.size(0);
-  for (int64_t n = 0; n < changed.size(0); n += step) {
-    detail::change_colours(changed, factors, n, n + step);
-  }
+  detail::change_colours(changed, factors, 0, changed.size(0));
   return changed.to(images.scalar_type());
 }
 

@@ -5,6 +5,7 @@
 
 #include <care/augment/affine_map.hpp>
 #include <care/augment/detail/checks.hpp>
+#include <care/augment/detail/orient_on_host.hpp>
 #include <care/augment/detail/warp_by_grid.hpp>
 #include <care/augment/detail/warp_on_host.hpp>
 #include <care/boxes.hpp>
@@ -67,6 +68,21 @@ inline void orient_into(
     const torch::Tensor& moved,
     const torch::Tensor& images,
     const Orientation* orientations) {
+  if (images.device().is_cpu()) {
+    const auto planes = images.dim() == 3 ? images.unsqueeze(1) : images;
+    switch (images.element_size()) {
+      case 1:
+        return orient_on_host<uint8_t>(moved, planes, orientations);
+      case 2:
+        return orient_on_host<uint16_t>(moved, planes, orientations);
+      case 4:
+        return orient_on_host<uint32_t>(moved, planes, orientations);
+      case 8:
+        return orient_on_host<uint64_t>(moved, planes, orientations);
+      default: // complex double
+        break;
+    }
+  }
   std::array<std::vector<int64_t>, 8> alike; // these move together
   for (int64_t n = 0; n < images.size(0); ++n) {
     const auto turned = static_cast<size_t>(orientations[n].turned());
@@ -102,9 +118,9 @@ inline void warp_into(
     warped.copy_(
         warp_by_grid(images, maps, size, fill, Interpolation::kBilinear));
   } else if (images.scalar_type() == torch::kDouble) {
-    warp_on_host<double>(warped, images.contiguous(), maps, fill);
+    warp_on_host<double>(warped, images, maps, fill);
   } else {
-    warp_on_host<float>(warped, images.contiguous(), maps, fill);
+    warp_on_host<float>(warped, images, maps, fill);
   }
 }
 

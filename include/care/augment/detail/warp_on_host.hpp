@@ -32,14 +32,18 @@ class FramedPlanes {
         row_((size.width + 3) * kLanes),
         numbers_(static_cast<size_t>((size.height + 3) * row_), fill) {}
 
-  /// Takes `count` planes that lie one after the other.
-  void load(const Number* planes, int64_t count) {
+  /// Takes `count` planes; `strides` of channels, rows and columns.
+  void load(
+      const Number* planes,
+      int64_t count,
+      const std::array<int64_t, 3>& strides) {
+    const auto [channel, line, column] = strides;
     for (int64_t y = 0; y < size_.height; ++y) {
       auto* to = numbers_.data() + (y + 1) * row_ + kLanes;
       for (int64_t c = 0; c < count; ++c) {
-        const auto* from = planes + (c * size_.height + y) * size_.width;
+        const auto* from = planes + c * channel + y * line;
         for (int64_t x = 0; x < size_.width; ++x) {
-          to[x * kLanes + c] = from[x];
+          to[x * kLanes + c] = from[x * column];
         }
       }
     }
@@ -96,7 +100,7 @@ inline std::pair<int64_t, int64_t> steps_within(
 }
 
 /// Planes [N, C, H, W] warped by `maps` into `warped` [N, C, h, w], bilinear,
-/// as by `warp_by_grid`; both contiguous, on the host.
+/// as by `warp_by_grid`; on the host, in any memory order, `warped` contiguous.
 template <typename Number>
 void warp_on_host(
     const torch::Tensor& warped,
@@ -107,7 +111,8 @@ void warp_on_host(
   const Size from{planes.size(2), planes.size(3)};
   const Size to{warped.size(2), warped.size(3)};
   const auto pixels = to.height * to.width;
-  const auto* source = planes.data_ptr<Number>();
+  const std::array<int64_t, 3> strides{
+      planes.stride(1), planes.stride(2), planes.stride(3)};
   auto* result = warped.data_ptr<Number>();
   const auto outside = static_cast<Number>(fill);
   constexpr auto kLanes = FramedPlanes<Number>::kLanes;
@@ -116,8 +121,10 @@ void warp_on_host(
     const auto [a, b, c, d, e, f] = inverse(maps[n]);
     for (int64_t first = 0; first < channels; first += kLanes) {
       const auto count = std::min(channels - first, kLanes);
-      frame.load(source, count);
-      source += count * from.height * from.width;
+      frame.load(
+          planes.data_ptr<Number>() + n * planes.stride(0) + first * strides[0],
+          count,
+          strides);
       for (int64_t y = 0; y < to.height; ++y) {
         // Where the centre of the row's first pixel comes from.
         const double v = static_cast<double>(y) + 0.5;
