@@ -50,14 +50,14 @@ torch::Tensor to_tensor(const cv::Mat& picture) {
       .div_(255);
 }
 
-/// Pictures as `[N, 3, H, W]` float in [0, 1].
+/// Pictures as `[N, 3, H, W]` bytes, as the trainer's loader hands them out.
 torch::Tensor to_batch(const std::vector<cv::Mat>& pictures) {
   std::vector<torch::Tensor> bytes;
   for (const auto& picture : pictures) {
     bytes.push_back(torch::from_blob(
         picture.data, {picture.rows, picture.cols, 3}, torch::kUInt8));
   }
-  return torch::stack(bytes).permute({0, 3, 1, 2}).to(torch::kFloat).div_(255);
+  return torch::stack(bytes).permute({0, 3, 1, 2});
 }
 
 // ------------------------------------------------------------ OpenCV's way ---

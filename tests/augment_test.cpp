@@ -261,6 +261,25 @@ TEST_CASE("augment: a crop keeps the stated share of the boxes", "[augment]") {
           .item<int64_t>() == 0);
 }
 
+TEST_CASE("augment: bytes as their floats", "[augment]") {
+  auto batch = some_images();
+  const auto bytes = batch.images.mul(255).to(torch::kByte);
+  for (const auto* name : {"none", "flips", "strong"}) {
+    for (const bool outside : {false, true}) {
+      auto options = AugmentOptions::preset(name).seed(3);
+      if (outside) {
+        options.outside(OutsideOptions().source(Outside::kOther).share(1));
+      }
+      batch.images = bytes;
+      const auto from_bytes = run(batch, options).images;
+      batch.images = bytes.to(torch::kFloat).div(255);
+      CAPTURE(name, outside);
+      CHECK(from_bytes.scalar_type() == torch::kFloat);
+      CHECK(care_test::identical(from_bytes, run(batch, options).images));
+    }
+  }
+}
+
 TEST_CASE("augment: half precision, and no gradient", "[augment]") {
   const auto batch = some_images();
   const auto options =

@@ -165,7 +165,7 @@ Epoch train_epoch(
   for (const auto& batch : loader) {
     const auto targets = batch.targets.to(input.device);
     const auto moved = care::augment(
-        input.pixels(batch),
+        batch.images.to(input.device, /*non_blocking=*/true),
         batch.boxes,
         batch.targets,
         batch.index,

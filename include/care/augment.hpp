@@ -25,7 +25,8 @@ namespace care {
 
 /// What `augment` made of a batch.
 struct Augmented {
-  torch::Tensor images; ///< [N, C, H, W], of the dtype and on the device given
+  torch::Tensor images; ///< [N, C, H, W], of the dtype given (bytes: float32)
+                        ///< and on the device given
   Boxes boxes; ///< on these N images
   torch::Tensor masks; ///< [N, H, W]; undefined where none were given
   torch::Tensor dropped; ///< [N] int64, boxes of which too little was left
@@ -50,14 +51,15 @@ struct Augmented {
 /// (index + copy * images in the dataset).
 ///
 /// `images` [N, C, H, W] floating in [0, 1], before mean and deviation are
-/// taken off, on any device, which is not waited for; 3 channels or 1 where
-/// colours change. `boxes` on N images of that size, best on the host.
-/// `targets` [N] integers, may be undefined unless the outside asks for
-/// classes; `index` [N] integers, each image's number in the dataset; both best
-/// on the host. `masks` [N, H, W], may be undefined. What nothing is to be done
-/// to is passed on as it is. No gradient reaches the images. Throws
-/// c10::ValueError for other shapes, options out of range, and images on the
-/// host that are not in [0, 1] where colours change.
+/// taken off, or bytes, which become float32 in [0, 1] on the way (the quicker
+/// road: the host then keeps no float copy of the batch); on any device, which
+/// is not waited for; 3 channels or 1 where colours change. `boxes` on N images
+/// of that size, best on the host. `targets` [N] integers, may be undefined
+/// unless the outside asks for classes; `index` [N] integers, each image's
+/// number in the dataset; both best on the host. `masks` [N, H, W], may be
+/// undefined. What nothing is to be done to is passed on as it is. No gradient
+/// reaches the images. Throws c10::ValueError for other shapes, options out of
+/// range, and images on the host that are not in [0, 1] where colours change.
 ///
 ///   const auto options = care::AugmentOptions::preset("strong").seed(1);
 ///   auto batch = care::augment(images, boxes, targets, index, epoch, options);
@@ -72,7 +74,8 @@ inline Augmented augment(
     const torch::Tensor& masks = {}) {
   const char* where = "care::augment";
   detail::check_options(where, options);
-  detail::check_images(where, images);
+  const bool bytes = images.defined() && images.scalar_type() == torch::kByte;
+  detail::check_images(where, images, /*bytes_too=*/true);
   detail::check_batch(where, images, boxes, masks);
   const auto number =
       detail::host_numbers(where, "index", index, images.size(0));
@@ -128,35 +131,48 @@ inline Augmented augment(
   }
 
   const torch::NoGradGuard no_grad;
-  // Half precision is widened once for all steps.
-  auto from = images.to(detail::working_dtype(images));
+  const auto working = detail::working_dtype(images);
+  const auto wanted = bytes ? working : images.scalar_type();
+  // Bytes and half precision are widened once for all steps.
+  const auto widened = [&](const torch::Tensor& part) {
+    return part.scalar_type() == torch::kByte ? part.to(working).div_(255)
+                                              : part.to(working);
+  };
+  auto from = images;
   if (options.outside().source() != Outside::kKeep) {
-    from =
-        replace_outside(from, boxes, result.outside, options.outside(), masks);
+    from = replace_outside(
+        widened(from), boxes, result.outside, options.outside(), masks);
   }
   if (!warps && !orients && !colours) {
-    result.images = from.to(images.scalar_type());
+    result.images = widened(from).to(wanted);
     return result;
   }
-  const auto to = torch::empty_like(from, torch::MemoryFormat::Contiguous);
+  const auto to = torch::empty_like(
+      from, from.options().dtype(working), torch::MemoryFormat::Contiguous);
   // On the host image by image, which then stay in the cache.
   const auto step = from.device().is_cpu() ? 1 : from.size(0);
   for (int64_t n = 0; n < from.size(0); n += step) {
     const auto part = from.slice(0, n, n + step);
     const auto changed = to.slice(0, n, n + step);
     if (warps) {
-      detail::warp_into(changed, part, maps.data() + n, options.fill());
+      detail::warp_into(
+          changed, widened(part), maps.data() + n, options.fill());
     } else if (orients) {
-      detail::orient_into(changed, part, orientations.data() + n);
+      detail::orient_into(changed, widened(part), orientations.data() + n);
     } else {
       changed.copy_(part);
+      if (part.scalar_type() == torch::kByte) {
+        changed.div_(255);
+      }
     }
     if (colours) {
-      detail::check_unit_range(where, changed);
+      if (!bytes) {
+        detail::check_unit_range(where, changed);
+      }
       detail::change_colours(to, factors, n, n + step);
     }
   }
-  result.images = to.to(images.scalar_type());
+  result.images = to.to(wanted);
   return result;
 }
 

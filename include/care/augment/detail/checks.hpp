@@ -18,14 +18,19 @@
 namespace care::detail {
 
 /// Floating images [N, C, H, W] with at least one pixel.
-inline void check_images(const char* where, const torch::Tensor& images) {
+inline void check_images(
+    const char* where,
+    const torch::Tensor& images,
+    bool bytes_too = false) {
   TORCH_CHECK_VALUE(
       images.defined() && images.dim() == 4 && images.size(1) > 0 &&
           images.size(2) > 0 && images.size(3) > 0,
       where,
       ": expected images of shape [N, C, H, W], but got ",
       sizes_of(images));
-  check_floating(where, "images", images);
+  if (!bytes_too || images.scalar_type() != torch::kByte) {
+    check_floating(where, "images", images);
+  }
 }
 
 /// `[N]` integers as numbers on the host.
