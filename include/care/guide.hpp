@@ -1,15 +1,15 @@
 // Guide: map, regions and loss put together for a training loop.
 //
 // Its parts, in the order of a step:
-//   capture.hpp         a forward -> Seen: logits, and the features behind them
-//   guide/head.hpp      the same of features and a head handed over
-//   guide/options.hpp   what a guide can be told
-//   guide/batch.hpp     do logits, target, boxes and options fit together?
-//   guide/guided.hpp    which images are guided, for which class, by which
-//   boxes guide/attended.hpp  their maps, regions and losses guide/balance.hpp
-//   how strong that loss shall be, by the gradients guide/figures.hpp   the
-//   total, and the figures to log guide/audit.hpp     does the loss reach the
-//   network?
+//   capture.hpp             a forward -> Seen: logits, and the features behind
+//   guide/head.hpp          the same of features and a head handed over
+//   guide/options.hpp       what a guide can be told
+//   guide/batch.hpp         do logits, target, boxes, options fit together?
+//   guide/guided.hpp        which images are guided, and for which class
+//   guide/attended.hpp      their maps, regions and losses
+//   guide/balance.hpp       how strong that loss shall be, by the gradients
+//   guide/figures.hpp       the total, and the figures to log
+//   guide/audit.hpp         does the loss reach the network?
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_GUIDE_HPP
 #define CARE_GUIDE_HPP
@@ -17,7 +17,6 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
-#include <care/detail/at_least_float.hpp>
 #include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/balance.hpp>
@@ -30,7 +29,6 @@
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
-#include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/serialize/archive.h>
@@ -112,7 +110,7 @@ class Guide {
   /// `evaluate` and `audit` report that nothing was guided.
   template <class Forward>
   auto watch(Forward&& forward) const {
-    check_not_frozen();
+    detail::check_not_frozen(options_);
     return detail::capture(
         forward, options_.target_layers(), torch::nullopt, frozen_backbone());
   }
@@ -122,7 +120,7 @@ class Guide {
       class = std::enable_if_t<
           !std::is_same_v<std::decay_t<Module>, torch::Tensor>>>
   auto watch(Module&& module, const torch::Tensor& images) const {
-    check_not_frozen();
+    detail::check_not_frozen(options_);
     return detail::capture_module(
         module, images, options_.target_layers(), frozen_backbone());
   }
@@ -138,8 +136,8 @@ class Guide {
     if (auto* module = detail::module_in(head)) {
       return watch(features, head, *module);
     }
-    check_not_frozen();
-    return run(features, head);
+    detail::check_not_frozen(options_);
+    return detail::watch_head(options_, features, head);
   }
   /// The same for a head that is a function: `module` is the one whose
   /// statistics it uses (a network of which the head is a part will do).
@@ -148,17 +146,7 @@ class Guide {
       const torch::Tensor& features,
       Head&& head,
       torch::nn::Module& module) const {
-    if (!options_.frozen_statistics()) {
-      return run(features, head);
-    }
-    detail::FrozenStatistics statistics(module); // before this batch moves them
-    auto seen = run(features, head);
-    seen.frozen_head = [call = detail::kept_head(head),
-                        statistics](const torch::Tensor& x) mutable {
-      const detail::FrozenMode frozen(statistics);
-      return call(x);
-    };
-    return seen;
+    return detail::watch_head(options_, features, head, module);
   }
 
   /// The total loss of a batch.
@@ -372,33 +360,6 @@ class Guide {
   /// A network with a frozen backbone, watched while the loss is off.
   bool has_nothing_to_guide(const Seen& seen) const {
     return is_off() && !seen.features.defined();
-  }
-
-  void check_not_frozen() const {
-    TORCH_CHECK_VALUE(
-        !options_.frozen_statistics(),
-        "care::Guide::watch: expected the head as a module, because of "
-        "frozen_statistics, but got a function; use watch(features, module) or "
-        "watch(features, function, module)");
-  }
-
-  template <class Head>
-  Seen run(const torch::Tensor& features, Head& head) const {
-    TORCH_CHECK_VALUE(
-        !c10::InferenceMode::is_enabled(),
-        "care::Guide::watch: expected to record the head, but "
-        "c10::InferenceMode is on, which no guard undoes: use "
-        "torch::NoGradGuard");
-    const auto& layers = options_.target_layers();
-    TORCH_CHECK_VALUE(
-        layers.size() == 1 && layers[0].is_default(),
-        "care::Guide::watch: expected a forward to choose a map from, because "
-        "of target_layers, but got features by hand");
-    const bool recording = torch::GradMode::is_enabled();
-    const auto known =
-        recording ? features : features.detach().requires_grad_();
-    torch::AutoGradMode record(true);
-    return {detail::at_least_float(detail::run_head(head, known)), known};
   }
 
   detail::Attended attend(
