@@ -77,6 +77,7 @@ constexpr auto kClasses = count<
     LogitAdjustedLoss,
     LogitAdjustedLossImpl,
     LogitAdjustmentOptions,
+    MapLayout,
     MapThreshold,
     MaskBoxes,
     MaskValues,

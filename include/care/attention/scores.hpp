@@ -6,6 +6,7 @@
 #include <care/attention/detail/pooled.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
+#include <care/map_layout.hpp>
 
 #include <torch/autograd.h>
 #include <torch/types.h>
@@ -27,12 +28,16 @@ enum class GradientOrder {
 
 namespace detail {
 
-inline void check_features(const char* where, const torch::Tensor& features) {
+inline void check_features(
+    const char* where,
+    const torch::Tensor& features,
+    const MapLayout& layout = {}) {
   TORCH_CHECK_VALUE(
-      features.defined() && features.dim() == 4 && features.size(1) > 0 &&
-          features.size(2) > 0 && features.size(3) > 0,
+      features.defined() && layout.fits(features.sizes()),
       where,
-      ": expected features of shape [N, C, h, w], but got ",
+      ": expected features of shape ",
+      layout.str(),
+      ", but got ",
       sizes_of(features));
   check_floating(where, "features", features);
 }
@@ -192,8 +197,9 @@ inline torch::Tensor class_scores(
 /// class attention map. In float32 (float64 for double features): a mean over
 /// many cells has a gradient that half precision does not hold.
 ///
-/// `features` [N, C, h, w] must lie on the autograd path to `scores` [M] (one
-/// per image, or those of some images only: the others' gradient is 0). The
+/// `features` [N, C, h, w], or as `layout` says, must lie on the autograd path
+/// to `scores` [M] (one per image, or those of some images only: the others'
+/// gradient is 0). Of tokens the prefix has no place in the result. The
 /// graph is kept for the loss's own backward pass; no parameter's `.grad` is
 /// read or written. With kFirst the result is a constant, with kFull it carries
 /// its graph and requires a gradient, also where nothing behind the features is
@@ -205,9 +211,10 @@ inline torch::Tensor class_scores(
 inline torch::Tensor score_gradients(
     const torch::Tensor& features,
     const torch::Tensor& scores,
-    GradientOrder order = GradientOrder::kFirst) {
+    GradientOrder order = GradientOrder::kFirst,
+    const MapLayout& layout = {}) {
   const char* where = "care::score_gradients";
-  detail::check_features(where, features);
+  detail::check_features(where, features, layout);
   TORCH_CHECK_VALUE(
       scores.defined() && scores.dim() == 1 &&
           scores.size(0) <= features.size(0),
@@ -233,7 +240,8 @@ inline torch::Tensor score_gradients(
   const auto dtype =
       features.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   if (scores.size(0) == 0) {
-    return torch::zeros_like(features, dtype).set_requires_grad(full);
+    return torch::zeros_like(layout.to_map(features), dtype)
+        .set_requires_grad(full);
   }
   const auto gradient_of = [&](const torch::Tensor& x) {
     return torch::autograd::grad(
@@ -260,7 +268,7 @@ inline torch::Tensor score_gradients(
       where,
       ": expected scores computed from the features, but no path leads from "
       "the scores back to this tensor");
-  gradient = gradient.to(dtype);
+  gradient = layout.to_map(gradient.to(dtype));
   if (full && gradient.requires_grad()) {
     return gradient;
   }

@@ -10,6 +10,7 @@
 #include <care/guide/guided.hpp>
 #include <care/guide/options.hpp>
 #include <care/loss.hpp>
+#include <care/map_layout.hpp>
 #include <care/normalise.hpp>
 #include <care/rasterize.hpp>
 #include <care/region_weights.hpp>
@@ -96,21 +97,22 @@ torch::Tensor guided_maps(
     logits = seen.frozen_head(features);
   }
   const auto scores = scores_of(logits);
-  const auto map_of = [&](const torch::Tensor& layer) {
-    const auto gradients = score_gradients(layer, scores, order);
+  const auto map_of = [&](const torch::Tensor& layer, const MapLayout& layout) {
+    const auto gradients = score_gradients(layer, scores, order, layout);
+    const auto x = layout.to_map(layer);
     if constexpr (std::is_same_v<Map, GradCam>) {
       // One pass over the features, which costs less than to copy some.
-      return of_guided(map(layer, gradients));
+      return of_guided(map(x, gradients));
     } else {
-      return map(of_guided(layer), of_guided(gradients));
+      return map(of_guided(x), of_guided(gradients));
     }
   };
   if (seen.more.empty()) {
-    return map_of(features);
+    return map_of(features, seen.layout());
   }
-  std::vector<torch::Tensor> layers{map_of(features)};
+  std::vector<torch::Tensor> layers{map_of(features, seen.layout())};
   for (const auto& layer : seen.more) {
-    layers.push_back(map_of(layer));
+    layers.push_back(map_of(layer, seen.layout(layers.size())));
   }
   return fuse(layers, options.fusion());
 }

@@ -241,9 +241,12 @@ inline void measure_coupling(Audit& audit, const Seen& seen) {
   if (seen.frozen_head || images < 2) {
     return;
   }
-  const auto gradient =
-      score_gradients(seen.features, seen.logits.flatten().slice(0, 0, 1))
-          .to(torch::kDouble);
+  const auto gradient = score_gradients(
+                            seen.features,
+                            seen.logits.flatten().slice(0, 0, 1),
+                            GradientOrder::kFirst,
+                            seen.layout())
+                            .to(torch::kDouble);
   const auto rows = seen.rows.defined() ? seen.rows : torch::arange(images);
   const auto of_others = (rows != 0).to(gradient.options());
   const auto norm = gradient.norm().item<double>();

@@ -13,6 +13,7 @@
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace care::detail {
@@ -94,10 +95,11 @@ inline void check_batch(
     const torch::Tensor& target,
     const Boxes& boxes,
     const GuideOptions& options) {
-  check_features(where, seen.features);
+  check_features(where, seen.features, seen.layout());
   const auto images = seen.features.size(0);
+  size_t layer = 0;
   for (const auto& features : seen.more) {
-    check_features(where, features);
+    check_features(where, features, seen.layout(++layer));
     TORCH_CHECK_VALUE(
         features.size(0) == images,
         where,

@@ -140,7 +140,9 @@ Seen watch_head(
   const bool recording = torch::GradMode::is_enabled();
   const auto known = recording ? features : features.detach().requires_grad_();
   torch::AutoGradMode record(true);
-  return {at_least_float(run_head(head, known)), known};
+  Seen seen{at_least_float(run_head(head, known)), known};
+  seen.layouts = {layers[0].layout()};
+  return seen;
 }
 
 /// The same, with a frozen head of the statistics that `module` has before it.

@@ -59,7 +59,8 @@ class GuideOptions {
   }
 
   /// Which maps `watch` takes from a forward that is not split by hand; the
-  /// maps of several are fused. Default: the last one.
+  /// maps of several are fused. Features by hand take the layout of a single
+  /// one (tokens, channels_last). Default: the last one.
   GuideOptions& target_layers(TargetLayers layers) {
     target_layers_ = std::move(layers);
     return *this;
