@@ -96,6 +96,7 @@ constexpr auto kClasses = count<
     RrrLoss,
     Schedule,
     ScheduleOptions,
+    Score,
     Seen,
     SeenOutput<int>,
     SegmentationOptions,

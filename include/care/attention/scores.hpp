@@ -12,6 +12,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <limits>
 
 namespace care {
 
@@ -120,20 +121,36 @@ inline torch::Tensor binary_classes(
 
 } // namespace detail
 
-/// The score of one class per image: its raw logit.
+/// What of a class the map is of.
+enum class Score {
+  kLogit, ///< its logit
+  /// Its logit less the largest of the other classes': the map shows what tells
+  /// the class from the one it is confused with. Of classes that exclude each
+  /// other.
+  kMargin,
+};
+
+/// The score of one class per image: its raw logit, or its margin.
+///
+///   kLogit   z[n, t]
+///   kMargin  z[n, t] - max over k != t of z[n, k]
 ///
 /// Shapes: `logits` [N, K] with K of at least 2, `target` [N] integers -> [N].
+/// Gradient of the margin: 1 to the class's logit, and -1 to the strongest
+/// other one; of several that are equal, each gets its equal share of the -1.
 /// A binary head has one logit per image, [N, 1] or [N], that speaks for class
 /// 1; its target is [N] or [N, 1], of integers or floating 0 and 1. Its score
 /// is the logit where the target is 1, and minus the logit where it is 0: the
-/// map of "not the lesion", which is not where the lesion is. Throws
+/// map of "not the lesion", which is not where the lesion is. That is its
+/// margin too: the logit of two classes is by how much one is ahead. Throws
 /// c10::IndexError for a class outside [0, K), of a binary head outside [0, 2);
 /// c10::ValueError for wrong shapes and a binary target between 0 and 1;
 /// c10::TypeError for another target that is not of integers. (Values of a
 /// target on a device are left to the gather there.)
 inline torch::Tensor class_scores(
     const torch::Tensor& logits,
-    const torch::Tensor& target) {
+    const torch::Tensor& target,
+    Score score = Score::kLogit) {
   const char* where = "care::class_scores";
   TORCH_CHECK_VALUE(
       logits.defined() && (logits.dim() == 1 || logits.dim() == 2),
@@ -147,13 +164,15 @@ inline torch::Tensor class_scores(
   const auto classes =
       binary ? detail::binary_classes(where, target, all.size(0)) : target;
   detail::check_classes(where, classes, all.size(0), all.size(1));
-  return all
-      .gather(
-          1,
-          detail::to_device(classes, all.device())
-              .to(torch::kLong)
-              .unsqueeze(1))
-      .squeeze(1);
+  const auto own =
+      detail::to_device(classes, all.device()).to(torch::kLong).unsqueeze(1);
+  const auto scores = all.gather(1, own).squeeze(1);
+  if (score == Score::kLogit || binary) {
+    return scores;
+  }
+  // Of equal ones amax gives each its share of the gradient.
+  return scores -
+      all.scatter(1, own, -std::numeric_limits<double>::infinity()).amax(1);
 }
 
 /// The scores of (image, class) pairs, for multi-label data.

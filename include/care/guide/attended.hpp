@@ -86,7 +86,7 @@ torch::Tensor guided_maps(
         : logits.index_select(0, to_device(asked, logits.device()));
     return multi_label
         ? class_scores(chosen, torch::arange(asked.size(0)), classes)
-        : class_scores(chosen, classes);
+        : class_scores(chosen, classes, options.score());
   };
   auto logits = seen.logits;
   if (seen.frozen_head) {

@@ -157,6 +157,11 @@ inline void check_batch(
   if (target.device().is_cpu()) {
     host_target(where, target, classes);
   }
+  TORCH_CHECK_VALUE(
+      options.score() == Score::kLogit || !is_multi_label(target),
+      where,
+      ": expected Score::kLogit for a multi-label target, whose classes do not "
+      "exclude each other, but got kMargin");
   if (options.classes()) {
     for (auto label : *options.classes()) {
       TORCH_CHECK_INDEX(

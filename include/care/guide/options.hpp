@@ -75,6 +75,10 @@ class GuideOptions {
   TORCH_ARG(torch::optional<double>, weight) = torch::nullopt;
   /// Which parameters La can move. Default: GradientOrder::kFirst.
   TORCH_ARG(GradientOrder, order) = GradientOrder::kFirst;
+  /// What of its class an image's map is of: the logit, or the margin over the
+  /// strongest other class (see `class_scores`). Of a binary head both are the
+  /// same; multi-label data has no margin. Default: Score::kLogit.
+  TORCH_ARG(Score, score) = Score::kLogit;
   /// How boxes become weights.
   TORCH_ARG(RasterizeOptions, raster);
   /// How the maps of several layers become one. Default: Fusion::kMean.
