@@ -91,6 +91,7 @@ constexpr auto kClasses = count<
     PpceLossOptions,
     RasterizeOptions,
     RasterMode,
+    Regions,
     RegionWeights,
     RobustBackgroundOptions,
     RrrLoss,

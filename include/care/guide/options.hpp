@@ -48,7 +48,7 @@ inline std::vector<int64_t> classes_rarer_than(
 /// Options of `Guide`.
 class GuideOptions {
  public:
-  /// The guided classes. Not called: every class whose images have boxes. An
+  /// The guided classes. Not called: every class whose images have regions. An
   /// empty list guides nothing.
   GuideOptions& classes(std::vector<int64_t> classes) {
     classes_ = std::move(classes);
@@ -79,7 +79,7 @@ class GuideOptions {
   /// strongest other class (see `class_scores`). Of a binary head both are the
   /// same; multi-label data has no margin. Default: Score::kLogit.
   TORCH_ARG(Score, score) = Score::kLogit;
-  /// How boxes become weights.
+  /// How boxes and masks become weights.
   TORCH_ARG(RasterizeOptions, raster);
   /// How the maps of several layers become one. Default: Fusion::kMean.
   TORCH_ARG(Fusion, fusion) = Fusion::kMean;
