@@ -92,6 +92,79 @@ TEST_CASE("class_scores: one logit of a binary head", "[attention]") {
       "expected target of shape [3] or [3, 1], but got [1]");
 }
 
+TEST_CASE("class_scores: the margin over the others", "[attention]") {
+  const auto logits =
+      torch::tensor(
+          {1.0, 4.0, 2.0, 3.0, 0.0, 5.0, 2.0, 2.0, 2.0}, torch::kDouble)
+          .view({3, 3})
+          .requires_grad_();
+  const auto target = torch::tensor({0, 2, 1}, torch::kLong);
+  const auto margins = care::class_scores(logits, target, care::Score::kMargin);
+  CHECK(care_test::identical(
+      margins,
+      torch::tensor({1.0 - 4.0, 5.0 - 3.0, 2.0 - 2.0}, torch::kDouble)));
+  // To the class and to the strongest other one; equal ones share.
+  const auto gradient =
+      torch::autograd::grad({margins.sum()}, {logits}, {}, true)[0];
+  CHECK(care_test::identical(
+      gradient,
+      torch::tensor(
+          {1.0, -1.0, 0.0, -1.0, 0.0, 1.0, -0.5, 1.0, -0.5}, torch::kDouble)
+          .view({3, 3})));
+
+  // Of two classes it is their difference; of one logit the logit itself.
+  const auto two = logits.slice(1, 0, 2);
+  CHECK(care_test::identical(
+      care::class_scores(
+          two, torch::tensor({0, 1, 0}, torch::kLong), care::Score::kMargin),
+      torch::tensor({1.0 - 4.0, 0.0 - 3.0, 2.0 - 2.0}, torch::kDouble)));
+  const auto one = torch::tensor({1.5, -2.0});
+  const auto binary = torch::tensor({1, 0}, torch::kLong);
+  CHECK(care_test::identical(
+      care::class_scores(one, binary, care::Score::kMargin),
+      care::class_scores(one, binary)));
+
+  // Half precision, and others that are ruled out.
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto masked =
+      torch::tensor({0.5, -infinity, -infinity, 0.25}).view({2, 2});
+  CHECK(care_test::identical(
+      care::class_scores(
+          masked.to(torch::kHalf),
+          torch::tensor({1, 1}, torch::kLong),
+          care::Score::kMargin),
+      torch::tensor({-infinity, infinity}).to(torch::kHalf)));
+  CARE_REQUIRE_THROWS_AS(
+      care::class_scores(
+          logits, torch::tensor({0, 3, 1}, torch::kLong), care::Score::kMargin),
+      c10::IndexError,
+      "[0, 3)");
+}
+
+TEST_CASE("grad_cam: of a margin, with a linear head", "[attention]") {
+  // The map is linear in the score: that of the class less that of the other.
+  torch::manual_seed(6);
+  const auto features =
+      torch::randn({3, 5, 4, 4}, torch::kDouble).requires_grad_();
+  const auto weight = torch::randn({4, 5}, torch::kDouble);
+  const auto logits = torch::matmul(features.mean({2, 3}), weight.t());
+  const auto target = torch::tensor({3, 0, 2}, torch::kLong);
+  const auto other =
+      logits.detach()
+          .masked_fill(torch::one_hot(target, 4).to(torch::kBool), -1e9)
+          .argmax(1);
+  const auto map = care::grad_cam(
+      features, care::class_scores(logits, target, care::Score::kMargin));
+  CHECK(care_test::allclose(
+      map,
+      care::grad_cam_linear(features, weight, target) -
+          care::grad_cam_linear(features, weight, other),
+      1e-12,
+      1e-10));
+  CHECK_FALSE(care_test::allclose(
+      map, care::grad_cam(features, care::class_scores(logits, target))));
+}
+
 TEST_CASE("grad_cam: a binary head's maps of 1 and of 0", "[attention]") {
   auto features = torch::rand({2, 3, 4, 5}).requires_grad_();
   auto logits = torch::matmul(features.mean({2, 3}), torch::randn({3, 1}));

@@ -482,6 +482,87 @@ TEST_CASE("guide: multi-label, a map for each image and class", "[guide]") {
   }
 }
 
+TEST_CASE("guide: the map of a margin", "[guide]") {
+  torch::manual_seed(3);
+  const auto features = random_features({4, 4, 5, 5});
+  const auto weight = torch::randn({3, 4}, torch::kDouble).requires_grad_();
+  const auto logits =
+      torch::matmul((features * features).mean({2, 3}), weight.t());
+  const auto target = torch::tensor({0, 1, 2, 1}, torch::kLong);
+  const auto boxes = care::Boxes::from_lists(
+      {{{0, 0, 2, 2}}, {{1, 1, 4, 4}}, {}, {{2, 0, 5, 3}}}, {5, 5});
+  std::vector<torch::Tensor> maps;
+  const auto options =
+      care::GuideOptions().weight(1.0).score(care::Score::kMargin);
+  const auto margin = [&](int64_t image, int64_t label) {
+    const auto row = logits[image];
+    return row[label] -
+        torch::maximum(row[(label + 1) % 3], row[(label + 2) % 3]);
+  };
+  const care::Guide<care::GradCam, Keep> keeping(options, Keep{&maps});
+  keeping.loss(torch::zeros({}), {logits, features}, target, boxes);
+  REQUIRE(maps.size() == 1);
+  const std::vector<int64_t> guided{0, 1, 3};
+  for (size_t i = 0; i < guided.size(); ++i) {
+    const auto image = guided[i];
+    const auto label = target[image].item<int64_t>();
+    CHECK(care_test::allclose(
+        maps[0][static_cast<int64_t>(i)],
+        plain_map(features, margin(image, label), image),
+        1e-12,
+        1e-12));
+  }
+
+  // In full order, the other class's weights are moved too.
+  const care::Guide<> full(
+      care::GuideOptions(options).order(care::GradientOrder::kFull));
+  const auto one = boxes.filter(boxes.image_index() == 1);
+  const auto loss =
+      full.loss(torch::zeros({}), {logits, features}, target, one);
+  const auto gradient =
+      torch::autograd::grad({margin(1, 1)}, {features}, {}, true, true)[0][1];
+  const auto map = (gradient.mean({1, 2}, true) * features[1]).sum(0);
+  const auto expected = care::attention_loss(
+      map.unsqueeze(0),
+      care::rasterize(one.select(torch::tensor({1}, torch::kLong)), {5, 5}));
+  CHECK(care_test::allclose(loss.total, expected, 1e-12, 1e-6));
+  const auto of_weight = [&](const torch::Tensor& total) {
+    return torch::autograd::grad({total}, {weight}, {}, true)[0];
+  };
+  const auto moved = of_weight(loss.total);
+  CHECK(care_test::allclose(moved, of_weight(expected), 1e-9, 1e-6));
+  const auto other = logits[1][0].item<double>() > logits[1][2].item<double>()
+      ? int64_t{0}
+      : int64_t{2};
+  CHECK(moved[1].abs().max().item<double>() > 1e-6);
+  CHECK(moved[other].abs().max().item<double>() > 1e-6);
+  CHECK(moved[2 - other].abs().max().item<double>() == 0);
+
+  // One logit of a binary head is a margin.
+  const auto binary = logits.select(1, 0);
+  const auto sides = torch::tensor({1, 0, 1, 0}, torch::kLong);
+  const auto value = [&](const care::GuideOptions& given) {
+    return care::Guide<>(given)
+        .loss(torch::zeros({}), {binary, features}, sides, boxes)
+        .total;
+  };
+  CHECK(care_test::identical(
+      value(options), value(care::GuideOptions().weight(1.0))));
+
+  const auto labels = torch::ones({4, 3});
+  const char* message =
+      "expected Score::kLogit for a multi-label target, whose classes do not "
+      "exclude each other, but got kMargin";
+  CARE_REQUIRE_THROWS_AS(
+      full.loss(torch::zeros({}), {logits, features}, labels, boxes),
+      c10::ValueError,
+      message);
+  CARE_REQUIRE_THROWS_AS(
+      full.evaluate({logits, features}, labels, boxes),
+      c10::ValueError,
+      message);
+}
+
 TEST_CASE("guide: maps of several layers, fused", "[guide]") {
   torch::manual_seed(2);
   auto first = nn::Conv2d(nn::Conv2dOptions(3, 4, 3).padding(1));

@@ -38,12 +38,16 @@ auto capture(
   const char* where = "care::capture";
   check_layers(where, layers);
   using Output = std::decay_t<decltype(run_forward(forward))>;
-  Observer observer([&](const SeenMap& map) {
-    return std::any_of(
-        layers.begin(), layers.end(), [&](const TargetLayer& layer) {
+  const auto any_layer = [&](const auto& holds) {
+    return std::any_of(layers.begin(), layers.end(), holds);
+  };
+  Observer observer(
+      any_layer([](const auto& layer) { return layer.layout().is_tokens(); }),
+      [&](const SeenMap& map) {
+        return any_layer([&](const TargetLayer& layer) {
           return !layer.is_default() && may_fulfil(map, layer, input);
         });
-  });
+      });
   auto output = run_forward(forward);
   observer.stop(); // the search may run operators: TargetLayer::where
   Seen seen{in_float(main_output(where, output)), {}};
@@ -70,8 +74,10 @@ auto capture(
     if (!features.defined()) { // of a frozen backbone
       seen.features.reset();
       seen.more.clear();
+      seen.layouts.clear();
       break;
     }
+    seen.layouts.push_back(layer.layout());
     if (seen.features.defined()) {
       seen.more.push_back(features);
     } else {
@@ -118,12 +124,12 @@ auto capture_module(
 /// returns. The features are then found by walking the autograd graph back from
 /// the logits, never by the order of calls: the first 4-D result with more than
 /// one cell, but past what pooling operators returned and past copies (a cast
-/// of autocast). `layers` asks for others. Nothing is kept but what is
-/// returned, nor meanwhile what the network lets go of on its way (but for maps
-/// that `layers` may mean); the callback is gone when the function ends, also
-/// by an exception.
-/// TorchScript modules run without their graph optimiser meanwhile (it hides
-/// operators).
+/// of autocast). `layers` asks for others, and for tokens and maps laid out
+/// [N, h, w, C], which come as they are with their `Seen::layouts`. Nothing is
+/// kept but what is returned, nor meanwhile what the network lets go of on its
+/// way (but for maps that `layers` may mean); the callback is gone when the
+/// function ends, also by an exception. TorchScript modules run without their
+/// graph optimiser meanwhile (it hides operators).
 ///
 /// What `forward` may return: see `logits_of`. If it is not a tensor, the
 /// result is a SeenOutput, whose `output` is all of it.

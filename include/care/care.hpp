@@ -13,6 +13,7 @@
 #include <care/guide.hpp>
 #include <care/imbalance.hpp>
 #include <care/loss.hpp>
+#include <care/map_layout.hpp>
 #include <care/masks.hpp>
 #include <care/metrics.hpp>
 #include <care/normalise.hpp>

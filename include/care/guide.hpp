@@ -1,15 +1,17 @@
 // Guide: map, regions and loss put together for a training loop.
 //
 // Its parts, in the order of a step:
-//   capture.hpp         a forward -> Seen: logits, and the features behind them
-//   guide/head.hpp      the same of features and a head handed over
-//   guide/options.hpp   what a guide can be told
-//   guide/batch.hpp     do logits, target, boxes and options fit together?
-//   guide/guided.hpp    which images are guided, for which class, by which
-//   boxes guide/attended.hpp  their maps, regions and losses guide/balance.hpp
-//   how strong that loss shall be, by the gradients guide/figures.hpp   the
-//   total, and the figures to log guide/audit.hpp     does the loss reach the
-//   network?
+//   capture.hpp             a forward -> Seen: logits, and the features behind
+//   guide/head.hpp          the same of features and a head handed over
+//   guide/options.hpp       what a guide can be told
+//   guide/regions.hpp       boxes, masks or weights as one argument
+//   guide/batch.hpp         do logits, target, regions, options fit together?
+//   guide/guided.hpp        which images are guided, and for which class
+//   guide/region_cells.hpp  their regions at the size of their maps
+//   guide/attended.hpp      their maps and losses
+//   guide/balance.hpp       how strong that loss shall be, by the gradients
+//   guide/figures.hpp       the total, and the figures to log
+//   guide/audit.hpp         does the loss reach the network?
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_GUIDE_HPP
 #define CARE_GUIDE_HPP
@@ -17,7 +19,6 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
-#include <care/detail/at_least_float.hpp>
 #include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/balance.hpp>
@@ -26,11 +27,12 @@
 #include <care/guide/guided.hpp>
 #include <care/guide/head.hpp>
 #include <care/guide/options.hpp>
+#include <care/guide/regions.hpp>
 #include <care/loss.hpp>
 #include <care/rasterize.hpp>
+#include <care/region_weights.hpp>
 #include <care/schedule.hpp>
 
-#include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/serialize/archive.h>
@@ -49,11 +51,11 @@ namespace care {
 ///   L = (1 - alpha) Lc + alpha s La      (or Lc + weight s La)
 ///
 /// with s the schedule's strength and La the loss of the guided images' maps,
-/// averaged over them. Guided are the images that have boxes and whose class is
-/// listed. The factor of Lc never depends on the batch or on the schedule: a
-/// batch without a guided image gives (1 - alpha) Lc, and costs nothing more.
-/// The control "no attention" is s = 0: `schedule(ScheduleOptions().start(
-/// ScheduleOptions::kManual))`, and no `begin`.
+/// averaged over them. Guided are the images that have a region (a box, a mask
+/// that is not empty) and whose class is listed. The factor of Lc never depends
+/// on the batch or on the schedule: a batch without a guided image gives
+/// (1 - alpha) Lc, and costs nothing more. The control "no attention" is s = 0:
+/// `schedule(ScheduleOptions().start(ScheduleOptions::kManual))`, no `begin`.
 ///
 /// Policies, both plain callables:
 ///   Map   (features [G, C, h, w], gradients [G, C, h, w]) -> maps [G, h, w]
@@ -112,7 +114,7 @@ class Guide {
   /// `evaluate` and `audit` report that nothing was guided.
   template <class Forward>
   auto watch(Forward&& forward) const {
-    check_not_frozen();
+    detail::check_not_frozen(options_);
     return detail::capture(
         forward, options_.target_layers(), torch::nullopt, frozen_backbone());
   }
@@ -122,7 +124,7 @@ class Guide {
       class = std::enable_if_t<
           !std::is_same_v<std::decay_t<Module>, torch::Tensor>>>
   auto watch(Module&& module, const torch::Tensor& images) const {
-    check_not_frozen();
+    detail::check_not_frozen(options_);
     return detail::capture_module(
         module, images, options_.target_layers(), frozen_backbone());
   }
@@ -138,8 +140,8 @@ class Guide {
     if (auto* module = detail::module_in(head)) {
       return watch(features, head, *module);
     }
-    check_not_frozen();
-    return run(features, head);
+    detail::check_not_frozen(options_);
+    return detail::watch_head(options_, features, head);
   }
   /// The same for a head that is a function: `module` is the one whose
   /// statistics it uses (a network of which the head is a part will do).
@@ -148,31 +150,22 @@ class Guide {
       const torch::Tensor& features,
       Head&& head,
       torch::nn::Module& module) const {
-    if (!options_.frozen_statistics()) {
-      return run(features, head);
-    }
-    detail::FrozenStatistics statistics(module); // before this batch moves them
-    auto seen = run(features, head);
-    seen.frozen_head = [call = detail::kept_head(head),
-                        statistics](const torch::Tensor& x) mutable {
-      const detail::FrozenMode frozen(statistics);
-      return call(x);
-    };
-    return seen;
+    return detail::watch_head(options_, features, head, module);
   }
 
   /// The total loss of a batch.
   ///
-  /// `classification`: scalar Lc. `target` and `boxes` (N images, in pixels of
-  /// the network's input) are best kept on the host; a target on a device costs
-  /// one synchronisation. What the head is, the shapes tell:
+  /// `classification`: scalar Lc. `regions` are those of the N images: Boxes
+  /// (in pixels of the network's input), masks [N, H, W] or RegionWeights, see
+  /// `Regions`. They and `target` are best kept on the host; on a device each
+  /// costs a synchronisation. What the head is, the shapes tell:
   ///   logits [N, K], target [N]             one class per image
   ///   logits [N, 1] or [N], target [N, 1]   binary; 0 takes minus the logit.
   ///     or [N], of integers or floats
   ///   logits [N, K], target [N, K] of 0, 1  multi-label: one map for each
   ///                                         guided (image, class) pair
   /// Where several images share a row of logits (bags, crops, videos), say so
-  /// by `Seen::rows`: features and boxes are then those of the images, logits
+  /// by `Seen::rows`: features and regions are then those of the images, logits
   /// and target those of the rows.
   /// Throws c10::ValueError for shapes that do not fit, for features that are
   /// not on the way to the logits and for options that `seen` does not serve
@@ -182,9 +175,9 @@ class Guide {
       const torch::Tensor& classification,
       const Seen& seen,
       const torch::Tensor& target,
-      const Boxes& boxes,
+      const Regions& regions,
       const Accumulation& accumulation = {}) const {
-    return total(classification, seen, target, boxes, accumulation, nullptr);
+    return total(classification, seen, target, regions, accumulation, nullptr);
   }
 
   /// The same with the strength set by the gradients: L = Lc + s w La with w
@@ -195,9 +188,9 @@ class Guide {
       const torch::Tensor& classification,
       const Seen& seen,
       const torch::Tensor& target,
-      const Boxes& boxes,
+      const Regions& regions,
       Balance& balance) const {
-    return total(classification, seen, target, boxes, {}, &balance);
+    return total(classification, seen, target, regions, {}, &balance);
   }
 
   /// The attention figures of a batch, whatever the schedule says: for
@@ -206,14 +199,14 @@ class Guide {
   AttentionFigures evaluate(
       const Seen& seen,
       const torch::Tensor& target,
-      const Boxes& boxes) const {
+      const Regions& regions) const {
     if (has_nothing_to_guide(seen)) {
       return detail::figures(detail::Attended(), loss_);
     }
     const char* where = "care::Guide::evaluate";
-    detail::check_batch(where, seen, target, boxes, options_);
+    detail::check_batch(where, seen, target, regions, options_);
     torch::NoGradGuard no_grad;
-    return detail::figures(attend(where, seen, target, boxes), loss_);
+    return detail::figures(attend(where, seen, target, regions), loss_);
   }
 
   /// Whether the attention loss of a batch really reaches `parameters` (those
@@ -227,7 +220,7 @@ class Guide {
       const torch::Tensor& classification,
       const Seen& seen,
       const torch::Tensor& target,
-      const Boxes& boxes,
+      const Regions& regions,
       const std::vector<torch::Tensor>& parameters) const {
     Audit result;
     if (has_nothing_to_guide(seen)) {
@@ -241,7 +234,7 @@ class Guide {
           classification,
           seen,
           target,
-          boxes,
+          regions,
           parameters);
     }
     result.strength = schedule_.strength();
@@ -252,13 +245,13 @@ class Guide {
   /// (image, class) pairs (see `Accumulation`). `rows` as in `Seen`.
   int64_t count(
       const torch::Tensor& target,
-      const Boxes& boxes,
+      const Regions& regions,
       const torch::Tensor& rows = {}) const {
     size_t pairs = 0;
     for (const auto& round : detail::guided_images(
              "care::Guide::count",
              target,
-             boxes,
+             regions,
              rows,
              options_.classes(),
              torch::nullopt)) {
@@ -301,7 +294,7 @@ class Guide {
       const torch::Tensor& classification,
       const Seen& seen,
       const torch::Tensor& target,
-      const Boxes& boxes,
+      const Regions& regions,
       const Accumulation& accumulation,
       Balance* balance) const {
     const char* where = "care::Guide::loss";
@@ -332,9 +325,9 @@ class Guide {
       result.attention = detail::figures(detail::Attended(), loss_);
       return result;
     }
-    detail::check_batch(where, seen, target, boxes, options_);
+    detail::check_batch(where, seen, target, regions, options_);
     const auto attended =
-        weight == 0 ? detail::Attended() : attend(where, seen, target, boxes);
+        weight == 0 ? detail::Attended() : attend(where, seen, target, regions);
     if (attended.pairs() > 0) {
       TORCH_CHECK_VALUE(
           attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
@@ -374,39 +367,12 @@ class Guide {
     return is_off() && !seen.features.defined();
   }
 
-  void check_not_frozen() const {
-    TORCH_CHECK_VALUE(
-        !options_.frozen_statistics(),
-        "care::Guide::watch: expected the head as a module, because of "
-        "frozen_statistics, but got a function; use watch(features, module) or "
-        "watch(features, function, module)");
-  }
-
-  template <class Head>
-  Seen run(const torch::Tensor& features, Head& head) const {
-    TORCH_CHECK_VALUE(
-        !c10::InferenceMode::is_enabled(),
-        "care::Guide::watch: expected to record the head, but "
-        "c10::InferenceMode is on, which no guard undoes: use "
-        "torch::NoGradGuard");
-    const auto& layers = options_.target_layers();
-    TORCH_CHECK_VALUE(
-        layers.size() == 1 && layers[0].is_default(),
-        "care::Guide::watch: expected a forward to choose a map from, because "
-        "of target_layers, but got features by hand");
-    const bool recording = torch::GradMode::is_enabled();
-    const auto known =
-        recording ? features : features.detach().requires_grad_();
-    torch::AutoGradMode record(true);
-    return {detail::at_least_float(detail::run_head(head, known)), known};
-  }
-
   detail::Attended attend(
       const char* where,
       const Seen& seen,
       const torch::Tensor& target,
-      const Boxes& boxes) const {
-    return detail::attend(where, map_, loss_, options_, seen, target, boxes);
+      const Regions& regions) const {
+    return detail::attend(where, map_, loss_, options_, seen, target, regions);
   }
 
   GuideOptions options_;

@@ -244,9 +244,73 @@ inline torch::Tensor pixel_mask(const Boxes& boxes) {
       .inside;
 }
 
+namespace detail {
+
+/// The least and the largest value of each mask [N, H, W]: [2, N] on the masks'
+/// device.
+inline torch::Tensor mask_ranges(
+    const char* where,
+    const torch::Tensor& masks) {
+  check_planes(where, "masks of shape [N, H, W]", masks);
+  const auto pixels = masks.detach().flatten(1);
+  return torch::stack({pixels.amin(1), pixels.amax(1)});
+}
+
+/// Throws c10::ValueError, by its number, for a mask of which the range (on the
+/// host) is not within [0, 1], or NaN.
+inline void check_mask_ranges(const char* where, const torch::Tensor& ranges) {
+  const auto bad = first_false((ranges[0] >= 0) & (ranges[1] <= 1));
+  TORCH_CHECK_VALUE(
+      bad < 0,
+      where,
+      ": expected masks in [0, 1], but got values from ",
+      ranges[0][bad].item<double>(),
+      " to ",
+      ranges[1][bad].item<double>(),
+      " in masks[",
+      bad,
+      "]");
+}
+
+/// `rasterize` for masks that were checked, `largest` [N] their largest values.
+inline RegionWeights rasterize_masks(
+    const char* where,
+    const torch::Tensor& masks,
+    const torch::Tensor& largest,
+    Size map_size,
+    const RasterizeOptions& options) {
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      options.delta() == 0 || options.distance() == Distance::kCityblock,
+      where,
+      ": expected Distance::kCityblock for masks, but got kEuclidean");
+  // Autocast would take the products to half precision.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+      c10::autocast_dispatch_keyset);
+  const auto inside = at_least_float(masks);
+  const auto margin = static_cast<int64_t>(std::ceil(options.margin()));
+  auto outside = 1 - dilate_mask(inside, margin);
+  const auto has_region = largest > 0;
+  if (options.delta() == 0) {
+    outside = outside * options.start();
+  } else {
+    const auto most = largest.to(inside.scalar_type());
+    const auto level = torch::where(
+        most > 0.5, torch::full_like(most, 0.5), torch::zeros_like(most));
+    const auto distance = cityblock_to_mask(inside > level.view({-1, 1, 1}));
+    outside = outside * (options.start() + options.delta() * distance);
+  }
+  return {
+      pixels_to_cells(inside, map_size, options.mode()),
+      pixels_to_cells(
+          outside * has_region.view({-1, 1, 1}), map_size, options.mode()),
+      has_region.to(inside.scalar_type())};
+}
+
+} // namespace detail
+
 /// Weights from masks instead of boxes: the mask itself is the region.
 ///
-/// `masks`: [N, H, W], bool or floating in [0, 1] (checked on the host only).
+/// `masks`: [N, H, W], bool or numbers in [0, 1] (checked on the host only).
 /// The rest as for boxes, but only the city-block distance is available, and
 /// the margin is rounded up to whole pixels. Distances are taken to the nearest
 /// pixel above 0.5, or, in a mask without one, above 0. A mask of zeros is no
@@ -258,46 +322,11 @@ inline RegionWeights rasterize(
   const char* where = "care::rasterize";
   detail::check_options(where, options);
   detail::check_map_size(where, map_size);
-  // Autocast would take the products to half precision.
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
-      c10::autocast_dispatch_keyset);
-  detail::check_planes(where, "masks of shape [N, H, W]", masks);
-  TORCH_CHECK_NOT_IMPLEMENTED(
-      options.delta() == 0 || options.distance() == Distance::kCityblock,
-      where,
-      ": expected Distance::kCityblock for masks, but got kEuclidean");
-  auto inside = detail::at_least_float(masks);
-  if (masks.device().is_cpu() && masks.numel() > 0) {
-    const auto low = inside.min().item<double>();
-    const auto high = inside.max().item<double>();
-    TORCH_CHECK_VALUE(
-        low >= 0 && high <= 1,
-        where,
-        ": expected masks in [0, 1], but got values from ",
-        low,
-        " to ",
-        high);
+  const auto ranges = detail::mask_ranges(where, masks);
+  if (masks.device().is_cpu()) {
+    detail::check_mask_ranges(where, ranges);
   }
-  auto outside = 1 -
-      detail::dilate_mask(
-                     inside, static_cast<int64_t>(std::ceil(options.margin())));
-  const auto most = inside.flatten(1).amax(1);
-  if (options.delta() == 0) {
-    outside = outside * options.start();
-  } else {
-    const auto level = torch::where(
-        most > 0.5, torch::full_like(most, 0.5), torch::zeros_like(most));
-    const auto distance =
-        detail::cityblock_to_mask(inside > level.view({-1, 1, 1}));
-    outside = outside * (options.start() + options.delta() * distance);
-  }
-  const auto has_region = most > 0;
-  RegionWeights result;
-  result.inside = detail::pixels_to_cells(inside, map_size, options.mode());
-  result.outside = detail::pixels_to_cells(
-      outside * has_region.view({-1, 1, 1}), map_size, options.mode());
-  result.weight = has_region.to(inside.scalar_type());
-  return result;
+  return detail::rasterize_masks(where, masks, ranges[1], map_size, options);
 }
 
 /// The rasterizer as a module without parameters.

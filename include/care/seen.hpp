@@ -3,8 +3,11 @@
 #ifndef CARE_SEEN_HPP
 #define CARE_SEEN_HPP
 
+#include <care/map_layout.hpp>
+
 #include <torch/types.h>
 
+#include <cstddef>
 #include <functional>
 #include <vector>
 
@@ -27,6 +30,14 @@ struct Seen {
   /// those of the G images, targets those of the N rows. Undefined: image i
   /// leads to row i.
   torch::Tensor rows = {};
+  /// How the network keeps `features`, then each of `more`, which stay as they
+  /// are: tokens, [N, h, w, C]. Where none is given, [N, C, h, w].
+  std::vector<MapLayout> layouts = {};
+
+  /// That of `features` (0), of `more[0]` (1), ...
+  MapLayout layout(size_t layer = 0) const {
+    return layer < layouts.size() ? layouts[layer] : MapLayout();
+  }
 };
 
 /// With all that the network returned, where that is not just the logits.

@@ -6,6 +6,7 @@
 #include <care/attention/scores.hpp>
 #include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
+#include <care/map_layout.hpp>
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/autograd.h>
@@ -103,13 +104,13 @@ inline torch::Tensor channel_weights(const torch::Tensor& gradients) {
 /// `map` is callable as (features [N, C, h, w], gradients [N, C, h, w]) ->
 /// [N, h, w]: `GradCam`, `GradCamPlusPlus`, `HiResCam`, `XGradCam`, `LayerCam`,
 /// `ElementWiseCam`, or your own.
-/// Shapes: features [N, C, h, w], scores [N] (see `class_scores`) -> [N, h, w],
-/// raw; by the library's policies float32 (float64 for double features), as
-/// half precision would call the map of a large layer flat. Gradient: to the
-/// features; with kFull also to what the gradients depend on. Errors: see
-/// `score_gradients`; c10::ValueError for a policy whose result has another
-/// shape. Cost: one backward pass through the part of the network behind the
-/// features, and what the policy does.
+/// Shapes: features [N, C, h, w], or as `layout` says, scores [N] (see
+/// `class_scores`) -> [N, h, w], raw; by the library's policies float32
+/// (float64 for double features), as half precision would call the map of a
+/// large layer flat. Gradient: to the features; with kFull also to what the
+/// gradients depend on. Errors: see `score_gradients`; c10::ValueError for a
+/// policy whose result has another shape. Cost: one backward pass through the
+/// part of the network behind the features, and what the policy does.
 ///
 ///   auto map = care::class_attention_map(
 ///       features, care::class_scores(logits, target), care::LayerCam());
@@ -118,7 +119,8 @@ torch::Tensor class_attention_map(
     const torch::Tensor& features,
     const torch::Tensor& scores,
     const Map& map,
-    GradientOrder order = GradientOrder::kFirst) {
+    GradientOrder order = GradientOrder::kFirst,
+    const MapLayout& layout = {}) {
   static_assert(
       std::is_invocable_r_v<
           torch::Tensor,
@@ -128,8 +130,8 @@ torch::Tensor class_attention_map(
       "care::class_attention_map: Map must be callable as "
       "torch::Tensor(features [N,C,h,w], gradients [N,C,h,w]); see "
       "docs/attention.md");
-  torch::Tensor result =
-      map(features, score_gradients(features, scores, order));
+  const auto gradients = score_gradients(features, scores, order, layout);
+  torch::Tensor result = map(layout.to_map(features), gradients);
   TORCH_CHECK_VALUE(
       result.defined() && result.dim() == 3 &&
           result.size(0) == features.size(0),

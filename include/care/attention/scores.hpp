@@ -6,11 +6,13 @@
 #include <care/attention/detail/pooled.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
+#include <care/map_layout.hpp>
 
 #include <torch/autograd.h>
 #include <torch/types.h>
 
 #include <cstdint>
+#include <limits>
 
 namespace care {
 
@@ -27,12 +29,16 @@ enum class GradientOrder {
 
 namespace detail {
 
-inline void check_features(const char* where, const torch::Tensor& features) {
+inline void check_features(
+    const char* where,
+    const torch::Tensor& features,
+    const MapLayout& layout = {}) {
   TORCH_CHECK_VALUE(
-      features.defined() && features.dim() == 4 && features.size(1) > 0 &&
-          features.size(2) > 0 && features.size(3) > 0,
+      features.defined() && layout.fits(features.sizes()),
       where,
-      ": expected features of shape [N, C, h, w], but got ",
+      ": expected features of shape ",
+      layout.str(),
+      ", but got ",
       sizes_of(features));
   check_floating(where, "features", features);
 }
@@ -115,20 +121,36 @@ inline torch::Tensor binary_classes(
 
 } // namespace detail
 
-/// The score of one class per image: its raw logit.
+/// What of a class the map is of.
+enum class Score {
+  kLogit, ///< its logit
+  /// Its logit less the largest of the other classes': the map shows what tells
+  /// the class from the one it is confused with. Of classes that exclude each
+  /// other.
+  kMargin,
+};
+
+/// The score of one class per image: its raw logit, or its margin.
+///
+///   kLogit   z[n, t]
+///   kMargin  z[n, t] - max over k != t of z[n, k]
 ///
 /// Shapes: `logits` [N, K] with K of at least 2, `target` [N] integers -> [N].
+/// Gradient of the margin: 1 to the class's logit, and -1 to the strongest
+/// other one; of several that are equal, each gets its equal share of the -1.
 /// A binary head has one logit per image, [N, 1] or [N], that speaks for class
 /// 1; its target is [N] or [N, 1], of integers or floating 0 and 1. Its score
 /// is the logit where the target is 1, and minus the logit where it is 0: the
-/// map of "not the lesion", which is not where the lesion is. Throws
+/// map of "not the lesion", which is not where the lesion is. That is its
+/// margin too: the logit of two classes is by how much one is ahead. Throws
 /// c10::IndexError for a class outside [0, K), of a binary head outside [0, 2);
 /// c10::ValueError for wrong shapes and a binary target between 0 and 1;
 /// c10::TypeError for another target that is not of integers. (Values of a
 /// target on a device are left to the gather there.)
 inline torch::Tensor class_scores(
     const torch::Tensor& logits,
-    const torch::Tensor& target) {
+    const torch::Tensor& target,
+    Score score = Score::kLogit) {
   const char* where = "care::class_scores";
   TORCH_CHECK_VALUE(
       logits.defined() && (logits.dim() == 1 || logits.dim() == 2),
@@ -142,13 +164,15 @@ inline torch::Tensor class_scores(
   const auto classes =
       binary ? detail::binary_classes(where, target, all.size(0)) : target;
   detail::check_classes(where, classes, all.size(0), all.size(1));
-  return all
-      .gather(
-          1,
-          detail::to_device(classes, all.device())
-              .to(torch::kLong)
-              .unsqueeze(1))
-      .squeeze(1);
+  const auto own =
+      detail::to_device(classes, all.device()).to(torch::kLong).unsqueeze(1);
+  const auto scores = all.gather(1, own).squeeze(1);
+  if (score == Score::kLogit || binary) {
+    return scores;
+  }
+  // Of equal ones amax gives each its share of the gradient.
+  return scores -
+      all.scatter(1, own, -std::numeric_limits<double>::infinity()).amax(1);
 }
 
 /// The scores of (image, class) pairs, for multi-label data.
@@ -192,8 +216,9 @@ inline torch::Tensor class_scores(
 /// class attention map. In float32 (float64 for double features): a mean over
 /// many cells has a gradient that half precision does not hold.
 ///
-/// `features` [N, C, h, w] must lie on the autograd path to `scores` [M] (one
-/// per image, or those of some images only: the others' gradient is 0). The
+/// `features` [N, C, h, w], or as `layout` says, must lie on the autograd path
+/// to `scores` [M] (one per image, or those of some images only: the others'
+/// gradient is 0). Of tokens the prefix has no place in the result. The
 /// graph is kept for the loss's own backward pass; no parameter's `.grad` is
 /// read or written. With kFirst the result is a constant, with kFull it carries
 /// its graph and requires a gradient, also where nothing behind the features is
@@ -205,9 +230,10 @@ inline torch::Tensor class_scores(
 inline torch::Tensor score_gradients(
     const torch::Tensor& features,
     const torch::Tensor& scores,
-    GradientOrder order = GradientOrder::kFirst) {
+    GradientOrder order = GradientOrder::kFirst,
+    const MapLayout& layout = {}) {
   const char* where = "care::score_gradients";
-  detail::check_features(where, features);
+  detail::check_features(where, features, layout);
   TORCH_CHECK_VALUE(
       scores.defined() && scores.dim() == 1 &&
           scores.size(0) <= features.size(0),
@@ -233,7 +259,8 @@ inline torch::Tensor score_gradients(
   const auto dtype =
       features.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   if (scores.size(0) == 0) {
-    return torch::zeros_like(features, dtype).set_requires_grad(full);
+    return torch::zeros_like(layout.to_map(features), dtype)
+        .set_requires_grad(full);
   }
   const auto gradient_of = [&](const torch::Tensor& x) {
     return torch::autograd::grad(
@@ -260,7 +287,7 @@ inline torch::Tensor score_gradients(
       where,
       ": expected scores computed from the features, but no path leads from "
       "the scores back to this tensor");
-  gradient = gradient.to(dtype);
+  gradient = layout.to_map(gradient.to(dtype));
   if (full && gradient.requires_grad()) {
     return gradient;
   }

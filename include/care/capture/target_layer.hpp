@@ -3,6 +3,7 @@
 #ifndef CARE_CAPTURE_TARGET_LAYER_HPP
 #define CARE_CAPTURE_TARGET_LAYER_HPP
 
+#include <care/map_layout.hpp>
 #include <care/size.hpp>
 
 #include <c10/util/Exception.h>
@@ -19,19 +20,40 @@ namespace care {
 
 /// A spatial map that an operator returned while a forward was watched.
 struct Candidate {
-  torch::Tensor result; ///< [N, C, h, w], with a gradient history
+  torch::Tensor result; ///< as returned, with a gradient history
   std::string operation; ///< "aten::relu"
   int64_t count = 0; ///< 1: the first map this operator returned, 2: ...
 };
 
 /// The choice of one map behind the logits. As made, it is the last one; each
-/// criterion narrows it to the last one that fulfils them all.
+/// criterion narrows it to the last one that fulfils them all. Maps are
+/// [N, C, h, w] unless another layout is asked for.
 ///
 ///   care::TargetLayer()                               // the last map
 ///   care::TargetLayer().stride(16)                    // at a 16th of the size
 ///   care::TargetLayer().operation("aten::relu", -2)   // the last relu but one
+///   care::TargetLayer().tokens(1, {14, 14})           // of a ViT
 class TargetLayer {
  public:
+  /// Tokens [N, T, C] as a map [N, C, h, w]: T = prefix + h w, the first
+  /// `prefix` of them class and register tokens, the others the cells row by
+  /// row. Of a network that classifies by its class token, the last tokens
+  /// whose cells still reach it: those before the last attention. Throws
+  /// c10::ValueError for a prefix below 0 and a size below 1x1.
+  TargetLayer& tokens(int64_t prefix, const Size& size) {
+    layout_ = MapLayout::tokens(prefix, size);
+    return *this;
+  }
+
+  /// Results [N, h, w, C] as a map [N, C, h, w].
+  TargetLayer& channels_last() {
+    layout_ = MapLayout::channels_last();
+    return *this;
+  }
+  const MapLayout& layout() const {
+    return layout_;
+  }
+
   /// Maps of this size alone.
   TargetLayer& map_size(const Size& size) {
     map_size_ = size;
@@ -74,7 +96,7 @@ class TargetLayer {
     return count_;
   }
 
-  /// No criterion was given.
+  /// No criterion was given: the last map, in whatever layout.
   bool is_default() const {
     return !map_size_ && !stride_ && !where_ && operation_.empty();
   }
@@ -85,6 +107,7 @@ class TargetLayer {
   std::function<bool(const Candidate&)> where_;
   std::string operation_;
   int64_t count_ = 0; // 0: any
+  MapLayout layout_;
 };
 
 /// The maps to take from a forward, the first one first.

@@ -4,15 +4,15 @@
 #define CARE_GUIDE_ATTENDED_HPP
 
 #include <care/attention.hpp>
-#include <care/boxes.hpp>
 #include <care/detail/to_device.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/guided.hpp>
 #include <care/guide/options.hpp>
+#include <care/guide/region_cells.hpp>
+#include <care/guide/regions.hpp>
 #include <care/loss.hpp>
+#include <care/map_layout.hpp>
 #include <care/normalise.hpp>
-#include <care/rasterize.hpp>
-#include <care/region_weights.hpp>
 #include <care/seen.hpp>
 
 #include <c10/util/Exception.h>
@@ -29,10 +29,8 @@ namespace care::detail {
 /// The guided (image, class) pairs of a batch, G of them.
 struct Attended {
   torch::Tensor maps; // [G, h, w]
-  RegionWeights regions;
+  RegionCells regions;
   torch::Tensor per_image; // [G] the loss
-  torch::Tensor boxes; // [G, h, w] the boxes' share of each cell, flat
-  torch::Tensor image; // [h, w] the whole image's
 
   int64_t pairs() const {
     return maps.defined() ? maps.size(0) : 0;
@@ -47,11 +45,12 @@ struct Attended {
       x = torch::cat({x, y});
     };
     add(maps, other.maps);
+    add(regions.weights.inside, other.regions.weights.inside);
+    add(regions.weights.outside, other.regions.weights.outside);
+    add(regions.weights.weight, other.regions.weights.weight);
     add(regions.inside, other.regions.inside);
-    add(regions.outside, other.regions.outside);
-    add(regions.weight, other.regions.weight);
+    add(regions.whole, other.regions.whole);
     add(per_image, other.per_image);
-    add(boxes, other.boxes);
   }
 };
 
@@ -85,7 +84,7 @@ torch::Tensor guided_maps(
         : logits.index_select(0, to_device(asked, logits.device()));
     return multi_label
         ? class_scores(chosen, torch::arange(asked.size(0)), classes)
-        : class_scores(chosen, classes);
+        : class_scores(chosen, classes, options.score());
   };
   auto logits = seen.logits;
   if (seen.frozen_head) {
@@ -96,21 +95,22 @@ torch::Tensor guided_maps(
     logits = seen.frozen_head(features);
   }
   const auto scores = scores_of(logits);
-  const auto map_of = [&](const torch::Tensor& layer) {
-    const auto gradients = score_gradients(layer, scores, order);
+  const auto map_of = [&](const torch::Tensor& layer, const MapLayout& layout) {
+    const auto gradients = score_gradients(layer, scores, order, layout);
+    const auto x = layout.to_map(layer);
     if constexpr (std::is_same_v<Map, GradCam>) {
       // One pass over the features, which costs less than to copy some.
-      return of_guided(map(layer, gradients));
+      return of_guided(map(x, gradients));
     } else {
-      return map(of_guided(layer), of_guided(gradients));
+      return map(of_guided(x), of_guided(gradients));
     }
   };
   if (seen.more.empty()) {
-    return map_of(features);
+    return map_of(features, seen.layout());
   }
-  std::vector<torch::Tensor> layers{map_of(features)};
+  std::vector<torch::Tensor> layers{map_of(features, seen.layout())};
   for (const auto& layer : seen.more) {
-    layers.push_back(map_of(layer));
+    layers.push_back(map_of(layer, seen.layout(layers.size())));
   }
   return fuse(layers, options.fusion());
 }
@@ -125,10 +125,8 @@ Attended attend(
     const Guided& guided,
     const Seen& seen,
     bool multi_label,
-    const Boxes& boxes) {
-  const auto device = seen.features.device();
+    const Regions& regions) {
   const auto g = static_cast<int64_t>(guided.images.size());
-  const auto chosen = guided_boxes(where, boxes, guided);
   Attended result;
   result.maps = guided_maps(map, options, guided, seen, multi_label);
   TORCH_CHECK_VALUE(
@@ -139,18 +137,14 @@ Attended attend(
       g,
       ", h, w], but got ",
       sizes_of(result.maps));
-  const Size map_size{result.maps.size(1), result.maps.size(2)};
-  const auto& raster = options.raster();
-  result.regions = rasterize(chosen, map_size, raster).to(device);
-  result.boxes = result.regions.inside;
-  if (chosen.has_weights()) {
-    result.boxes =
-        rasterize(chosen.counting(), map_size, raster).to(device).inside;
-  }
-  const auto image =
-      image_to_cells(boxes.image_size(), map_size, raster.mode());
-  result.image = to_device(image.to(result.boxes.scalar_type()), device);
-  result.per_image = loss(result.maps, result.regions);
+  result.regions = region_cells(
+      where,
+      regions,
+      guided,
+      {result.maps.size(1), result.maps.size(2)},
+      options.raster(),
+      seen.features.device());
+  result.per_image = loss(result.maps, result.regions.weights);
   check_shape(where, "the loss policy's result", result.per_image, {g});
   return result;
 }
@@ -164,13 +158,20 @@ Attended attend(
     const GuideOptions& options,
     const Seen& seen,
     const torch::Tensor& target,
-    const Boxes& boxes) {
+    const Regions& regions) {
   const auto classes = is_binary(seen.logits) ? 2 : seen.logits.size(1);
   Attended result;
   for (const auto& round : guided_images(
-           where, target, boxes, seen.rows, options.classes(), classes)) {
+           where, target, regions, seen.rows, options.classes(), classes)) {
     result.append(attend(
-        where, map, loss, options, round, seen, is_multi_label(target), boxes));
+        where,
+        map,
+        loss,
+        options,
+        round,
+        seen,
+        is_multi_label(target),
+        regions));
   }
   return result;
 }
@@ -214,13 +215,13 @@ AttentionFigures figures(const Attended& attended, const Loss& loss) {
   }
   torch::NoGradGuard no_grad;
   auto maps = attended.maps.detach();
-  auto terms = attention_terms(maps, attended.regions);
+  auto terms = attention_terms(maps, attended.regions.weights);
   auto positive = normalise(maps, Normalisation::kSum).maps;
   auto sum = [&](const torch::Tensor& weights) {
     return (positive * weights.to(positive.scalar_type())).sum({1, 2});
   };
-  auto inside = sum(attended.boxes);
-  auto all = sum(attended.image);
+  auto inside = sum(attended.regions.inside);
+  auto all = sum(attended.regions.whole);
   auto share = inside / torch::where(all > 0, all, torch::ones_like(all));
   result.loss = attended.per_image.detach().mean();
   result.inner = terms.inner.mean();
@@ -232,7 +233,7 @@ AttentionFigures figures(const Attended& attended, const Loss& loss) {
     const auto own = NormalisationOf<Loss>::of(loss);
     const auto inner = own == Normalisation::kMinMax
         ? terms.inner
-        : attention_terms(maps, attended.regions, own).inner;
+        : attention_terms(maps, attended.regions.weights, own).inner;
     result.saturated = (inner >= loss.options.tau()).sum();
   } else {
     static_cast<void>(loss);

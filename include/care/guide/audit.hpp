@@ -4,13 +4,13 @@
 #define CARE_GUIDE_AUDIT_HPP
 
 #include <care/attention/scores.hpp>
-#include <care/boxes.hpp>
 #include <care/detail/probabilities.hpp>
 #include <care/guide/attended.hpp>
 #include <care/guide/batch.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/guided.hpp>
 #include <care/guide/options.hpp>
+#include <care/guide/regions.hpp>
 #include <care/seen.hpp>
 
 #include <fmt/format.h>
@@ -90,7 +90,7 @@ struct Audit {
     if (batches > 0 && unguided_batches == batches) {
       result.push_back(fmt::format(
           "no image was guided in {} batches: check the guided classes and the "
-          "boxes",
+          "boxes or masks",
           batches));
     }
     if (inert_batches > 0) {
@@ -241,9 +241,12 @@ inline void measure_coupling(Audit& audit, const Seen& seen) {
   if (seen.frozen_head || images < 2) {
     return;
   }
-  const auto gradient =
-      score_gradients(seen.features, seen.logits.flatten().slice(0, 0, 1))
-          .to(torch::kDouble);
+  const auto gradient = score_gradients(
+                            seen.features,
+                            seen.logits.flatten().slice(0, 0, 1),
+                            GradientOrder::kFirst,
+                            seen.layout())
+                            .to(torch::kDouble);
   const auto rows = seen.rows.defined() ? seen.rows : torch::arange(images);
   const auto of_others = (rows != 0).to(gradient.options());
   const auto norm = gradient.norm().item<double>();
@@ -261,10 +264,10 @@ Audit audit_batch(
     const torch::Tensor& classification,
     const Seen& seen,
     const torch::Tensor& target,
-    const Boxes& boxes,
+    const Regions& regions,
     const std::vector<torch::Tensor>& parameters) {
   const char* where = "care::Guide::audit";
-  check_batch(where, seen, target, boxes, options);
+  check_batch(where, seen, target, regions, options);
   Audit audit;
   audit.batches = 1;
   const bool recording = torch::GradMode::is_enabled();
@@ -272,13 +275,13 @@ Audit audit_batch(
   audit.probability_batches = look_like_probabilities(seen.logits) ? 1 : 0;
   audit.detached_batches = recording && !classification.requires_grad() ? 1 : 0;
   const auto guided = guided_images(
-      where, target, boxes, seen.rows, options.classes(), torch::nullopt);
+      where, target, regions, seen.rows, options.classes(), torch::nullopt);
   if (guided.empty()) {
     audit.unguided_batches = 1;
     return audit;
   }
   const auto attended = history
-      ? attend(where, map, loss, options, seen, target, boxes)
+      ? attend(where, map, loss, options, seen, target, regions)
       : Attended();
   const AttentionFigures all = figures(attended, loss);
   audit.guided = all.guided;

@@ -1,18 +1,19 @@
-// Checks that logits, features, target and boxes speak of the same batch.
+// Checks that logits, features, target and regions speak of the same batch.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_GUIDE_BATCH_HPP
 #define CARE_GUIDE_BATCH_HPP
 
 #include <care/attention/scores.hpp>
-#include <care/boxes.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/probabilities.hpp>
 #include <care/guide/options.hpp>
+#include <care/guide/regions.hpp>
 #include <care/seen.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace care::detail {
@@ -84,20 +85,21 @@ inline torch::Tensor host_rows(
   return host.to(torch::kLong).contiguous();
 }
 
-/// Checks that logits, features, target and boxes speak of the same images and
-/// classes, and that the options fit what was seen. Nothing here waits for a
-/// device: values of a target that lies on one are checked when it is brought
+/// Checks that logits, features, target and regions speak of the same images
+/// and classes, and that the options fit what was seen. Nothing here waits for
+/// a device: values of a target that lies on one are checked when it is brought
 /// to the host (`host_target`).
 inline void check_batch(
     const char* where,
     const Seen& seen,
     const torch::Tensor& target,
-    const Boxes& boxes,
+    const Regions& regions,
     const GuideOptions& options) {
-  check_features(where, seen.features);
+  check_features(where, seen.features, seen.layout());
   const auto images = seen.features.size(0);
+  size_t layer = 0;
   for (const auto& features : seen.more) {
-    check_features(where, features);
+    check_features(where, features, seen.layout(++layer));
     TORCH_CHECK_VALUE(
         features.size(0) == images,
         where,
@@ -155,6 +157,11 @@ inline void check_batch(
   if (target.device().is_cpu()) {
     host_target(where, target, classes);
   }
+  TORCH_CHECK_VALUE(
+      options.score() == Score::kLogit || !is_multi_label(target),
+      where,
+      ": expected Score::kLogit for a multi-label target, whose classes do not "
+      "exclude each other, but got kMargin");
   if (options.classes()) {
     for (auto label : *options.classes()) {
       TORCH_CHECK_INDEX(
@@ -166,13 +173,16 @@ inline void check_batch(
           label);
     }
   }
+  const auto given = num_images(where, regions);
   TORCH_CHECK_VALUE(
-      boxes.num_images() == images,
+      given == images,
       where,
-      ": expected boxes of ",
+      ": expected ",
+      name_of(regions),
+      " of ",
       images,
       " images, but got those of ",
-      boxes.num_images());
+      given);
   const auto end = probabilities_by(logits);
   if (!end.empty()) {
     TORCH_WARN_ONCE(

@@ -26,7 +26,7 @@ struct Accumulation {
 /// device, keeping it does not.
 struct AttentionFigures {
   torch::Tensor loss; ///< La, the mean over the guided images
-  torch::Tensor inner; ///< mean of the min-max map inside the boxes, 0 to 1
+  torch::Tensor inner; ///< mean of the min-max map inside the regions, 0 to 1
   torch::Tensor outer; ///< weighted mean of it outside, 0 to 1
   torch::Tensor inside_share; ///< share of max(map, 0) inside, 0 to 1 (EPG)
   torch::Tensor flat; ///< how many of the guided maps are flat

@@ -3,12 +3,18 @@
 #ifndef CARE_GUIDE_HEAD_HPP
 #define CARE_GUIDE_HEAD_HPP
 
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/main_output.hpp>
 #include <care/detail/run_module.hpp>
+#include <care/guide/options.hpp>
+#include <care/seen.hpp>
 
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <memory>
@@ -104,6 +110,60 @@ class FrozenMode {
   const EvaluationMode<torch::nn::Module> mode_;
   FrozenStatistics& statistics_;
 };
+
+/// That nothing is asked of a function which only a module can give.
+inline void check_not_frozen(const GuideOptions& options) {
+  TORCH_CHECK_VALUE(
+      !options.frozen_statistics(),
+      "care::Guide::watch: expected the head as a module, because of "
+      "frozen_statistics, but got a function; use watch(features, module) or "
+      "watch(features, function, module)");
+}
+
+/// Runs `head` on `features` and keeps both, recording also where gradients are
+/// off.
+template <class Head>
+Seen watch_head(
+    const GuideOptions& options,
+    const torch::Tensor& features,
+    Head& head) {
+  TORCH_CHECK_VALUE(
+      !c10::InferenceMode::is_enabled(),
+      "care::Guide::watch: expected to record the head, but "
+      "c10::InferenceMode is on, which no guard undoes: use "
+      "torch::NoGradGuard");
+  const auto& layers = options.target_layers();
+  TORCH_CHECK_VALUE(
+      layers.size() == 1 && layers[0].is_default(),
+      "care::Guide::watch: expected a forward to choose a map from, because "
+      "of target_layers, but got features by hand");
+  const bool recording = torch::GradMode::is_enabled();
+  const auto known = recording ? features : features.detach().requires_grad_();
+  torch::AutoGradMode record(true);
+  Seen seen{at_least_float(run_head(head, known)), known};
+  seen.layouts = {layers[0].layout()};
+  return seen;
+}
+
+/// The same, with a frozen head of the statistics that `module` has before it.
+template <class Head>
+Seen watch_head(
+    const GuideOptions& options,
+    const torch::Tensor& features,
+    Head& head,
+    torch::nn::Module& module) {
+  if (!options.frozen_statistics()) {
+    return watch_head(options, features, head);
+  }
+  FrozenStatistics statistics(module); // before this batch moves them
+  auto seen = watch_head(options, features, head);
+  seen.frozen_head = [call = kept_head(head),
+                      statistics](const torch::Tensor& x) mutable {
+    const FrozenMode frozen(statistics);
+    return call(x);
+  };
+  return seen;
+}
 
 } // namespace care::detail
 

@@ -48,7 +48,7 @@ inline std::vector<int64_t> classes_rarer_than(
 /// Options of `Guide`.
 class GuideOptions {
  public:
-  /// The guided classes. Not called: every class whose images have boxes. An
+  /// The guided classes. Not called: every class whose images have regions. An
   /// empty list guides nothing.
   GuideOptions& classes(std::vector<int64_t> classes) {
     classes_ = std::move(classes);
@@ -59,7 +59,8 @@ class GuideOptions {
   }
 
   /// Which maps `watch` takes from a forward that is not split by hand; the
-  /// maps of several are fused. Default: the last one.
+  /// maps of several are fused. Features by hand take the layout of a single
+  /// one (tokens, channels_last). Default: the last one.
   GuideOptions& target_layers(TargetLayers layers) {
     target_layers_ = std::move(layers);
     return *this;
@@ -74,7 +75,11 @@ class GuideOptions {
   TORCH_ARG(torch::optional<double>, weight) = torch::nullopt;
   /// Which parameters La can move. Default: GradientOrder::kFirst.
   TORCH_ARG(GradientOrder, order) = GradientOrder::kFirst;
-  /// How boxes become weights.
+  /// What of its class an image's map is of: the logit, or the margin over the
+  /// strongest other class (see `class_scores`). Of a binary head both are the
+  /// same; multi-label data has no margin. Default: Score::kLogit.
+  TORCH_ARG(Score, score) = Score::kLogit;
+  /// How boxes and masks become weights.
   TORCH_ARG(RasterizeOptions, raster);
   /// How the maps of several layers become one. Default: Fusion::kMean.
   TORCH_ARG(Fusion, fusion) = Fusion::kMean;

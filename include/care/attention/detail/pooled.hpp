@@ -39,6 +39,9 @@ inline bool is_spatial_mean(
 inline torch::Tensor spatial_mean_behind(
     const torch::Tensor& scores,
     const torch::Tensor& features) {
+  if (features.dim() != 4) { // tokens
+    return {};
+  }
   const auto wanted = torch::autograd::impl::gradient_edge(features);
   const auto is_wanted = [&](const torch::autograd::Edge& edge) {
     return edge == wanted ||

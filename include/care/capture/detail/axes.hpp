@@ -122,6 +122,17 @@ inline bool is_image_layout(const Axes& axes) {
          });
 }
 
+/// Whether nothing that is known of the axes speaks against [N, h, w, C].
+inline bool may_be_channels_last(const Axes& axes) {
+  const Role wanted[] = {Role::kN, Role::kH, Role::kW, Role::kC};
+  size_t i = 0;
+  return axes.size() == 4 &&
+      std::all_of(axes.begin(), axes.end(), [&](const Axis& axis) {
+           const auto role = wanted[i++];
+           return axis.empty() || is_unknown(axis) || role_of(axis) == role;
+         });
+}
+
 /// "[N, h, w, C]", "[N, C, hw, C]"; "1" for an axis of one, "?" where unknown.
 inline std::string axes_text(const Axes& axes) {
   std::string text;

@@ -10,6 +10,7 @@
 #include <care/capture/detail/observer.hpp>
 #include <care/capture/detail/seen_map.hpp>
 #include <care/capture/target_layer.hpp>
+#include <care/map_layout.hpp>
 #include <care/size.hpp>
 
 #include <c10/util/Exception.h>
@@ -29,7 +30,10 @@ inline bool may_fulfil(
     const SeenMap& map,
     const TargetLayer& layer,
     const torch::optional<Size>& input) {
-  const Size size{map.sizes[2], map.sizes[3]};
+  if (!layer.layout().fits(map.sizes)) {
+    return false;
+  }
+  const auto size = layer.layout().map_size(map.sizes);
   return (!layer.map_size() || size == *layer.map_size()) &&
       (!layer.stride() || !input ||
        is_at_stride(size, *input, *layer.stride())) &&
@@ -61,7 +65,8 @@ inline const SeenMap* counted(
   std::map<int64_t, const SeenMap*> named;
   for (const auto& map : maps) {
     for (const auto& name : map.names) {
-      if (name.operation == layer.operation()) {
+      if (name.operation == layer.operation() &&
+          map.sizes.size() == layer.layout().rank()) {
         named[name.count] = &map;
       }
     }
@@ -87,15 +92,17 @@ struct FoundMaps {
   std::vector<const SeenMap*> maps;
   std::string doubt; ///< of the first one that may be no map, empty if none
   std::string passed; ///< a user's own node on the way
+  std::string prefix; ///< tokens whose cells do not reach the logits
 };
 
 /// The last maps before the pooling.
 inline FoundMaps last_maps(
     SeenMaps& maps,
     Layouts& layouts,
-    const torch::Tensor& logits) {
+    const torch::Tensor& logits,
+    const MapLayout& layout) {
   FoundMaps found;
-  LastMapSearch search(layouts);
+  LastMapSearch search(layouts, layout.is_channels_last());
   search.run(logits);
   found.passed = search.passed();
   for (const auto& place : search.doubtful()) {
@@ -111,7 +118,8 @@ inline FoundMaps last_maps(
   return found;
 }
 
-/// The maps that `layer` asks for.
+/// The maps that `layer` asks for. Of tokens only those whose cells reach the
+/// logits.
 inline FoundMaps chosen_maps(
     SeenMaps& maps,
     const Observer& observer,
@@ -121,11 +129,22 @@ inline FoundMaps chosen_maps(
   const auto* chosen = layer.count() != 0
       ? counted(observer.maps(), maps.str(), layer)
       : nullptr;
-  const auto wanted = [&](const SeenMap& map) {
-    return (chosen == nullptr || chosen->place() == map.place()) &&
-        fulfils(map, layer, input);
-  };
   FoundMaps found;
+  const auto& layout = layer.layout();
+  const auto wanted = [&](const SeenMap& map) {
+    const bool fits = (chosen == nullptr || chosen->place() == map.place()) &&
+        fulfils(map, layer, input);
+    if (!fits || !layout.is_tokens()) {
+      return fits;
+    }
+    if (map.sizes[0] != logits.size(0)) {
+      return false; // such as the rows of attention
+    }
+    const bool reach =
+        layout.prefix() == 0 || maps.cells_reach(logits, map, layout);
+    found.prefix = reach || !found.prefix.empty() ? found.prefix : map.str();
+    return reach;
+  };
   found.maps = maps.behind(logits, wanted);
   if (found.maps.size() >
       1) { // a block that makes the map smaller has branches
@@ -139,17 +158,20 @@ inline FoundMaps chosen_maps(
 /// Why there may be no map, for an error message.
 inline std::string why_none(
     const Observer& observer,
-    const std::string& passed) {
+    const FoundMaps& found,
+    const MapLayout& layout) {
   std::string text;
-  if (!observer.frozen().empty()) {
+  if (!found.prefix.empty()) {
+    text = "of " + found.prefix + " the prefix alone reaches the logits";
+  } else if (!observer.frozen().empty()) {
     text = observer.frozen() +
         " has no gradient history: is the backbone frozen, or detached from "
         "its head?";
-  } else if (!observer.volume().empty()) {
+  } else if (!observer.volume().empty() && !layout.is_tokens()) {
     text = "maps are 2-D, and this network has volumes, such as " +
         observer.volume();
-  } else if (!passed.empty()) {
-    text = "what runs within " + passed + " is hidden";
+  } else if (!found.passed.empty()) {
+    text = "what runs within " + found.passed + " is hidden";
   }
   return text.empty() ? text : " (" + text + ")";
 }
@@ -174,16 +196,20 @@ inline torch::Tensor find_map(
       "by TargetLayer::map_size");
   Layouts layouts(observer.geometries());
   SeenMaps maps(observer, layouts);
-  const auto found = layer.is_default()
-      ? last_maps(maps, layouts, logits)
+  const auto& layout = layer.layout();
+  const auto found = layer.is_default() && !layout.is_tokens()
+      ? last_maps(maps, layouts, logits, layout)
       : chosen_maps(maps, observer, logits, layer, input);
   TORCH_CHECK_VALUE(
       found.doubt.empty(),
       where,
-      ": expected a spatial map [N, C, h, w] behind the logits, but what comes "
-      "last there may be tokens or another layout: ",
+      ": expected a spatial map ",
+      layout.str(),
+      " behind the logits, but what comes last there may be tokens or another "
+      "layout: ",
       found.doubt,
-      "; choose by a TargetLayer, or pass features by hand. Seen:",
+      "; choose by a TargetLayer (channels_last, tokens, operation), or pass "
+      "features by hand. Seen:",
       maps.str());
   if (found.maps.empty() && frozen == Frozen::kNoFeatures &&
       !observer.frozen().empty()) {
@@ -192,10 +218,11 @@ inline torch::Tensor find_map(
   TORCH_CHECK_VALUE(
       !found.maps.empty(),
       where,
-      ": expected a spatial map [N, C, h, w] ",
-      layer.is_default() ? "" : "that the TargetLayer asks for ",
-      "behind the logits, but there is none",
-      why_none(observer, found.passed),
+      ": expected a spatial map ",
+      layout.str(),
+      layer.is_default() ? "" : " that the TargetLayer asks for",
+      " behind the logits, but there is none",
+      why_none(observer, found, layout),
       ". Seen with a gradient history:",
       maps.str());
   std::string list;

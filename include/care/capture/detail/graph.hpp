@@ -8,14 +8,18 @@
 #include <care/capture/detail/node.hpp>
 #include <care/capture/detail/observer.hpp>
 #include <care/capture/detail/seen_map.hpp>
+#include <care/capture/detail/tokens.hpp>
+#include <care/map_layout.hpp>
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace care::detail {
@@ -71,14 +75,15 @@ class SeenMaps {
   }
 
   /// The last map that `wanted` accepts and through which every way back from
-  /// `from` to an earlier map leads; null if there is none. Of two branches
-  /// that start at one map, it is that map.
+  /// `from` to an earlier map of as many images leads; null if there is none.
+  /// Of two branches that start at one map, it is that map.
   template <class Wanted>
   const SeenMap* gate(const torch::Tensor& from, Wanted wanted) {
     for (auto map = order_.rbegin(); map != order_.rend(); ++map) {
       if (wanted(**map)) {
         const auto reached = behind(from, [&](const SeenMap& other) {
-          return !other.hidden && &other <= *map; // seen no later
+          return is_no_later(other, **map) &&
+              other.sizes[0] == (*map)->sizes[0]; // no table of positions
         });
         if (reached.size() == 1 && reached[0] == *map) {
           return *map;
@@ -86,6 +91,44 @@ class SeenMaps {
       }
     }
     return nullptr;
+  }
+
+  /// Whether cells among the tokens of `map` reach `from`, and not the prefix
+  /// alone: by a way back on which nothing takes the prefix out, or on which
+  /// attention mixes the tokens before that.
+  bool cells_reach(
+      const torch::Tensor& from,
+      const SeenMap& map,
+      const MapLayout& layout) {
+    using Step = std::pair<Place, bool>; // the second: of the prefix alone
+    std::set<Step> visited;
+    std::vector<Step> open{{place_of(from), false}};
+    while (!open.empty()) {
+      const auto step = open.back();
+      open.pop_back();
+      const auto& place = step.first;
+      if (is_leaf(place.first) || !visited.insert(step).second) {
+        continue;
+      }
+      const auto here = maps_.find(place);
+      if (here != maps_.end() && is_no_later(*here->second, map)) {
+        if (here->second == &map && !step.second) {
+          return true;
+        }
+        continue;
+      }
+      const auto name = operator_of(*place.first);
+      for (const auto& edge : place.first->next_edges()) {
+        const auto next = place_of(edge);
+        const bool prefix_alone = !mixes_tokens(name) &&
+            (step.second ||
+             (!is_leaf(next.first) && picks(name) &&
+              takes_prefix(
+                  layouts_.sizes(next), layouts_.sizes(place), layout)));
+        open.emplace_back(next, prefix_alone);
+      }
+    }
+    return false;
   }
 
   /// The last ones, a line each, for an error message; copies and changes of
@@ -109,6 +152,10 @@ class SeenMaps {
   }
 
  private:
+  static bool is_no_later(const SeenMap& map, const SeenMap& other) {
+    return !map.hidden && &map <= &other; // they lie in the order of calls
+  }
+
   /// Seen, or of a node that no operator is known to have made.
   bool is_map(const Place& place) {
     if (maps_.count(place) > 0) {

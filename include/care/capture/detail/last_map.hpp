@@ -25,9 +25,15 @@ namespace care::detail {
 /// steps of a pooling that the graph gives away by their counterpart after it:
 /// a power before a root (generalised mean), an exponential before a logarithm
 /// (log-sum-exp), a product with a softmax over cells before a sum.
+///
+/// What is a map lies [N, C, h, w], or with `channels_last` [N, h, w, C]. Of
+/// the latter the user's word counts where the layout cannot be told.
 class LastMapSearch {
  public:
-  explicit LastMapSearch(Layouts& layouts) : layouts_(layouts) {}
+  LastMapSearch(Layouts& layouts, bool channels_last)
+      : layouts_(layouts),
+        channels_last_(channels_last),
+        rows_(channels_last ? 1 : 2) {}
 
   void run(const torch::Tensor& from) {
     Step first;
@@ -42,7 +48,7 @@ class LastMapSearch {
     }
   }
 
-  /// Laid out [N, C, h, w].
+  /// Laid out as asked for.
   const std::set<Place>& maps() const {
     return maps_;
   }
@@ -66,14 +72,14 @@ class LastMapSearch {
 
   enum class Kind {
     kNone, ///< no map
-    kMap, ///< laid out [N, C, h, w]
+    kMap, ///< laid out as asked for
     kOdd ///< laid out otherwise, or in a way that cannot be told
   };
 
   using Key = std::tuple<Place, Place, Place, Undone, bool>;
   struct Step {
     Place place{};
-    Place view{}; ///< the same numbers later on, laid out [N, C, h, w]
+    Place view{}; ///< the same numbers later on, laid out as asked for
     Place odd{}; ///< the same, in another layout
     Undone undone = Undone::kNothing;
     bool summed = false; ///< goes into a sum or mean
@@ -156,13 +162,14 @@ class LastMapSearch {
     const auto h = axes ? find_axis(*axes, Role::kH) : -1;
     const auto w = axes ? find_axis(*axes, Role::kW) : -1;
     const bool known = h >= 0 && w >= 0;
-    const auto rows = sizes[known ? static_cast<size_t>(h) : 2];
-    const auto columns = sizes[known ? static_cast<size_t>(w) : 3];
-    const bool is_image = layouts_.is_image(place);
+    const auto rows = sizes[known ? static_cast<size_t>(h) : rows_];
+    const auto columns = sizes[known ? static_cast<size_t>(w) : rows_ + 1];
+    const bool fits = !axes ||
+        (channels_last_ ? may_be_channels_last(*axes) : is_image_layout(*axes));
     if (rows > 1 && columns > 1) {
-      return is_image ? Kind::kMap : Kind::kOdd;
+      return fits ? Kind::kMap : Kind::kOdd;
     }
-    return is_image && rows * columns > 1 && !reduces(place, name)
+    return fits && rows * columns > 1 && !reduces(place, name)
         ? Kind::kMap
         : Kind::kNone; // such as the tokens of one query
   }
@@ -178,8 +185,11 @@ class LastMapSearch {
             return false;
           }
           const auto from = layouts_.sizes(place_of(edge));
+          const auto is_reduced = [&](size_t axis) {
+            return to[axis] == 1 && from[axis] > 1;
+          };
           return from.size() == 4 &&
-              ((to[2] == 1 && from[2] > 1) || (to[3] == 1 && from[3] > 1));
+              (is_reduced(rows_) || is_reduced(rows_ + 1));
         });
   }
 
@@ -295,6 +305,8 @@ class LastMapSearch {
   }
 
   Layouts& layouts_;
+  bool channels_last_;
+  size_t rows_; // the axis they run along
   std::vector<Step> open_;
   std::set<Key> visited_;
   std::set<Place> maps_;

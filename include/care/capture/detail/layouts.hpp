@@ -80,11 +80,6 @@ class Layouts {
     return told_[place]; // of a leaf: none
   }
 
-  bool is_image(const Place& place) {
-    const auto& axes = of(place);
-    return !axes || is_image_layout(*axes);
-  }
-
  private:
   using Told = torch::optional<Axes>;
 

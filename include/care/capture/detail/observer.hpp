@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -27,9 +28,9 @@
 
 namespace care::detail {
 
-/// Collects every 4-D result with more than one cell and a gradient history,
-/// and how each result with a history lies in memory, from construction to
-/// `stop`, in this thread. Observers may nest.
+/// Collects every 4-D result with more than one cell and a gradient history, on
+/// request also every 3-D one (tokens), and how each result with a history lies
+/// in memory, from construction to `stop`, in this thread. Observers may nest.
 ///
 /// The result of a torch::autograd::Function gets its history when its
 /// operators have returned: what has none is looked at again at the next
@@ -42,8 +43,9 @@ namespace care::detail {
 /// same; it is called while the forward runs.
 class Observer {
  public:
-  explicit Observer(std::function<bool(const SeenMap&)> keep)
-      : keep_(std::move(keep)),
+  Observer(bool tokens, std::function<bool(const SeenMap&)> keep)
+      : tokens_(tokens),
+        keep_(std::move(keep)),
         outer_(current()) {
     current() = this;
     if (outer_ == nullptr) {
@@ -160,7 +162,7 @@ class Observer {
     }
     const auto place = place_of(x);
     geometries_.note(x, place);
-    if (is_map_size(x.sizes())) {
+    if (is_map_size(x.sizes()) || (tokens_ && x.dim() == 3)) {
       add_map(x, place, operation);
     } else if (x.dim() == 5) {
       volume_ = c10::str(operation, " ", x.sizes());
@@ -179,7 +181,7 @@ class Observer {
       maps_.emplace_back(x);
       held_.push_back(index);
     }
-    maps_[index].names.push_back({operation, ++counts_[operation]});
+    maps_[index].names.push_back({operation, ++counts_[{operation, x.dim()}]});
     if (ends_the_search(x, *place.first)) {
       for (const auto& edge : place.first->next_edges()) {
         if (edge.is_valid()) {
@@ -213,7 +215,7 @@ class Observer {
   /// Whether the search for the last map never goes past `x`, made by `node`.
   static bool ends_the_search(const torch::Tensor& x, const Node& node) {
     const auto name = operator_of(node);
-    return x.size(2) > 1 && x.size(3) > 1 && !is_pooling(name) &&
+    return x.size(-2) > 1 && x.size(-1) > 1 && !is_pooling(name) &&
         !is_rearranging(name) && name != "Pow" && name != "Exp";
   }
 
@@ -239,6 +241,7 @@ class Observer {
         std::remove_if(held_.begin(), held_.end(), is_settled), held_.end());
   }
 
+  bool tokens_;
   std::function<bool(const SeenMap&)> keep_;
   Observer* outer_;
   const UnfusedScripts unfused_; // fused operators are not seen
@@ -250,7 +253,7 @@ class Observer {
   std::set<Numbered> shadowed_; // behind another map, where the search ends
   Geometries geometries_;
   std::vector<c10::weak_intrusive_ptr<c10::TensorImpl>> without_history_;
-  std::unordered_map<std::string, int64_t> counts_;
+  std::map<std::pair<std::string, int64_t>, int64_t> counts_; // by their axes
   std::string frozen_;
   const c10::TensorImpl* frozen_result_ = nullptr;
   std::string volume_;

@@ -16,13 +16,14 @@
 
 namespace care::detail {
 
-/// One result [N, C, h, w] of a forward, under every operator's name that
-/// returned it (aten::conv2d returns what aten::convolution returned to it, and
-/// aten::relu_ what it was given).
+/// One result of a forward, 4-D or the 3-D one of tokens, under every
+/// operator's name that returned it (aten::conv2d returns what
+/// aten::convolution returned to it, and aten::relu_ what it was given).
 struct SeenMap {
   struct Name {
     std::string operation;
-    int64_t count = 0; ///< 1: the first map this operator returned, 2: ...
+    /// 1: the first one of as many axes that this operator returned, 2: ...
+    int64_t count = 0;
   };
 
   torch::Tensor result; ///< undefined once dropped, and of a hidden one
