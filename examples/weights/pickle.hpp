@@ -260,7 +260,7 @@ class Pickle {
         both == kOrderedDict || both == kRebuildTensor ||
             both == kRebuildOldTensor || both == kRebuildParameter ||
             storage_dtype(both) != torch::ScalarType::Undefined,
-        "expected tensors, numbers, strings and dictionaries, but got a ",
+        "expected tensors, numbers, strings and dictionaries, but got ",
         std::string(module.substr(0, 100)) + "." +
             std::string(name.substr(0, 100)));
     push(Kind::kClass, 0, both);

@@ -133,14 +133,14 @@ inline void write_safetensors(std::ostream& out, const Weights& weights) {
     const auto* dtype = detail::find_dtype(
         [&](const detail::Dtype& known) { return known.type == type; });
     TORCH_CHECK_VALUE(
-        dtype != nullptr && header.count(name) == 0,
+        dtype != nullptr && name != "__metadata__",
         "weights::write_safetensors: expected a dtype and name of safetensors, "
         "but got ",
         type,
         " for ",
         name);
     const auto start = end;
-    end += static_cast<uint64_t>(tensor.numel()) * tensor.element_size();
+    end += tensor.nbytes();
     header[name] = {
         {"dtype", dtype->safetensors},
         {"shape", tensor.sizes().vec()},

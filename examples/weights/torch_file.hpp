@@ -34,8 +34,10 @@ inline Records zip_records(string_view file) {
   TORCH_CHECK_VALUE(
       found != file.npos, "expected the zip archive's end, but got none");
   const auto end = Bytes(file.substr(found)).take(22);
+  const auto start = number_at<uint32_t>(end, 16);
+  TORCH_CHECK_VALUE(start != 0xffffffff, "expected an archive below 4 GB");
   Bytes directory(file);
-  directory.take(number_at<uint32_t>(end, 16));
+  directory.take(start);
   Records records;
   for (int i = 0; i < number_at<uint16_t>(end, 10); ++i) {
     const auto entry = directory.take(46);

@@ -18,7 +18,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <ostream>
 #include <sstream>
@@ -61,12 +60,11 @@ inline Weights parse(std::string_view file) {
 ///   auto file = weights::read("resnet18.pth");
 ///   std::cout << weights::load_into(*net, file, LoadOptions().head("fc"));
 inline Weights read(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  TORCH_CHECK(
-      in && !std::filesystem::is_directory(path),
-      "weights::read: cannot read ",
-      path.string());
-  const std::string file(std::istreambuf_iterator<char>(in), {});
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  const bool good = in && std::filesystem::is_regular_file(path);
+  std::string file(good ? static_cast<size_t>(in.tellg()) : 0, '\0');
+  in.seekg(0).read(file.data(), static_cast<std::streamsize>(file.size()));
+  TORCH_CHECK(good && in, "weights::read: cannot read ", path.string());
   try {
     return parse(file);
   } catch (const c10::Error& error) {

