@@ -92,7 +92,7 @@ TEST_CASE("class_scores: one logit of a binary head", "[attention]") {
   CARE_REQUIRE_THROWS_AS(
       care::class_scores(logits, classes({1})),
       c10::ValueError,
-      "expected target of shape [3], but got [1]");
+      "expected target of shape [3] or [3, 1], but got [1]");
 }
 
 TEST_CASE("grad_cam: a binary head's maps of 1 and of 0", "[attention]") {
@@ -104,6 +104,39 @@ TEST_CASE("grad_cam: a binary head's maps of 1 and of 0", "[attention]") {
       features, care::class_scores(logits.squeeze(1), classes({1, 0})));
   CHECK(care_test::allclose(mixed[0], one[0]));
   CHECK(care_test::allclose(mixed[1], -one[1]));
+}
+
+TEST_CASE("class_scores: the target of a binary cross-entropy", "[attention]") {
+  const auto logits = torch::tensor({2.F, -1.F, 0.5F});
+  const auto expected = torch::tensor({2.F, 1.F, 0.5F});
+  const auto target = torch::tensor({1, 0, 1}, torch::kLong);
+  for (const auto& head : {logits, logits.unsqueeze(1)}) {
+    for (const auto dtype :
+         {torch::kLong,
+          torch::kFloat,
+          torch::kDouble,
+          torch::kHalf,
+          torch::kBool}) {
+      for (const auto& shaped : {target, target.unsqueeze(1)}) {
+        CAPTURE(head.dim(), dtype, shaped.dim());
+        CHECK(care_test::identical(
+            care::class_scores(head, shaped.to(dtype)), expected));
+      }
+    }
+    CARE_REQUIRE_THROWS_AS(
+        care::class_scores(head, torch::tensor({1.0, 0.0, 0.3})),
+        c10::ValueError,
+        "care::class_scores: expected a binary target of 0 and 1, but "
+        "target[2] is 0.3");
+    CARE_REQUIRE_THROWS_AS(
+        care::class_scores(head, torch::tensor({1.0, NAN + 0.0, 0.0})),
+        c10::ValueError,
+        "target[1] is nan");
+    CARE_REQUIRE_THROWS_AS(
+        care::class_scores(head, torch::ones({3, 2})),
+        c10::ValueError,
+        "expected target of shape [3] or [3, 1], but got [3, 2]");
+  }
 }
 
 TEST_CASE("class_scores: pairs of image and class", "[attention]") {
@@ -339,7 +372,7 @@ TEST_CASE("grad_cam: sizes and dtypes at the edge", "[attention]") {
       torch::IntArrayRef({2, 1, 1}));
   CHECK(run({2, 3, 1, 7}, torch::kDouble).scalar_type() == torch::kDouble);
   auto small = run({2, 3, 4, 5}, torch::kBFloat16);
-  CHECK(small.scalar_type() == torch::kBFloat16);
+  CHECK(small.scalar_type() == torch::kFloat);
   CHECK(small.requires_grad());
   // The gradient of a sum is 1, so the map is the sum over the channels.
   auto features = torch::rand({2, 3, 4, 5}).requires_grad_();

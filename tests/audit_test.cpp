@@ -225,6 +225,21 @@ TEST_CASE("audit: a policy that detaches", "[audit]") {
   check_warning(net.audit(guide, net.see()), "policy detaches");
 }
 
+TEST_CASE("audit: a detached classification loss", "[audit]") {
+  torch::manual_seed(0);
+  Net net;
+  const care::Guide guide;
+  const auto seen = net.see();
+  const auto lc = F::cross_entropy(seen.logits, net.target);
+  auto audit =
+      guide.audit(lc.detach(), seen, net.target, net.boxes, net.parameters());
+  check_warning(
+      audit,
+      "the classification loss has no gradient history in 1 of 1 batches");
+  audit += net.audit(guide, net.see());
+  check_warning(audit, "in 1 of 2 batches");
+}
+
 TEST_CASE("audit: no guided image", "[audit]") {
   torch::manual_seed(0);
   Net net;

@@ -78,13 +78,49 @@ TEST_CASE("balance: what says nothing changes nothing") {
       losses.of_norm(std::numeric_limits<double>::infinity()),
       losses.of_norm(1),
       {losses.x});
-  balance.update(torch::ones({}), losses.of_norm(1), {losses.x}); // detached
+  {
+    torch::NoGradGuard no_grad; // validation
+    balance.update(torch::ones({}), torch::ones({}), {losses.x});
+  }
   CHECK(balance.weight().item<double>() == weight);
   // Hardly any gradient left: the weight stays at the limit.
   for (int i = 0; i < 50; ++i) {
     balance.update(losses.of_norm(1), losses.of_norm(1e-6), {losses.x});
   }
   CHECK(balance.weight().item<double>() == Approx(3));
+}
+
+TEST_CASE("balance: a loss that does not pull at the features") {
+  const Losses losses;
+  Balance balance;
+  CARE_REQUIRE_THROWS_AS(
+      balance.update(torch::ones({}), losses.of_norm(1), {losses.x}),
+      c10::ValueError,
+      "care::Balance: expected the classification loss with a gradient "
+      "history, but it has none");
+  CARE_REQUIRE_THROWS_AS(
+      balance.update(losses.of_norm(1), torch::ones({}), {losses.x}),
+      c10::ValueError,
+      "expected the attention loss with a gradient history");
+  const Losses others;
+  CARE_REQUIRE_THROWS_AS(
+      balance.update(others.of_norm(1), losses.of_norm(1), {losses.x}),
+      c10::ValueError,
+      "expected a classification loss of these features, but no path leads");
+  // One of several layers is enough.
+  balance.update(losses.of_norm(3), losses.of_norm(2), {others.x, losses.x});
+  CHECK(balance.weight().item<double>() == Approx(1.5));
+
+  // In a guide: the weight would stay at 0 for the whole run.
+  const Batch batch;
+  const care::Guide<> guide;
+  const auto seen = batch.seen(guide);
+  const auto classification = F::cross_entropy(seen.logits, batch.target);
+  CARE_REQUIRE_THROWS_AS(
+      guide.loss(
+          classification.detach(), seen, batch.target, batch.boxes, balance),
+      c10::ValueError,
+      "expected the classification loss with a gradient history");
 }
 
 TEST_CASE("balance: bad options name themselves") {

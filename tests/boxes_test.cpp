@@ -68,10 +68,12 @@ TEST_CASE("Boxes: what they hold", "[boxes]") {
   CHECK(care_test::identical(boxes.areas(), torch::tensor({10.F, 96.F, 20.F})));
   CHECK(care_test::identical(boxes.weights(), torch::tensor({0.5F, 1.F, 2.F})));
   CHECK(care_test::identical(boxes.labels(), index({4, -1, 2})));
+  CHECK(boxes.has_labels());
   CHECK(boxes.device().is_cpu());
 
   auto plain = Boxes::from_lists({{{1, 2, 3, 4}}}, {8, 8});
   CHECK_FALSE(plain.has_weights());
+  CHECK_FALSE(plain.has_labels());
   CHECK(care_test::identical(plain.weights(), torch::ones({1})));
   CHECK(care_test::identical(plain.labels(), index({-1})));
 
@@ -89,6 +91,7 @@ TEST_CASE("Boxes: what they hold", "[boxes]") {
             .num_boxes() == 0);
   }
   CHECK(Boxes().num_images() == 0);
+  CHECK(Boxes().clip().num_images() == 0);
   CHECK(Boxes::from_lists({}, {8, 8}).boxes_per_image().numel() == 0);
 }
 
@@ -190,6 +193,80 @@ TEST_CASE("Boxes: clip cuts at the border", "[boxes]") {
       {10, 20});
   auto clipped = boxes.clip();
   CHECK(care_test::allclose(clipped.xyxy(), rows({0, 0, 4, 4, 2, 2, 20, 10})));
+}
+
+TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
+  // Writers of "the whole picture": 2^31, 1e20; 1e39 square pixels and more are
+  // infinite in float32, 1e308 in float64.
+  const auto whole = rows({0, 0, 20, 10});
+  for (const auto dtype : {torch::kFloat, torch::kDouble}) {
+    for (const double far : {2147483648.0, 1e20, 3e38, 1e300}) {
+      if (dtype == torch::kFloat && far > 3.4e38) {
+        continue;
+      }
+      CAPTURE(dtype, far);
+      const Boxes boxes(
+          rows({-far, -far, far, far, 5, 2, far, far}).to(dtype),
+          index({0, 0}),
+          1,
+          {10, 20});
+      const auto both = rows({0, 0, 20, 10, 5, 2, 20, 10});
+      CHECK(care_test::identical(boxes.clip().xyxy(), both.to(dtype)));
+      CHECK(care_test::identical(
+          boxes.crop(0, 0, {10, 20}, 0).xyxy(), both.to(dtype)));
+      // Hardly any of it is seen.
+      CHECK(boxes.crop(0, 0, {10, 20}, 0.25).num_boxes() == 0);
+      CHECK(care_test::identical(
+          boxes.dilate(2).clip().xyxy()[0], whole.to(dtype)[0]));
+      CHECK(care_test::allclose(
+          boxes.resize({40, 40}).clip().xyxy()[0], rows({0, 0, 40, 40})[0]));
+    }
+  }
+  // Grown beyond the dtype, the sides are infinite.
+  const auto grown =
+      Boxes::from_lists({{{4, 4, 8, 8}}}, {10, 20}).dilate(1e300).clip();
+  CHECK(care_test::allclose(grown.xyxy(), whole));
+  // And an area too small for it is no reason to drop a box.
+  const Boxes tiny(
+      rows({0, 0, 1e-30, 1e-30}).to(torch::kFloat), index({0}), 1, {10, 16});
+  CHECK(tiny.clip().num_boxes() == 1);
+  CHECK(tiny.crop(0, 0, {5, 5}, 1).num_boxes() == 1);
+}
+
+TEST_CASE("Boxes: fractions taken for pixels", "[boxes]") {
+  const auto yolo = rows({0.5, 0.5, 0.2, 0.4, 0.1, 0.1, 0.2, 0.2000001});
+  const auto image = index({0, 1});
+  const char* message =
+      "care::Boxes: expected pixels, but all 2 boxes lie within [0, 1], on "
+      "images of 100x200 (height x width); say BoxUnit::kFractions";
+  CARE_REQUIRE_THROWS_AS(
+      Boxes(yolo, image, 2, {100, 200}, BoxFormat::kCXCYWH),
+      c10::ValueError,
+      message);
+  CARE_REQUIRE_THROWS_AS(
+      Boxes::from_lists({{{0.1, 0.2, 0.6, 1}}, {{0, 0, 1, 1}}}, {100, 200}),
+      c10::ValueError,
+      message);
+  // What the message says to do.
+  const Boxes meant(
+      yolo, image, 2, {100, 200}, BoxFormat::kCXCYWH, BoxUnit::kFractions);
+  CHECK(care_test::allclose(meant.xyxy()[0], rows({80, 30, 120, 70})[0]));
+  const auto corner =
+      Boxes::from_lists({{{0, 0, 1, 1}}}, {100, 200}, BoxUnit::kPixels);
+  CHECK(care_test::allclose(corner.xyxy(), rows({0, 0, 1, 1})));
+  const auto half =
+      Boxes::from_lists({{{0, 0, 0.5, 1}}}, {100, 200}, BoxUnit::kFractions);
+  CHECK(care_test::allclose(half.xyxy(), rows({0, 0, 100, 100})));
+  // One box beyond it, a small image, no box, and boxes moved there.
+  CHECK(
+      Boxes::from_lists({{{0, 0, 1, 1}}, {{3, 0, 5, 2}}}, {100, 200})
+          .num_boxes() == 2);
+  CHECK(Boxes::from_lists({{{0, 0, 1, 1}}}, {16, 200}).num_boxes() == 1);
+  CHECK(Boxes::none(2, {100, 200}).num_boxes() == 0);
+  CHECK(
+      Boxes::from_lists({{{0, 0, 4, 4}}}, {800, 800})
+          .resize({200, 200})
+          .num_boxes() == 1);
 }
 
 TEST_CASE("Boxes: resize, dilate, pad", "[boxes]") {
@@ -382,6 +459,17 @@ TEST_CASE("Boxes: weights come and go", "[boxes]") {
   CHECK_FALSE(plain.without_weights().has_weights());
 }
 
+TEST_CASE("Boxes: those that count", "[boxes]") {
+  const auto weighted = sample().with_weights(torch::tensor({0.5, 0.0, 2.0}));
+  const auto counting = weighted.counting();
+  CHECK_FALSE(counting.has_weights());
+  CHECK(counting.num_images() == 3);
+  CHECK(care_test::identical(counting.image_index(), index({0, 2})));
+  CHECK(care_test::identical(counting.labels(), index({4, 2})));
+  const auto plain = sample().without_weights();
+  CHECK(care_test::identical(plain.counting().xyxy(), plain.xyxy()));
+}
+
 TEST_CASE("Boxes: weights that the boxes' dtype cannot hold", "[boxes]") {
   const auto boxes = Boxes::from_lists({{{0, 0, 4, 4}}}, {8, 8});
   CARE_REQUIRE_THROWS_AS(
@@ -426,6 +514,14 @@ TEST_CASE("Boxes: bad arguments", "[boxes]") {
       boxes.for_classes(index({0})),
       c10::ValueError,
       "care::Boxes::for_classes: expected target of shape [3], but got [1]");
+  CARE_REQUIRE_THROWS_AS(
+      boxes.for_classes(torch::tensor({0.0, 0.5, 1.0})),
+      c10::TypeError,
+      "care::Boxes::for_classes: expected target to hold integers");
+  CARE_REQUIRE_THROWS_AS(
+      boxes.select(index({1, 1})),
+      c10::ValueError,
+      "care::Boxes::select: expected each image at most once");
   CARE_REQUIRE_THROWS_AS(
       boxes.resize({0, 4}),
       c10::ValueError,

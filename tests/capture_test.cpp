@@ -1,9 +1,9 @@
 // Tests of capture: the features behind the logits of networks nobody changed.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/attention.hpp>
 #include <care/capture.hpp>
 #include <care/guide.hpp>
@@ -11,6 +11,7 @@
 #include <torch/nn.h>
 #include <torch/script.h>
 
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -513,6 +514,10 @@ TEST_CASE("capture: networks that return more than logits", "[capture]") {
     });
     CHECK(seen.logits.size(1) == 2);
     CARE_REQUIRE_THROWS(care::logits_of(c10::IValue(3)), "Int");
+    c10::Dict<std::string, torch::Tensor> named;
+    named.insert("aux", torch::zeros({1}));
+    named.insert("logits", torch::ones({2, 3}));
+    CHECK(care::logits_of(c10::IValue(named)).size(0) == 2);
   }
 }
 
@@ -645,6 +650,219 @@ TEST_CASE("capture: says that the backbone is frozen", "[capture]") {
       care::capture([&] { return net->forward(x); }), "backbone frozen");
 }
 
+TEST_CASE("capture: says frozen only of what is frozen", "[capture]") {
+  const auto x = torch::rand({2, 3, 8, 8});
+  auto head = nn::Linear(192, 2);
+  const auto message = [](auto forward) -> std::string {
+    try {
+      care::capture(forward);
+    } catch (const c10::Error& error) {
+      return error.what_without_backtrace();
+    }
+    return "";
+  };
+  const auto flat = message([&] {
+    return head((x.permute({0, 2, 3, 1}) / 2).flatten(1));
+  });
+  CHECK(flat.find("there is none. Seen") != std::string::npos);
+  auto volume = nn::Conv3d(nn::Conv3dOptions(3, 4, 3));
+  auto small = nn::Linear(4, 2);
+  const auto volumes = message([&] {
+    return small(volume(torch::rand({2, 3, 5, 6, 7})).mean({2, 3, 4}));
+  });
+  CHECK(
+      volumes.find("maps are 2-D, and this network has volumes, such as "
+                   "aten::conv3d [2, 4, 3, 4, 5]") != std::string::npos);
+}
+
+TEST_CASE("capture: names the guard that is on", "[capture]") {
+  auto net = small_net();
+  const auto x = torch::rand({2, 3, 8, 8});
+  c10::InferenceMode inference;
+  CARE_REQUIRE_THROWS(care::capture(net, x), "c10::InferenceMode is on");
+  const care::Guide guide;
+  CARE_REQUIRE_THROWS(
+      guide.watch(
+          torch::rand({2, 6, 4, 4}),
+          [&](const auto& y) {
+            return y.mean({2, 3});
+          }),
+      "c10::InferenceMode is on");
+}
+
+TEST_CASE("capture: lists the operators that are there", "[capture]") {
+  auto net = small_net(); // its ReLU works in place
+  const auto x = torch::rand({2, 3, 8, 8});
+  const care::TargetLayer relu =
+      care::TargetLayer().operation("aten::relu", -1);
+  CARE_REQUIRE_THROWS(care::capture(net, x, {relu}), "has 0 of them");
+  CARE_REQUIRE_THROWS(
+      care::capture(net, x, {relu}), "aten::relu_ [2, 6, 4, 4]");
+  const auto seen =
+      care::capture(net, x, {care::TargetLayer().operation("aten::relu_", -1)});
+  CHECK(seen.features.size(1) == 6);
+}
+
+TEST_CASE("capture: a predicate that runs operators", "[capture]") {
+  auto net = small_net();
+  const auto x = torch::rand({2, 3, 8, 8});
+  int64_t calls = 0;
+  const auto seen = care::capture(
+      net, x, {care::TargetLayer().where([&](const care::Candidate& map) {
+        auto y = map.result;
+        for (int i = 0; i < 40; ++i) { // maps, with a history
+          y = y * 2;
+        }
+        ++calls;
+        return (y.size(1) == 4) && (y - y.mean()).relu().dim() == 4;
+      })});
+  CHECK(seen.features.size(1) == 4);
+  CHECK(calls > 1);
+  // Within another's forward, which sees them.
+  const auto outer = care::capture([&] {
+    const auto inner = care::capture(
+        net, x, {care::TargetLayer().where([&](const care::Candidate& map) {
+          return map.result.mul(2).size(1) == 4;
+        })});
+    return net->forward(x) + inner.logits.detach();
+  });
+  CHECK(outer.features.size(1) == 6);
+}
+
+TEST_CASE("capture: float logits under autocast", "[capture]") {
+  torch::manual_seed(0);
+  Stages net;
+  const auto x = torch::rand({2, 3, 16, 16});
+  const auto check = [&](const care::Seen& seen) {
+    CHECK(seen.logits.scalar_type() == torch::kFloat);
+    CHECK(seen.features.scalar_type() == torch::kBFloat16);
+    const auto gradient = torch::autograd::grad(
+        {seen.logits.sum()}, {seen.features}, {}, true)[0];
+    CHECK(gradient.abs().sum().item<double>() > 0);
+  };
+  const care::Autocast on(torch::kCPU);
+  const auto seen = care::capture(net, x);
+  check(seen);
+  const auto pair = care::capture(
+      [&] { return std::make_pair(net->forward(x), int64_t{1}); });
+  check(pair);
+  CHECK(pair.output.first.scalar_type() == torch::kBFloat16); // as it came
+  const care::Guide guide;
+  check(guide.watch(net->third, [&](const torch::Tensor& y) {
+    return net->head(y.mean({2, 3}));
+  }));
+  // Others stay as they are.
+  auto wide = nn::Linear(4, 2);
+  wide->to(torch::kDouble);
+  auto body = conv(3, 4);
+  body->to(torch::kDouble);
+  const auto exact = care::capture([&] {
+    return wide(body(x.to(torch::kDouble)).mean({2, 3}));
+  });
+  CHECK(exact.logits.scalar_type() == torch::kDouble);
+}
+
+TEST_CASE("capture: a frozen backbone while the loss is off", "[capture]") {
+  auto net = small_net();
+  for (auto& p : net->parameters()) {
+    p.set_requires_grad(p.dim() == 2 || p.size(0) == 3); // the head alone
+  }
+  const auto x = torch::rand({2, 3, 8, 8});
+  const auto target = torch::tensor({0, 2}, torch::kLong);
+  const auto boxes =
+      care::Boxes::from_lists({{{0, 0, 4, 4}}, {{2, 2, 8, 8}}}, {8, 8});
+  const auto check = [&](const auto& guide, double factor) {
+    for (const bool callable : {false, true}) {
+      const auto seen = callable ? guide.watch([&] { return net->forward(x); })
+                                 : guide.watch(net, x);
+      CHECK_FALSE(seen.features.defined());
+      CHECK(seen.more.empty());
+      const auto lc = nn::functional::cross_entropy(seen.logits, target);
+      const auto loss = guide.loss(lc, seen, target, boxes);
+      CHECK(
+          loss.total.template item<double>() ==
+          Approx(factor * lc.template item<double>()));
+      CHECK(loss.attention.guided == 0);
+      CHECK(guide.evaluate(seen, target, boxes).guided == 0);
+      const auto audit =
+          guide.audit(lc, seen, target, boxes, net->parameters());
+      CHECK(audit.inert_cause.find("frozen") != std::string::npos);
+      net->zero_grad();
+      loss.backward();
+      CHECK(
+          net->parameters().back().grad().abs().sum().template item<double>() >
+          0);
+    }
+  };
+  using care::ScheduleOptions;
+  check(
+      care::Guide(care::GuideOptions().alpha(0.25).schedule(
+          ScheduleOptions().start(ScheduleOptions::kManual))),
+      0.75);
+  check(care::Guide(care::GuideOptions().weight(0.0)), 1.0);
+  check(
+      care::Guide(care::GuideOptions().weight(0.0).target_layers(
+          {care::TargetLayer(), care::TargetLayer().map_size({8, 8})})),
+      1.0);
+  check(care::Guide(care::GuideOptions().alpha(0.0)), 1.0);
+  // With the loss on it is an error, as is a network that has no map at all.
+  CARE_REQUIRE_THROWS(care::Guide().watch(net, x), "backbone frozen");
+  auto flat = nn::Linear(192, 3);
+  const care::Guide off(care::GuideOptions().weight(0.0));
+  CARE_REQUIRE_THROWS(
+      off.watch([&] { return flat(x.flatten(1)); }), "there is none");
+}
+
+TEST_CASE("capture: any form of network", "[capture]") {
+  struct Plain { // no torch::nn::Module
+    nn::Conv2d body = conv(3, 4);
+    nn::Linear head = nn::Linear(4, 2);
+    torch::Tensor forward(torch::Tensor& x) {
+      return head(body(x).relu().mean({2, 3}));
+    }
+  };
+  const auto x = torch::rand({2, 3, 9, 13});
+  const auto check = [&](auto&& net) {
+    const auto seen = care::capture(net, x, {care::TargetLayer().stride(1)});
+    CHECK(seen.features.size(2) == 9);
+    CHECK(care::Guide().watch(net, x).logits.size(0) == 2);
+  };
+  const Stages holder;
+  auto script = scripted();
+  check(holder);
+  check(Stages(holder));
+  check(*holder.ptr());
+  check(holder.ptr());
+  check(holder.ptr().get());
+  check(Plain());
+  check(std::make_unique<Plain>());
+  check([&](const torch::Tensor& images) { return Stages(holder)(images); });
+  check(nn::Sequential(Stages(holder)));
+  check(nn::AnyModule(Stages(holder)));
+  check(script);
+  check(std::as_const(script));
+  CARE_REQUIRE_THROWS(
+      care::capture(Stages(nullptr), x), "expected a model, but got an empty");
+
+  // As a head, too.
+  const auto features = torch::rand({2, 3, 5, 5}).requires_grad_();
+  CHECK(
+      care::Guide().watch(features, script).logits.sizes().vec() ==
+      std::vector<int64_t>{2, 2});
+  CHECK(care::Guide().watch(features, Plain()).logits.size(1) == 2);
+  CHECK(
+      care::Guide().watch(features, std::make_unique<Plain>()).logits.size(1) ==
+      2);
+  CHECK(
+      care::Guide()
+          .watch(
+              features,
+              [](const torch::Tensor& y) {
+                return std::make_tuple(y.mean({2, 3}), y);
+              })
+          .logits.size(1) == 3);
+}
+
 TEST_CASE("capture: under autocast", "[capture]") {
   torch::manual_seed(0);
   Stages net;
@@ -655,7 +873,7 @@ TEST_CASE("capture: under autocast", "[capture]") {
   const care::Guide guide;
   care::Seen seen;
   {
-    const common::Autocast on;
+    const care::Autocast on(torch::kCPU);
     seen = guide.watch(net, x);
   }
   CHECK(seen.features.scalar_type() == torch::kBFloat16);

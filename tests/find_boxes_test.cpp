@@ -5,8 +5,14 @@
 #include <care/find_boxes.hpp>
 #include <care/rasterize.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <limits>
+#include <random>
+#include <tuple>
+#include <vector>
 
 using care::BoxFinderOptions;
 using care::MapThreshold;
@@ -262,6 +268,94 @@ TEST_CASE("find_boxes: small, near, many and unsure ones", "[find_boxes]") {
       map, BoxFinderOptions(fixed).min_area(0.005).min_confidence(0.6));
   CHECK(unsure.boxes.num_boxes() == 2);
   CHECK(unsure.unsure[0].item<int64_t>() == 1);
+}
+
+TEST_CASE("find_boxes: a pixel in the corner", "[find_boxes]") {
+  auto maps = torch::zeros({1, 32, 32});
+  maps[0][0][0] = 1;
+  const auto found = care::find_boxes(maps, plain().min_area(0));
+  CHECK(care_test::allclose(found.boxes.xyxy(), rows({0, 0, 1, 1})));
+}
+
+TEST_CASE("find_boxes: merging is what pair after pair gives", "[find_boxes]") {
+  using Region = care::detail::FoundRegion;
+  const auto pairwise = [](std::vector<Region> all, double gap) {
+    for (bool again = true; again;) {
+      again = false;
+      for (size_t i = 0; i < all.size(); ++i) {
+        for (size_t j = i + 1; j < all.size();) {
+          auto& a = all[i];
+          const auto b = all[j];
+          if (std::max(a.x0, b.x0) - std::min(a.x1, b.x1) > gap ||
+              std::max(a.y0, b.y0) - std::min(a.y1, b.y1) > gap) {
+            ++j;
+            continue;
+          }
+          a = {
+              std::min(a.x0, b.x0),
+              std::min(a.y0, b.y0),
+              std::max(a.x1, b.x1),
+              std::max(a.y1, b.y1),
+              a.pixels + b.pixels,
+              a.inside + b.inside};
+          all.erase(all.begin() + static_cast<std::ptrdiff_t>(j));
+          again = true;
+        }
+      }
+    }
+    return all;
+  };
+  std::mt19937 random(3);
+  const auto below = [&](uint64_t n) {
+    return static_cast<double>(random() % n);
+  };
+  for (int trial = 0; trial < 2000; ++trial) {
+    CAPTURE(trial);
+    std::vector<Region> all;
+    const auto side = 5 + random() % 100;
+    for (auto n = 1 + random() % 40; n > 0; --n) {
+      const auto x = below(side), y = below(side);
+      all.push_back(
+          {x, y, x + 1 + below(4), y + 1 + below(4), below(9), below(99)});
+    }
+    const auto gap = trial % 3 == 0 ? 0.0 : below(100) / 20;
+    auto got = all;
+    care::detail::merge_regions(got, gap);
+    const auto expected = pairwise(all, gap);
+    REQUIRE(got.size() == expected.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      const auto& a = got[i];
+      const auto& b = expected[i];
+      REQUIRE(
+          std::tie(a.x0, a.y0, a.x1, a.y1, a.pixels, a.inside) ==
+          std::tie(b.x0, b.y0, b.x1, b.y1, b.pixels, b.inside));
+    }
+  }
+}
+
+TEST_CASE("find_boxes: noise with every component kept", "[find_boxes]") {
+  // About 90,000 components: pair after pair, this took 20 seconds and more.
+  torch::manual_seed(0);
+  const auto noise = torch::rand({1, 1024, 1024});
+  auto options = BoxFinderOptions()
+                     .threshold(MapThreshold::kQuantile)
+                     .level(0.9)
+                     .min_area(0)
+                     .max_boxes(1 << 20)
+                     .min_confidence(0);
+  for (const double gap : {-1.0, 0.0, 0.001, 0.02}) {
+    CAPTURE(gap);
+    const auto start = std::chrono::steady_clock::now();
+    const auto found = care::find_boxes(noise, options.merge_gap(gap));
+    const std::chrono::duration<double> took =
+        std::chrono::steady_clock::now() - start;
+    CHECK(took.count() < 8); // a second, unoptimised and alone
+    if (gap < 0) {
+      CHECK(found.boxes.num_boxes() > 50000);
+    } else if (gap > 0) {
+      CHECK(found.whole[0].item<int64_t>() == 1);
+    }
+  }
 }
 
 TEST_CASE("find_boxes: priors", "[find_boxes]") {

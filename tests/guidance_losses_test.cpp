@@ -1,8 +1,8 @@
 // The peers' guidance losses: by hand, against LibTorch, and on difficult maps.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/guide.hpp>
 #include <care/loss.hpp>
 #include <care/metrics/attention.hpp>
@@ -314,7 +314,8 @@ TEST_CASE("guidance losses: half, bfloat16 and autocast", "[loss]") {
     CHECK(
         loss(some_maps(torch::kDouble), regions).scalar_type() ==
         torch::kDouble);
-    common::Autocast autocast; // loses nothing of the maps it is given
+    const care::Autocast autocast(
+        torch::kCPU); // loses nothing of the maps it is given
     CHECK(care_test::identical(loss(some_maps(), regions), exact));
   }
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/guide.hpp>
 
 #include <memory>
@@ -136,6 +137,116 @@ TEST_CASE("Guide: the convex and the additive form", "[guide]") {
   CHECK(convex == Approx(0.7 * lc + 0.3 * la).epsilon(1e-5));
   auto [additive, lc2, la2] = total(GuideOptions().alpha(0.3).weight(2.5));
   CHECK(additive == Approx(lc2 + 2.5 * la2).epsilon(1e-5));
+}
+
+TEST_CASE("Guide: under autocast the attention is in float", "[guide]") {
+  Setting s;
+  s.net->eval(); // the same statistics for both
+  struct Run {
+    torch::Tensor logits, maps, total, gradient;
+    care::AttentionFigures figures;
+  };
+  const auto run = [&](bool mixed, bool by_hand) {
+    const Guide<> guide(GuideOptions().weight(1.0));
+    s.net->zero_grad();
+    const auto seen = [&] {
+      const care::Autocast autocast(torch::kCPU, torch::kBFloat16, mixed);
+      return by_hand ? s.seen(guide) : guide.watch(s.net, s.images);
+    }();
+    CHECK(
+        seen.features.scalar_type() ==
+        (mixed ? torch::kBFloat16 : torch::kFloat));
+    const auto maps = care::grad_cam(
+        seen.features, care::class_scores(seen.logits, s.target));
+    const auto loss = guide.loss(
+        F::cross_entropy(seen.logits.to(torch::kFloat), s.target),
+        seen,
+        s.target,
+        s.boxes);
+    loss.backward();
+    return Run{
+        seen.logits,
+        maps,
+        loss.total,
+        s.net->first->weight.grad().clone(),
+        loss.attention};
+  };
+  const auto exact = run(false, false);
+  for (const bool by_hand : {false, true}) {
+    CAPTURE(by_hand);
+    const auto got = run(true, by_hand);
+    CHECK(got.maps.scalar_type() == torch::kFloat);
+    CHECK(got.total.scalar_type() == torch::kFloat);
+    CHECK(got.figures.loss.scalar_type() == torch::kFloat);
+    if (by_hand) {
+      CHECK(got.logits.scalar_type() == torch::kFloat);
+    }
+    // bfloat16 has 8 bits: a product of three layers is right to 1 or 2 %.
+    CHECK(care_test::allclose(got.logits, exact.logits, 1e-2, 2e-2));
+    const auto range = exact.maps.abs().max().item<double>();
+    CHECK(care_test::allclose(got.maps, exact.maps, 2e-2 * range, 0));
+    CHECK(got.figures.guided == 3);
+    CHECK(got.figures.flat.item<int64_t>() == 0);
+    CHECK(
+        got.figures.loss.item<double>() ==
+        Approx(exact.figures.loss.item<double>()).margin(0.02));
+    CHECK(torch::isfinite(got.gradient).all().item<bool>());
+    CHECK(
+        (got.gradient - exact.gradient).norm().item<double>() <
+        0.15 * exact.gradient.norm().item<double>());
+  }
+}
+
+TEST_CASE("Guide: maps of a large layer in half precision", "[guide]") {
+  // A mean over 224 x 224 cells has a gradient of 2e-5: in half precision the
+  // map would be called flat, or lose its digits.
+  torch::manual_seed(0);
+  const auto features = F::interpolate(
+      torch::rand({2, 6, 8, 8}),
+      F::InterpolateFuncOptions()
+          .size(std::vector<int64_t>{224, 224})
+          .mode(torch::kBilinear)
+          .align_corners(false));
+  torch::nn::Linear head(6, 3);
+  const auto target = classes({0, 2});
+  const auto boxes = Boxes::from_lists(
+      {{{30, 30, 100, 100}}, {{50, 60, 200, 180}}}, {224, 224});
+  const auto run = [&](torch::Dtype dtype, bool cast_first) {
+    const auto x = features.detach().to(dtype).requires_grad_();
+    const Guide<> guide(GuideOptions().weight(1.0));
+    const auto seen = guide.watch(x, [&](const torch::Tensor& f) {
+      return cast_first ? head->forward(f.to(torch::kFloat).mean({2, 3}))
+                        : head->forward(f.mean({2, 3}).to(torch::kFloat));
+    });
+    const auto loss = guide.loss(torch::zeros({}), seen, target, boxes);
+    loss.backward();
+    CHECK(torch::isfinite(x.grad()).all().item<bool>());
+    CHECK(x.grad().to(torch::kFloat).abs().max().item<double>() > 0);
+    return loss.attention;
+  };
+  const auto exact = run(torch::kFloat, false);
+  REQUIRE(exact.flat.item<int64_t>() == 0);
+  for (const auto dtype : {torch::kHalf, torch::kBFloat16}) {
+    for (const bool cast_first : {false, true}) {
+      CAPTURE(dtype, cast_first);
+      const auto got = run(dtype, cast_first);
+      CHECK(got.flat.item<int64_t>() == 0);
+      CHECK(got.loss.scalar_type() == torch::kFloat);
+      CHECK(
+          got.loss.item<double>() ==
+          Approx(exact.loss.item<double>()).margin(5e-3));
+      CHECK(
+          got.inside_share.item<double>() ==
+          Approx(exact.inside_share.item<double>()).margin(5e-3));
+    }
+  }
+  // The closed form too.
+  const auto exact_map = care::grad_cam_linear(features, head->weight, target);
+  const auto half_map = care::grad_cam_linear(
+      features.to(torch::kHalf), head->weight.to(torch::kHalf), target);
+  CHECK(half_map.scalar_type() == torch::kFloat);
+  const auto range = exact_map.abs().max().item<double>();
+  CHECK(care_test::allclose(half_map, exact_map, 3e-3 * range, 0));
 }
 
 TEST_CASE("Guide: a batch in which every image is guided", "[guide]") {

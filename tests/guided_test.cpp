@@ -1,12 +1,14 @@
 // Tests of the guide beyond one map for each image's one class: binary and
-// multi-label heads, several layers, frozen statistics.
+// multi-label heads, bags, several layers, frozen statistics.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/catch.hpp"
 #include "support/support.hpp"
+#include "support/warnings.hpp"
 
+#include <care/amp.hpp>
 #include <care/guide.hpp>
 
+#include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
@@ -14,6 +16,7 @@
 #include <torch/nn/modules/linear.h>
 
 #include <array>
+#include <string>
 #include <vector>
 
 namespace nn = torch::nn;
@@ -79,6 +82,327 @@ TEST_CASE("guide: a binary head", "[guide]") {
             boxes),
         "[0, 2)");
   }
+}
+
+TEST_CASE("guide: the target of a binary cross-entropy", "[guide]") {
+  // [N, 1], and in floating point, as F::binary_cross_entropy_with_logits wants
+  // it: class 0 or 1 of each image, not a label of a class 0.
+  torch::manual_seed(0);
+  const auto features = random_features({3, 4, 5, 5});
+  const auto weight = torch::randn({4}, torch::kDouble);
+  const auto logits = torch::matmul(features.mean({2, 3}), weight);
+  const auto boxes =
+      care::Boxes::from_lists(
+          {{{0, 0, 2, 2}}, {{1, 1, 4, 4}}, {{2, 2, 5, 5}}}, {5, 5})
+          .with_labels(torch::tensor({1, 1, 1}, torch::kLong));
+  const auto classes = torch::tensor({1, 0, 1}, torch::kLong);
+  for (const auto dtype : {torch::kLong, torch::kFloat, torch::kBool}) {
+    for (const auto& target : {classes, classes.unsqueeze(1)}) {
+      for (const auto& head : {logits, logits.unsqueeze(1)}) {
+        CAPTURE(dtype, target.dim(), head.dim());
+        std::vector<torch::Tensor> maps;
+        const care::Guide<care::GradCam, Keep> guide(
+            care::GuideOptions(), Keep{&maps});
+        CHECK(guide.count(target.to(dtype), boxes) == 2);
+        const auto loss = guide.loss(
+            torch::zeros({}), {head, features}, target.to(dtype), boxes);
+        CHECK(loss.attention.guided == 2);
+        REQUIRE(maps.size() == 1);
+        for (const int64_t i : {0, 1}) {
+          CHECK(care_test::allclose(
+              maps[0][i],
+              plain_map(features, logits[2 * i], 2 * i),
+              1e-12,
+              1e-12));
+        }
+      }
+    }
+  }
+  const care::Guide<> guide;
+  const care::Seen seen{logits, features};
+  const auto soft = torch::tensor({{1.0}, {0.25}, {0.0}});
+  CARE_REQUIRE_THROWS_AS(
+      guide.loss(torch::zeros({}), seen, soft, boxes),
+      c10::ValueError,
+      "care::Guide::loss: expected a binary target of 0 and 1, but target[1] "
+      "is 0.25");
+  CARE_REQUIRE_THROWS_AS(
+      guide.count(soft, boxes),
+      c10::ValueError,
+      "care::Guide::count: expected a binary target of 0 and 1");
+  CARE_REQUIRE_THROWS_AS(
+      guide.count(torch::tensor({{1.0, 0.0}, {0.25, 1.0}, {0.0, 0.0}}), boxes),
+      c10::ValueError,
+      "expected a multi-label target of 0 and 1, but target[1][0] is 0.25");
+  CARE_REQUIRE_THROWS_AS(
+      guide.loss(torch::zeros({}), seen, torch::ones({3, 2}), boxes),
+      c10::ValueError,
+      "expected target of shape [3] or [3, 1], but got [3, 2]");
+  // Classes of several in floating point stay an error.
+  CARE_REQUIRE_THROWS_AS(
+      guide.loss(
+          torch::zeros({}),
+          {torch::stack({logits, -logits, logits}, 1), features},
+          classes.to(torch::kFloat),
+          boxes),
+      c10::TypeError,
+      "expected target to hold integers");
+}
+
+TEST_CASE("guide: images that share a row of logits", "[guide]") {
+  // Five tiles of three bags. A bag's logits are of the mean over its tiles.
+  torch::manual_seed(4);
+  const auto features = random_features({5, 4, 6, 6});
+  const auto weight = torch::randn({3, 4}, torch::kDouble);
+  const auto rows = torch::tensor({0, 0, 1, 2, 2}, torch::kLong);
+  const auto bags =
+      torch::zeros({3, 5}, torch::kDouble)
+          .index_put({rows, torch::arange(5)}, torch::ones({}, torch::kDouble));
+  const auto logits = torch::matmul(
+      torch::matmul(bags / bags.sum(1, true), features.mean({2, 3})),
+      weight.t());
+  const care::Seen seen{logits, features, {}, {}, rows};
+  const auto boxes = care::Boxes::from_lists(
+      {{{0, 0, 3, 3}}, {{1, 1, 4, 4}}, {}, {}, {{2, 2, 6, 6}}}, {6, 6});
+  std::vector<torch::Tensor> maps;
+  const Keep keep{&maps};
+  const auto check = [&](const torch::Tensor& map, int64_t tile, int64_t k) {
+    const auto row = rows[tile].item<int64_t>();
+    CHECK(care_test::allclose(
+        map, plain_map(features, logits[row][k], tile), 1e-12, 1e-12));
+  };
+
+  SECTION("one class for each bag") {
+    const auto target = torch::tensor({2, 0, 1}, torch::kLong);
+    care::Guide<care::GradCam, Keep> guide(care::GuideOptions(), keep);
+    CHECK(guide.count(target, boxes, rows) == 3);
+    const auto loss = guide.loss(torch::zeros({}), seen, target, boxes);
+    CHECK(loss.attention.guided == 3);
+    REQUIRE(maps.size() == 1);
+    check(maps[0][0], 0, 2);
+    check(maps[0][1], 1, 2);
+    check(maps[0][2], 4, 1);
+    guide.evaluate(seen, target, boxes);
+    REQUIRE(maps.size() == 2);
+    CHECK(care_test::identical(maps[1], maps[0]));
+
+    care::Guide<care::GradCam, Keep> listed(
+        care::GuideOptions().classes({1}), keep);
+    CHECK(listed.count(target, boxes, rows) == 1);
+    listed.loss(torch::zeros({}), seen, target, boxes);
+    check(maps[2][0], 4, 1);
+  }
+  SECTION("several labels: a bag stands for one class in a round") {
+    const auto target =
+        torch::tensor({{1.0, 0.0, 1.0}, {0.0, 1.0, 0.0}, {1.0, 1.0, 0.0}});
+    const auto labelled =
+        boxes.with_labels(torch::tensor({2, 0, 1}, torch::kLong));
+    care::Guide<care::GradCam, Keep> guide(care::GuideOptions(), keep);
+    CHECK(guide.count(target, labelled, rows) == 3);
+    guide.loss(torch::zeros({}), seen, target, labelled);
+    REQUIRE(maps.size() == 2);
+    REQUIRE(maps[0].size(0) == 2);
+    check(maps[0][0], 0, 2);
+    check(maps[0][1], 4, 1);
+    REQUIRE(maps[1].size(0) == 1);
+    check(maps[1][0], 1, 0);
+  }
+  SECTION("with frozen statistics") {
+    // The head in evaluation mode makes of the tiles what it made before.
+    auto frozen = seen;
+    frozen.logits = logits * 2;
+    frozen.frozen_head = [&](const torch::Tensor& x) {
+      return torch::matmul(
+          torch::matmul(bags / bags.sum(1, true), x.mean({2, 3})), weight.t());
+    };
+    care::Guide<care::GradCam, Keep> guide(
+        care::GuideOptions().frozen_statistics(true), keep);
+    guide.loss(
+        torch::zeros({}),
+        frozen,
+        torch::tensor({2, 0, 1}, torch::kLong),
+        boxes);
+    check(maps[0][0], 0, 2);
+    check(maps[0][2], 4, 1);
+  }
+  SECTION("the tiles of a bag do not couple the bags") {
+    const care::Guide<> guide;
+    const auto target = torch::tensor({2, 0, 1}, torch::kLong);
+    const auto audit = guide.audit(
+        torch::nn::functional::cross_entropy(logits, target),
+        seen,
+        target,
+        boxes,
+        {features});
+    CHECK(audit.guided == 3);
+    CHECK(audit.batch_coupling == 0);
+    CHECK(audit.warnings().empty());
+  }
+  SECTION("what does not fit") {
+    const care::Guide<> guide;
+    const auto target = torch::tensor({2, 0, 1}, torch::kLong);
+    const auto lc = torch::zeros({});
+    const auto with = [&](const torch::Tensor& other) {
+      return care::Seen{logits, features, {}, {}, other};
+    };
+    CARE_REQUIRE_THROWS_AS(
+        guide.loss(lc, with(rows + 1), target, boxes),
+        c10::IndexError,
+        "expected rows of logits in [0, 3), but rows[3] is 3");
+    CARE_REQUIRE_THROWS_AS(
+        guide.loss(lc, with(rows.slice(0, 1)), target, boxes),
+        c10::ValueError,
+        "expected rows of shape [5], but got [4]");
+    CARE_REQUIRE_THROWS_AS(
+        guide.loss(lc, with(rows.to(torch::kFloat)), target, boxes),
+        c10::TypeError,
+        "expected rows to hold integers");
+    CARE_REQUIRE_THROWS_AS(
+        guide.loss(lc, with({}), target, boxes),
+        c10::ValueError,
+        "expected logits of shape [5, K]");
+    CARE_REQUIRE_THROWS_AS(
+        guide.loss(lc, seen, rows, boxes),
+        c10::ValueError,
+        "expected target of shape [3], but got [5]");
+    CARE_REQUIRE_THROWS_AS(
+        guide.count(target, boxes),
+        c10::ValueError,
+        "expected a target and logits of 5 images, but got 3 rows");
+  }
+}
+
+TEST_CASE("guide: errors number the boxes of the batch", "[guide]") {
+  torch::manual_seed(0);
+  const auto features = random_features({3, 4, 5, 5});
+  const auto weight = torch::randn({3, 4}, torch::kDouble);
+  const care::Seen seen{
+      torch::matmul(features.mean({2, 3}), weight.t()), features};
+  const auto target = torch::tensor({0, 1, 2}, torch::kLong);
+  // Image 0 is not guided: neither is a box beside it.
+  const auto boxes = care::Boxes::from_lists(
+      {{{50, 0, 60, 5}, {0, 0, 2, 2}}, {{1, 1, 4, 4}}, {{0, 0, 5, 5}}},
+      {20, 20});
+  const care::Guide<> guide(care::GuideOptions().classes({1, 2}));
+  CHECK(
+      guide.loss(torch::zeros({}), seen, target, boxes).attention.guided == 2);
+  const auto bad = care::Boxes::from_lists(
+      {{{50, 0, 60, 5}, {0, 0, 2, 2}},
+       {{1, 1, 4, 4}},
+       {{0, 0, 5, 5}, {0, 30, 5, 40}}},
+      {20, 20});
+  CARE_REQUIRE_THROWS_AS(
+      guide.loss(torch::zeros({}), seen, target, bad),
+      c10::ValueError,
+      "care::Guide::loss: expected boxes on images of 20x20 (height x width), "
+      "but box 4 (image 2) lies wholly outside");
+  CARE_REQUIRE_THROWS_AS(
+      guide.evaluate(seen, target, bad), c10::ValueError, "box 4 (image 2)");
+  // Nor does a box that speaks for another class.
+  const auto labelled =
+      bad.with_labels(torch::tensor({-1, -1, -1, -1, 0}, torch::kLong));
+  CHECK(
+      guide.loss(torch::zeros({}), seen, target, labelled).attention.guided ==
+      2);
+}
+
+TEST_CASE("guide: logits that are probabilities are warned of", "[guide]") {
+  torch::manual_seed(0);
+  const auto features = torch::rand({3, 4, 5, 5}).requires_grad_();
+  auto head = nn::Linear(4, 3);
+  const auto target = torch::tensor({0, 1, 2}, torch::kLong);
+  const auto boxes =
+      care::Boxes::from_lists({{{0, 0, 2, 2}}, {{1, 1, 4, 4}}, {}}, {5, 5});
+  const auto warned = [&](auto&& end) {
+    const care_test::Warnings warnings;
+    const care::Guide<> guide;
+    const auto seen = guide.watch(features, [&](const torch::Tensor& x) {
+      return end(head(x.mean({2, 3})));
+    });
+    const auto binary = seen.logits.size(1) == 1;
+    guide.loss(torch::zeros({}), seen, binary ? target > 1 : target, boxes);
+    return warnings.count("the logits come from a");
+  };
+  using torch::Tensor;
+  CHECK(warned([](const Tensor& x) { return x; }) == 0);
+  CHECK(warned([](const Tensor& x) { return x.softmax(1) * 3; }) == 0);
+  CHECK(warned([](const Tensor& x) { return x.softmax(1); }) == 1);
+  CHECK(warned([](const Tensor& x) { return x.log_softmax(1); }) == 1);
+  CHECK(warned([](const Tensor& x) { return x.sigmoid(); }) == 1);
+  CHECK(warned([](const Tensor& x) {
+          return x.to(torch::kBFloat16).softmax(1); // and widened by `watch`
+        }) == 1);
+  CHECK(warned([](const Tensor& x) {
+          return x.select(1, 0).sigmoid().unsqueeze(1);
+        }) == 1);
+
+  // The audit counts them, also where the graph does not tell.
+  const care::Guide<> guide;
+  const auto audit = [&](const Tensor& logits) {
+    return guide.audit(
+        logits.square().mean(),
+        {logits, features},
+        target,
+        boxes,
+        head->parameters());
+  };
+  const auto logits = head(features.mean({2, 3}));
+  CHECK(audit(logits).probability_batches == 0);
+  CHECK(audit(logits.softmax(1)).probability_batches == 1);
+  CHECK(audit(logits.sigmoid()).probability_batches == 1);
+  auto found = audit(logits.softmax(1) * 1);
+  CHECK(found.probability_batches == 1);
+  found += audit(logits);
+  REQUIRE_FALSE(found.warnings().empty());
+  bool said = false;
+  for (const auto& warning : found.warnings()) {
+    said = said ||
+        warning.find("look like probabilities in 1 of 2 batches") !=
+            std::string::npos;
+  }
+  CHECK(said);
+}
+
+TEST_CASE("guide: options that a Seen does not serve", "[guide]") {
+  torch::manual_seed(0);
+  const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
+  auto head = nn::Linear(4, 3);
+  const auto pooled = [&](const torch::Tensor& x) {
+    return head(x.mean({2, 3}));
+  };
+  const care::Seen seen{pooled(features), features};
+  const auto target = torch::tensor({0, 1}, torch::kLong);
+  const auto boxes = care::Boxes::from_lists({{{0, 0, 2, 2}}, {}}, {5, 5});
+  const care::Guide<> frozen(care::GuideOptions().frozen_statistics(true));
+  const char* message =
+      "expected a Seen with a frozen_head, because of frozen_statistics";
+  CARE_REQUIRE_THROWS_AS(
+      frozen.loss(torch::zeros({}), seen, target, boxes),
+      c10::ValueError,
+      message);
+  CARE_REQUIRE_THROWS_AS(
+      frozen.evaluate(seen, target, boxes), c10::ValueError, message);
+  auto both = seen;
+  both.frozen_head = pooled;
+  CHECK(
+      frozen.loss(torch::zeros({}), both, target, boxes).attention.guided == 1);
+  both.more.push_back(features);
+  CARE_REQUIRE_THROWS_AS(
+      frozen.loss(torch::zeros({}), both, target, boxes),
+      c10::ValueError,
+      "expected the maps of one layer beside a frozen_head");
+
+  const care::Guide<> layers(care::GuideOptions().target_layers(
+      {care::TargetLayer(), care::TargetLayer().map_size({8, 8})}));
+  CARE_REQUIRE_THROWS_AS(
+      layers.loss(torch::zeros({}), seen, target, boxes),
+      c10::ValueError,
+      "expected the maps of 2 layers, because of target_layers, but got those "
+      "of 1");
+  CARE_REQUIRE_THROWS_AS(
+      layers.watch(features, pooled),
+      c10::ValueError,
+      "care::Guide::watch: expected a forward to choose a map from");
 }
 
 TEST_CASE("guide: multi-label, a map for each image and class", "[guide]") {
@@ -311,7 +635,7 @@ TEST_CASE("guide: frozen statistics under autocast", "[guide]") {
   const auto target = torch::tensor({1, 0}, torch::kLong);
   care::GuidedLoss loss;
   {
-    const common::Autocast on;
+    const care::Autocast on(torch::kCPU);
     const auto seen = guide.watch(features.to(torch::kBFloat16), *head);
     loss = guide.loss(torch::zeros({}), seen, target, boxes);
   }

@@ -1,8 +1,9 @@
 // Class weights and losses: by hand, against other libraries, on hard inputs.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/support.hpp"
+#include "support/warnings.hpp"
 
+#include <care/amp.hpp>
 #include <care/imbalance.hpp>
 
 #include <cmath>
@@ -310,6 +311,34 @@ TEST_CASE("NormalisedLinear: cosines by hand", "[imbalance]") {
       care::NormalisedLinear(0, 3), c10::ValueError, "but got 0 and 3");
 }
 
+TEST_CASE("NormalisedLinear: features of 0 in second order", "[imbalance]") {
+  // A dead image, and a class without a weight: both have length 0.
+  torch::manual_seed(9);
+  care::NormalisedLinear head(4, 3);
+  {
+    torch::NoGradGuard no_grad;
+    head->weight[2].zero_();
+  }
+  auto x = torch::rand({3, 4});
+  x[1].zero_();
+  x.requires_grad_();
+  const auto scores = head(x);
+  CHECK(scores[1].abs().max().item<double>() == 0);
+  const auto first = torch::autograd::grad(
+      {scores.select(1, 0).sum() + scores.select(1, 2).sum()},
+      {x},
+      {},
+      /*retain_graph=*/true,
+      /*create_graph=*/true)[0];
+  CHECK(torch::isfinite(first).all().item<bool>());
+  const auto second = torch::autograd::grad(
+      {first.square().sum()}, {x, head->weight}, {}, true, false, true);
+  for (const auto& gradient : second) {
+    CHECK(torch::isfinite(gradient).all().item<bool>());
+  }
+  CHECK(second[0][0].abs().max().item<double>() > 0);
+}
+
 TEST_CASE("NormalisedLinear: gradcheck", "[imbalance]") {
   torch::manual_seed(9);
   care::NormalisedLinear head(4, 3);
@@ -435,7 +464,7 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
     value.sum().backward();
     CHECK(torch::isfinite(live.grad()).all().item<bool>());
     {
-      common::Autocast autocast;
+      const care::Autocast autocast(torch::kCPU);
       auto cast = loss(logits, target);
       CHECK(cast.scalar_type() == torch::kFloat);
       CHECK(care_test::allclose(cast, exact, 1e-3, 1e-3));
@@ -444,7 +473,7 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
   care::NormalisedLinear head(16, 3);
   const auto features = torch::randn({4, 16});
   const auto expected = head(features);
-  common::Autocast autocast;
+  const care::Autocast autocast(torch::kCPU);
   auto loss = care::ldam_loss(head(features), labels({0, 1, 2, 1}), {90, 9, 1});
   CHECK(loss.scalar_type() == torch::kFloat);
   CHECK(
@@ -452,6 +481,24 @@ TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
       Approx(care::ldam_loss(expected, labels({0, 1, 2, 1}), {90, 9, 1})
                  .item<double>())
           .epsilon(0.05));
+}
+
+TEST_CASE("imbalance losses: probabilities are warned of", "[imbalance]") {
+  const auto logits = torch::randn({3, 3}).requires_grad_();
+  const auto target = labels({0, 1, 2});
+  for (const auto& entry : losses()) { // no binding: lambdas capture it
+    const auto& loss = entry.second;
+    CAPTURE(entry.first);
+    const auto warned = [&](const torch::Tensor& given) {
+      const care_test::Warnings warnings;
+      loss(given, target);
+      return warnings.count("the logits come from a s");
+    };
+    CHECK(warned(logits) == 0);
+    CHECK(warned(logits.log_softmax(1)) == 0); // its softmax is the same
+    CHECK(warned(logits.softmax(1)) == 1);
+    CHECK(warned(logits.to(torch::kDouble).sigmoid().to(torch::kFloat)) == 1);
+  }
 }
 
 TEST_CASE("imbalance losses: an empty batch gives 0", "[imbalance]") {

@@ -3,7 +3,9 @@
 #include "support/support.hpp"
 
 #include <care/attention.hpp>
+#include <care/boxes.hpp>
 #include <care/loss.hpp>
+#include <care/rasterize.hpp>
 
 #include <cmath>
 #include <limits>

@@ -148,6 +148,13 @@ TEST_CASE("boxes_from_masks: batches and kinds of masks", "[masks]") {
       "8]");
 }
 
+TEST_CASE("boxes_from_masks: a pixel in the corner", "[masks]") {
+  auto mask = torch::zeros({1, 32, 32}, torch::kBool);
+  mask[0][0][0] = true; // in pixels, for once
+  CHECK(care_test::allclose(
+      care::boxes_from_masks(mask).xyxy(), torch::tensor({{0, 0, 1, 1}})));
+}
+
 TEST_CASE("polygon_mask: rectangles, triangles, holes", "[masks]") {
   auto polygon = [](std::vector<float> points, Size size) {
     return care::polygon_mask(torch::tensor(points).view({-1, 2}), size);
@@ -178,6 +185,24 @@ TEST_CASE("polygon_mask: rectangles, triangles, holes", "[masks]") {
       torch::stack({angle.cos() * 40 + 50, angle.sin() * 40 + 50}, 1),
       {100, 100});
   CHECK(circle.sum().item<double>() == Approx(M_PI * 1600).epsilon(0.01));
+}
+
+TEST_CASE("polygon_mask: smaller than a pixel", "[masks]") {
+  auto polygon = [](std::vector<float> points, Size size) {
+    return care::polygon_mask(torch::tensor(points).view({-1, 2}), size)
+        .unsqueeze(0);
+  };
+  // Holds no pixel's centre: the pixels of its points.
+  CHECK(care_test::identical(
+      polygon({1.6F, 1.1F, 1.9F, 1.1F, 1.9F, 1.4F}, {3, 4}),
+      drawn({"....", ".#..", "...."})));
+  CHECK(care_test::identical(
+      polygon({0.8F, 0.1F, 2.2F, 0.1F, 1.5F, 0.2F}, {2, 4}),
+      drawn({"###.", "...."})));
+  // Beside the image there is nothing to take.
+  CHECK_FALSE(polygon({-0.3F, 0.1F, -0.1F, 0.1F, -0.2F, 0.3F}, {2, 4})
+                  .any()
+                  .item<bool>());
 }
 
 TEST_CASE("polygon_mask: bad input", "[masks]") {

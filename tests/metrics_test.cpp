@@ -1,10 +1,12 @@
 // The metrics by closed forms: confusion matrix, attention, bootstrap.
 // SPDX-License-Identifier: Apache-2.0
 #include <care/metrics.hpp>
+#include <care/rasterize.hpp>
 
 #include "support/support.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -209,6 +211,35 @@ TEST_CASE("metrics: IoU of the map above a threshold with the region") {
     CARE_REQUIRE_THROWS_AS(
         care::iou_at(threshold, maps, masks), c10::ValueError, "threshold");
   }
+}
+
+TEST_CASE("metrics: a region smaller than a pixel") {
+  // Between four pixels, of each of which it covers (side / 2)^2; the maximum
+  // of the map lies there, or elsewhere.
+  auto map = torch::zeros({2, 7, 7});
+  map[0][3][3] = 1;
+  map[1][1][5] = 1;
+  for (const double side : {2.0, 1.0, 0.95, 0.1}) {
+    CAPTURE(side);
+    const double low = 112 - side / 2, high = 112 + side / 2;
+    const std::array<double, 4> box = {low, low, high, high};
+    const auto masks =
+        care::pixel_mask(care::Boxes::from_lists({{box}, {box}}, {224, 224}));
+    CHECK(
+        care_test::allclose(care::pointing_game(map, masks), doubles({1, 0})));
+    const auto up = torch::upsample_bilinear2d(
+        map.unsqueeze(1), {224, 224}, /*align_corners=*/false);
+    const auto seen = (up[0] > 0.5 * up[0].max()).sum().item<double>();
+    CHECK(care_test::allclose(
+        care::iou_at(0.5, map, masks), doubles({4 / seen, 0})));
+    CHECK(care::best_iou(map, masks)[0].item<double>() == Approx(1));
+  }
+  // Where a pixel is covered by half, the others count no more than before.
+  const auto one = care::pixel_mask(
+      care::Boxes::from_lists({{{10, 10, 11.3, 11}}}, {224, 224}));
+  auto beside = torch::zeros({1, 224, 224});
+  beside[0][10][11] = 1; // covered by 0.3
+  CHECK(care::pointing_game(beside, one).item<double>() == 0);
 }
 
 TEST_CASE("metrics: the chance-adjusted energy by hand") {

@@ -1,8 +1,8 @@
 // Tests of care/rasterize.hpp: the adjoint, the union, distances, gradients.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/rasterize.hpp>
 
 #include <array>
@@ -431,7 +431,7 @@ TEST_CASE("rasterize: autocast loses nothing", "[rasterize]") {
   const auto masks = care::pixel_mask(boxes);
   const auto expected = care::rasterize(boxes, {6, 8}, options);
   const auto of_masks = care::rasterize(masks, {6, 8}, options);
-  const common::Autocast on;
+  const care::Autocast on(torch::kCPU);
   const auto got = care::rasterize(boxes, {6, 8}, options);
   CHECK(care_test::identical(got.outside, expected.outside));
   const auto again = care::rasterize(masks, {6, 8}, options);
@@ -546,6 +546,18 @@ TEST_CASE("rasterize: masks as regions", "[rasterize]") {
         c10::NotImplementedError,
         "expected Distance::kCityblock for masks, but got kEuclidean");
   }
+}
+
+TEST_CASE("rasterize: distances to a mask of less than half", "[rasterize]") {
+  // A lesion smaller than a pixel, as a resized mask shows it.
+  auto mask = torch::zeros({2, 8, 8});
+  mask[0][2][3] = 0.3;
+  mask[1][2][3] = 1;
+  const auto options = RasterizeOptions().start(0).delta(1);
+  const auto got = care::rasterize(mask, {8, 8}, options);
+  CHECK(got.weight.sum().item<double>() == 2);
+  CHECK(got.outside[0][7][7].item<double>() == 9);
+  CHECK(care_test::allclose(got.outside[0], got.outside[1]));
 }
 
 TEST_CASE("rasterize: the mask at the image's resolution", "[rasterize]") {

@@ -67,6 +67,8 @@ std::vector<std::unique_ptr<care::EpochSampler>> samplers(uint64_t seed) {
       kTargets, care::ClassesByImagesOptions(2, 2).seed(seed)));
   all.push_back(std::make_unique<care::BoxedImagesSampler>(
       boxed, care::BoxedImagesOptions(4, 1).seed(seed)));
+  all.push_back(std::make_unique<care::ShuffleSampler>(
+      kTargets.size(), care::ShuffleSamplerOptions().seed(seed)));
   return all;
 }
 
@@ -193,6 +195,35 @@ TEST_CASE("samplers: LibTorch's data loader takes them", "[sampler]") {
   sampler.seek(1, 4);
   auto resumed = torch::data::make_data_loader(Indices(), sampler, options);
   CHECK(run(*resumed) == Order(second.begin() + 4, second.end()));
+}
+
+TEST_CASE("ShuffleSampler: every image once, in any order", "[sampler]") {
+  // Each of the 6 orders of three images comes about as often as the others.
+  std::map<Order, int> seen;
+  const int trials = 6000;
+  for (int seed = 0; seed < trials; ++seed) {
+    care::ShuffleSampler sampler(
+        3, care::ShuffleSamplerOptions().seed(static_cast<uint64_t>(seed)));
+    CHECK(sampler.length() == 3);
+    auto order = next_epoch(sampler, 2);
+    ++seen[order];
+    std::sort(order.begin(), order.end());
+    REQUIRE(order == Order{0, 1, 2});
+  }
+  REQUIRE(seen.size() == 6);
+  for (const auto& [order, count] : seen) {
+    CHECK(std::abs(count - trials / 6) < 145); // 5 standard deviations
+  }
+  CARE_REQUIRE_THROWS_AS(
+      care::ShuffleSampler(0), c10::ValueError, "at least 1 image");
+}
+
+TEST_CASE("ShuffleSampler: as they come", "[sampler]") {
+  care::ShuffleSampler sampler(5, care::ShuffleSamplerOptions().shuffle(false));
+  CHECK(next_epoch(sampler) == Order{0, 1, 2, 3, 4});
+  CHECK(next_epoch(sampler, 2) == Order{0, 1, 2, 3, 4});
+  sampler.seek(7, 3);
+  CHECK(rest_of(sampler) == Order{3, 4});
 }
 
 TEST_CASE("WeightedSampler: draws in proportion to the weights", "[sampler]") {

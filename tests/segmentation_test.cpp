@@ -116,6 +116,21 @@ TEST_CASE("segment: a callable, by hand", "[segmentation]") {
   CHECK(care_test::allclose(
       care::segment(x, returns(labels), SegmentationOptions().foreground({2})),
       (labels == 2).to(torch::kFloat)));
+  // A channel named twice counts once, and a single one is channel 0.
+  CHECK(care_test::allclose(
+      care::segment(
+          x, returns(classes), SegmentationOptions().foreground({1, 1})),
+      e.select(1, 1) / e.sum(1)));
+  CHECK(care_test::allclose(
+      care::segment(x, returns(logits), SegmentationOptions().foreground({0})),
+      maps));
+  for (const auto& planes : {logits, logits.squeeze(1)}) {
+    CARE_REQUIRE_THROWS_AS(
+        care::segment(
+            x, returns(planes), SegmentationOptions().foreground({1})),
+        c10::IndexError,
+        "care::segment: expected foreground channels in [0, 1), but got 1");
+  }
   // Brought to the images' size: each cell of 3 x 4 becomes 2 x 2 pixels.
   const auto half = torch::zeros({2, 1, 3, 4});
   half[0][0][1][2] = 1;

@@ -3,282 +3,150 @@
 #include "auto_boxes/find.hpp"
 
 #include "common/files.hpp"
-#include "common/parallel.hpp"
-#include "common/pictures.hpp"
 #include "common/progress.hpp"
-
-#include <care/auto_boxes.hpp>
-#include <care/metrics/attention.hpp>
-#include <care/rasterize.hpp>
+#include "resnet_trainer/picture.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include <time.h>
-
 #include <algorithm>
-#include <cmath>
 #include <mutex>
 #include <stdexcept>
+#include <system_error>
 
 namespace auto_boxes {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FoundBox, xyxy, method, confidence)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(
+    Found,
+    boxes,
+    seconds,
+    iou,
+    area_iou,
+    best_iou)
+
 namespace {
 
 namespace fs = std::filesystem;
-using common::Record;
-using Json = nlohmann::ordered_json;
+using nlohmann::json;
+using trainer::Row;
 
-constexpr double kSaveInterval = 2; // seconds
-
-/// What this thread has computed so far: other programs do not count.
-double processor_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) +
-      1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-/// The size with the longer side shrunk to `side` pixels.
-care::Size working_size(const cv::Mat& picture, int64_t side) {
-  const auto longer = std::max(picture.rows, picture.cols);
-  if (side <= 0 || longer <= side) {
-    return {picture.rows, picture.cols};
-  }
-  const auto factor = static_cast<double>(side) / longer;
-  const auto shrunk = [&](int length) {
-    return std::max<int64_t>(1, std::llround(factor * length));
-  };
-  return {shrunk(picture.rows), shrunk(picture.cols)};
+/// The picture's place in the cache, however its path is spelled.
+std::string key_of(const Row& row) {
+  return fs::weakly_canonical(row.file).generic_string();
 }
 
 /// Changes when the picture's file does, or the boxes drawn on it by hand, with
-/// which the map is compared.
-std::string stamp_of(const Record& record) {
+/// which the map is compared. Empty: there is no such file.
+std::string stamp_of(const Row& row) {
   std::error_code error;
-  const auto bytes = fs::file_size(record.file, error);
-  const auto time = fs::last_write_time(record.file, error).time_since_epoch();
-  const auto manual = common::fingerprint(Json(record.boxes).dump());
-  return error ? std::string()
-               : fmt::format("{}-{}-{}", bytes, time.count(), manual);
+  const auto bytes = fs::file_size(row.file, error);
+  const auto time = fs::last_write_time(row.file, error).time_since_epoch();
+  const auto manual = common::fingerprint(fmt::format("{}", row.boxes));
+  return error ? "" : fmt::format("{}-{}-{}", bytes, time.count(), manual);
 }
 
-Json to_json(const Found& found, const std::string& stamp) {
-  Json boxes = Json::array();
-  for (const auto& box : found.boxes) {
-    boxes.push_back(
-        {{"xyxy", box.xyxy},
-         {"method", box.method},
-         {"confidence", box.confidence}});
-  }
-  return {
-      {"file", stamp},
-      {"height", found.size.height},
-      {"width", found.size.width},
-      {"seconds", found.seconds},
-      {"best_iou", found.best_iou}, // NaN becomes null
-      {"boxes", boxes}};
-}
-
-Found from_json(const Json& json) {
-  Found found;
-  found.size = {json.at("height"), json.at("width")};
-  found.seconds = json.at("seconds");
-  if (!json.at("best_iou").is_null()) {
-    found.best_iou = json.at("best_iou");
-  }
-  for (const auto& box : json.at("boxes")) {
-    found.boxes.push_back(
-        {box.at("xyxy"), box.at("method"), box.at("confidence")});
-  }
-  return found;
-}
-
-/// The results that are kept, as JSON by path.
-Json read_cache(const FindSettings& settings) {
+/// The results that are kept, by picture.
+json read_cache(const FindSettings& settings) {
   if (settings.fresh || !fs::exists(settings.cache)) {
-    return Json::object();
+    return json::object();
   }
-  const auto json =
-      Json::parse(common::read_file(settings.cache), nullptr, false);
-  const auto identity =
-      json.is_object() ? json.value("identity", std::string()) : std::string();
-  if (identity != settings.identity) {
-    throw std::runtime_error(fmt::format(
-        "{}: holds boxes found with other settings ({}), not {}; choose "
-        "another folder, or --fresh to start anew",
-        settings.cache.string(),
-        identity.empty() ? "unreadable" : identity,
-        settings.identity));
+  std::string identity = "unreadable";
+  try {
+    const auto kept = common::read_json(settings.cache);
+    identity = kept.at("identity");
+    if (identity == settings.identity) {
+      return kept.at("pictures");
+    }
+  } catch (const std::exception&) { // cut off, or somebody else's
   }
-  return json.at("pictures");
-}
-
-/// A field of a CSV file, in quotes where it needs them.
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos &&
-      text.find_first_not_of(" \t") == 0 && text.back() != ' ') {
-    return text;
-  }
-  std::string quoted = "\"";
-  for (const char c : text) {
-    quoted += c == '"' ? "\"\"" : std::string(1, c);
-  }
-  return quoted + "\"";
+  throw std::runtime_error(fmt::format(
+      "{}: holds boxes found with other settings ({}), not {}; choose another "
+      "folder, or --fresh to start anew",
+      settings.cache.string(),
+      identity,
+      settings.identity));
 }
 
 } // namespace
 
-Found find_on(
-    const cv::Mat& picture,
-    const std::vector<Method>& methods,
-    int64_t side,
-    const care::Boxes& manual) {
-  Found found;
-  found.size = {picture.rows, picture.cols};
-  const auto start = processor_seconds();
-  const auto size = working_size(picture, side);
-  const auto image = common::to_tensor(common::resized(picture, size))
-                         .to(torch::kFloat)
-                         .div_(255)
-                         .unsqueeze(0);
-  torch::Tensor map; // of the last method that was tried
-  std::vector<care::BoxMethod> chain;
-  for (const auto& method : methods) {
-    chain.push_back({method.name, [&](const torch::Tensor& x) {
-                       map = method.map(x);
-                       return care::find_boxes(map, method.finder);
-                     }});
-  }
-  const auto all = care::auto_boxes(image, chain);
-  const auto boxes = all.boxes.resize(found.size).clip();
-  found.seconds = processor_seconds() - start;
-  for (int64_t m = 0; m < boxes.num_boxes(); ++m) {
-    const auto xyxy = boxes.xyxy()[m].to(torch::kDouble).contiguous();
-    FoundBox box;
-    std::copy_n(xyxy.data_ptr<double>(), 4, box.xyxy.begin());
-    box.method =
-        all.names.at(static_cast<size_t>(all.method[m].item<int64_t>()));
-    box.confidence = all.confidence[m].item<double>();
-    found.boxes.push_back(std::move(box));
-  }
-  if (manual.num_boxes() > 0) {
-    found.best_iou = care::best_iou(map, care::pixel_mask(manual.resize(size)))
-                         .item<double>();
-  }
-  return found;
-}
-
 std::vector<Found> find_all(
-    const std::vector<Record>& records,
-    const std::vector<Method>& methods,
+    const std::vector<Row>& rows,
+    const Finder& finder,
     const FindSettings& settings) {
   auto kept = read_cache(settings);
-  std::vector<Found> found(records.size());
-  std::vector<std::string> stamps(records.size());
-  std::vector<size_t> open;
-  for (size_t i = 0; i < records.size(); ++i) {
-    stamps[i] = stamp_of(records[i]);
-    const auto known = kept.find(records[i].path);
-    if (known != kept.end() && !stamps[i].empty() &&
-        known->at("file") == stamps[i]) {
-      found[i] = from_json(*known);
+  std::vector<Found> found(rows.size()); // without a row: not found yet
+  std::vector<size_t> open; // the rows to look at
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto known = kept.find(key_of(rows[i]));
+    if (known != kept.end() && known->at("file") == stamp_of(rows[i])) {
+      found[i] = known->get<Found>();
+      found[i].row = rows[i];
     } else {
       open.push_back(i);
     }
   }
-  common::Progress progress(
-      "boxes",
-      static_cast<int64_t>(records.size()),
-      static_cast<int64_t>(records.size() - open.size()));
-  std::mutex mutex; // guards all below
+  const auto count = static_cast<int>(open.size());
+  const auto total = static_cast<int64_t>(rows.size());
+  common::Progress progress("boxes", total, total - count);
+  std::mutex mutex; // guards `progress` and all that is kept
+  bool changed = false;
   auto saved = common::steady_seconds();
   const auto save = [&] {
-    common::write_atomically(
-        settings.cache,
-        Json{{"identity", settings.identity}, {"pictures", kept}}.dump(1));
+    if (changed) {
+      fs::create_directories(fs::absolute(settings.cache).parent_path());
+      common::write_json(
+          settings.cache,
+          {{"identity", settings.identity}, {"pictures", kept}});
+    }
+    changed = false;
     saved = common::steady_seconds();
   };
-  cv::setNumThreads(0); // these threads are ours
-  const auto work = [&](size_t k) {
-    const auto i = open[k];
-    const auto& record = records[i];
+  const auto look_at = [&](size_t i) {
+    const auto& row = rows[i];
+    const auto stamp = stamp_of(row);
     cv::Mat picture;
     try {
-      picture = common::read_picture(record);
+      picture = trainer::read_picture(row.file);
     } catch (const std::runtime_error& error) {
-      found[i].error = error.what();
+      const std::lock_guard<std::mutex> lock(mutex);
+      progress.line("skipped: " + row.where + ": " + error.what());
+      return progress.advance(1);
     }
-    if (!picture.empty()) {
-      const auto manual =
-          common::boxes_on(record, {picture.rows, picture.cols});
-      found[i] = find_on(picture, methods, settings.side, manual);
-    }
+    found[i] = finder(picture, row);
+    found[i].row = row;
     const std::lock_guard<std::mutex> lock(mutex);
-    if (picture.empty()) {
-      progress.line("skipped: " + found[i].error);
-    } else {
-      kept[record.path] = to_json(found[i], stamps[i]);
-    }
+    auto& entry = kept[key_of(row)] = found[i];
+    entry["file"] = stamp;
+    changed = true;
     progress.advance(1);
-    if (common::steady_seconds() - saved > kSaveInterval) {
+    if (common::steady_seconds() - saved > 2) {
       save();
     }
   };
+  cv::setNumThreads(settings.threads);
+  const auto look = [&](const cv::Range& range) {
+    for (int k = range.start; k < range.end; ++k) {
+      look_at(open[static_cast<size_t>(k)]);
+    }
+  };
   try {
-    common::parallel_for(open.size(), settings.threads, work);
+    // As many stripes as pictures: a large one holds up its own thread alone.
+    cv::parallel_for_({0, count}, look, count);
   } catch (...) {
     save(); // what was done is not done again
     throw;
   }
   progress.finish();
-  if (!open.empty() || settings.fresh) {
-    save();
+  save();
+  const auto skipped = [](const Found& one) { return one.row.path.empty(); };
+  found.erase(std::remove_if(found.begin(), found.end(), skipped), found.end());
+  if (found.empty()) {
+    throw std::runtime_error(fmt::format(
+        "expected pictures that can be read, but all {} were skipped", total));
   }
   return found;
-}
-
-void write_manifest(
-    const fs::path& path,
-    const std::vector<Record>& records,
-    const std::vector<Found>& found) {
-  const auto folder = fs::absolute(path).parent_path();
-  const bool grouped =
-      std::any_of(records.begin(), records.end(), [](const Record& record) {
-        return !record.group.empty();
-      });
-  std::string csv = fmt::format(
-      "path,label,xmin,ymin,xmax,ymax,fold{},method,confidence\n",
-      grouped ? ",group" : "");
-  for (size_t i = 0; i < records.size(); ++i) {
-    if (!found[i].error.empty()) {
-      continue;
-    }
-    const auto& record = records[i];
-    const auto place =
-        fs::proximate(fs::absolute(record.file), folder).generic_string();
-    const auto start = csv_field(place) + "," + csv_field(record.label);
-    auto fold = record.fold < 0 ? "" : std::to_string(record.fold);
-    if (grouped) {
-      fold += "," + csv_field(record.group);
-    }
-    for (const auto& box : found[i].boxes) {
-      const auto& b = box.xyxy;
-      csv += fmt::format(
-          "{},{:.2f},{:.2f},{:.2f},{:.2f},{},{},{:.4f}\n",
-          start,
-          b[0],
-          b[1],
-          b[2],
-          b[3],
-          fold,
-          box.method,
-          box.confidence);
-    }
-    if (found[i].boxes.empty()) {
-      csv += fmt::format("{},,,,,{},none,\n", start, fold);
-    }
-  }
-  common::write_atomically(path, csv);
 }
 
 } // namespace auto_boxes

@@ -3,17 +3,13 @@
 #ifndef CARE_EXAMPLES_AUTO_BOXES_FIND_HPP
 #define CARE_EXAMPLES_AUTO_BOXES_FIND_HPP
 
-#include "auto_boxes/methods.hpp"
-#include "common/manifest.hpp"
-
-#include <care/boxes.hpp>
+#include "resnet_trainer/manifest.hpp"
 
 #include <opencv2/core.hpp>
 
 #include <array>
-#include <cstdint>
 #include <filesystem>
-#include <limits>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,31 +21,23 @@ struct FoundBox {
   double confidence = 0; ///< 0 to 1
 };
 
-/// What was found on one picture.
+/// What was found on the picture of a row. Figures of fit are to the row's own
+/// boxes, the manual ones, and 0 where there are none.
 struct Found {
+  trainer::Row row;
   std::vector<FoundBox> boxes; ///< the most certain first
-  care::Size size; ///< of the stored picture
-  /// Of one processor, for map and boxes, without reading the picture.
-  double seconds = 0;
-  /// The best IoU that any cut through the map has with the manual boxes of the
-  /// record; NaN where there are none or the map is flat.
-  double best_iou = std::numeric_limits<double>::quiet_NaN();
-  std::string error; ///< why the picture was skipped; empty: it was not
+  double seconds = 0; ///< of one processor, without reading the picture
+  double iou = 0; ///< of the first box and the manual one it fits best
+  double area_iou = 0; ///< of all found boxes together and all manual ones
+  double best_iou = 0; ///< of any cut through the map and all manual ones
 };
 
-/// Boxes of one picture (8-bit RGB) by the first method that finds any.
-///
-/// The work is done on the picture shrunk to a longer side of `side` pixels (0:
-/// as it is). `manual` are the boxes to compare the map with, in the picture's
-/// pixels; they have no part in what is found.
-Found find_on(
-    const cv::Mat& picture,
-    const std::vector<Method>& methods,
-    int64_t side,
-    const care::Boxes& manual);
+/// Finds boxes on the picture (8-bit RGB, as stored) of a row. Called from
+/// several threads.
+using Finder =
+    std::function<Found(const cv::Mat& picture, const trainer::Row& row)>;
 
 struct FindSettings {
-  int64_t side = 512;
   int threads = 1;
   /// What the results depend on besides the pictures, as text. A file of
   /// results with another identity is refused.
@@ -58,24 +46,18 @@ struct FindSettings {
   bool fresh = false; ///< forget what is in it
 };
 
-/// `find_on` for every record, in their order, on several threads.
+/// Finds boxes for every row, on several threads; returns them in their order.
 ///
 /// Results are kept in `cache` every few seconds and at the end, so that a call
 /// after an interruption goes on where it was, and one with nothing new reads
-/// no picture. A picture is done again when its file has changed. One that is
-/// missing or damaged is named on the standard error stream and skipped: its
-/// `error` says why, and the next call tries it again.
+/// no picture. A picture is done again when its file or its manual boxes have
+/// changed. One that is missing or damaged is named on the standard error
+/// stream and left out; the next call tries it again. Throws std::runtime_error
+/// where that is all of them.
 std::vector<Found> find_all(
-    const std::vector<common::Record>& records,
-    const std::vector<Method>& methods,
+    const std::vector<trainer::Row>& rows,
+    const Finder& finder,
     const FindSettings& settings);
-
-/// Writes a manifest of the pictures that were not skipped: the columns of the
-/// input and `method` and `confidence`; paths from the manifest's folder.
-void write_manifest(
-    const std::filesystem::path& path,
-    const std::vector<common::Record>& records,
-    const std::vector<Found>& found);
 
 } // namespace auto_boxes
 

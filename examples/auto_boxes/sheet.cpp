@@ -2,164 +2,118 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auto_boxes/sheet.hpp"
 
-#include "auto_boxes/score.hpp"
-#include "common/files.hpp"
 #include "common/page.hpp"
-#include "common/parallel.hpp"
-#include "common/pictures.hpp"
+#include "resnet_trainer/picture.hpp"
+#include "resnet_trainer/sheet.hpp"
 
 #include <fmt/format.h>
+#include <opencv2/imgproc.hpp>
 
 #include <algorithm>
-#include <array>
 
 namespace auto_boxes {
 namespace {
 
-using common::Record;
-
-constexpr int kTileWidth = 220;
-constexpr int kColumns = 6; // of sheet.png
-constexpr size_t kRows = 8;
-
-constexpr const char* kStyle = R"css(
-:root { color-scheme: light dark; }
-body { margin: 0; padding: 1.5rem; font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; margin: 0 0 .5rem; }
-pre { white-space: pre-wrap; }
-main { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); }
-figure { margin: 0; }
-img { width: 100%; display: block; }
-figcaption { font-size: .8rem; overflow-wrap: anywhere; }
-)css";
+using trainer::SheetRow;
 
 double certainty(const Found& found) {
   return found.boxes.empty() ? -1 : found.boxes.front().confidence;
 }
 
-/// What is said below a picture: two lines.
-std::array<std::string, 2> caption(const Record& record, const Found& found) {
+/// The picture as small as its tile, with the manual boxes below the found
+/// ones, and what is said of it.
+SheetRow shown(const Found& found) {
+  const auto& row = found.row;
+  const auto& boxes = found.boxes;
+  SheetRow result;
+  result.picture = trainer::read_picture(row.file);
+  const double width = result.picture.cols, height = result.picture.rows;
+  for (const auto& [x0, y0, x1, y1] : row.boxes) {
+    cv::rectangle(
+        result.picture,
+        cv::Point2d(std::clamp(x0, 0.0, width), std::clamp(y0, 0.0, height)),
+        cv::Point2d(std::clamp(x1, 0.0, width), std::clamp(y1, 0.0, height)),
+        {90, 170, 255},
+        1 + result.picture.cols / 120); // seen in the small, too
+  }
   std::string line = "no box";
-  if (!found.boxes.empty()) {
-    const auto& first = found.boxes.front();
-    line = fmt::format("{} {:.2f}", first.method, first.confidence);
-    if (found.boxes.size() > 1) {
-      line += fmt::format(", {} boxes", found.boxes.size());
-    }
+  if (!boxes.empty()) {
+    line = fmt::format("{} {:.2f}", boxes[0].method, boxes[0].confidence);
   }
-  if (!record.boxes.empty()) {
-    line += fmt::format(", IoU {:.2f}", fit_of(record, found).iou);
+  if (boxes.size() > 1) {
+    line += fmt::format(", {} boxes", boxes.size());
   }
-  return {record.path, line};
+  if (!row.boxes.empty()) {
+    line += fmt::format(", IoU {:.2f}", found.iou);
+  }
+  result.tiles = {{{}, {row.path, line}, false}};
+  for (const auto& box : boxes) {
+    result.boxes.push_back(box.xyxy);
+  }
+  result.picture = trainer::draw_tile(result, result.tiles[0]);
+  result.boxes.clear(); // they are drawn
+  return result;
 }
 
-cv::Mat tile_of(const Record& record, const Found& found) {
-  auto tile = common::scaled_to(common::read_picture(record), kTileWidth);
-  common::draw_boxes(
-      tile, common::boxes_on(record, found.size), {90, 170, 255});
-  std::vector<std::array<double, 4>> boxes;
-  for (const auto& box : found.boxes) {
-    boxes.push_back(box.xyxy);
+/// Columns of eight pictures, up to six, side by side.
+cv::Mat side_by_side(const std::vector<SheetRow>& pictures) {
+  std::vector<cv::Mat> columns;
+  int height = 0;
+  for (size_t from = 0; from < pictures.size() && from < 48; from += 8) {
+    const auto first = pictures.begin() + static_cast<std::ptrdiff_t>(from);
+    const auto count = std::min<std::ptrdiff_t>(8, pictures.end() - first);
+    columns.push_back(trainer::contact_sheet(
+        {fmt::format("from {}", from + 1)}, {first, first + count}));
+    height = std::max(height, columns.back().rows);
   }
-  common::draw_boxes(tile, care::Boxes::from_lists({boxes}, found.size));
-  return tile;
-}
-
-void write_grid(
-    const std::filesystem::path& path,
-    const std::vector<cv::Mat>& tiles,
-    const std::vector<std::array<std::string, 2>>& captions) {
-  const auto count = std::min(tiles.size(), kRows * kColumns);
-  constexpr int kGap = 8, kText = 36;
-  int tallest = 0;
-  for (size_t i = 0; i < count; ++i) {
-    tallest = std::max(tallest, tiles[i].rows);
+  for (auto& column : columns) {
+    const cv::Mat whole(height, column.cols, CV_8UC3, cv::Scalar::all(255));
+    column.copyTo(whole.rowRange(0, column.rows));
+    column = whole;
   }
-  const int cell = tallest + kText + kGap;
-  const auto rows = static_cast<int>((count + kColumns - 1) / kColumns);
-  cv::Mat sheet(
-      kGap + rows * cell,
-      kGap + kColumns * (kTileWidth + kGap),
-      CV_8UC3,
-      cv::Scalar(255, 255, 255));
-  for (size_t i = 0; i < count; ++i) {
-    const auto place = static_cast<int>(i);
-    const cv::Point corner(
-        kGap + place % kColumns * (kTileWidth + kGap),
-        kGap + place / kColumns * cell);
-    tiles[i].copyTo(sheet(cv::Rect(corner, tiles[i].size())));
-    for (int line = 0; line < 2; ++line) {
-      common::put_text(
-          sheet,
-          captions[i][static_cast<size_t>(line)],
-          corner + cv::Point(0, tiles[i].rows + 14 + 15 * line),
-          kTileWidth,
-          0.38,
-          {40, 40, 40});
-    }
-  }
-  common::write_picture(path, sheet);
+  cv::Mat sheet;
+  cv::hconcat(columns, sheet);
+  return sheet;
 }
 
 } // namespace
 
-std::vector<size_t> to_look_through(
-    const std::vector<Found>& found,
-    int64_t limit) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < found.size(); ++i) {
-    if (found[i].error.empty()) {
-      order.push_back(i);
-    }
-  }
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return certainty(found[a]) < certainty(found[b]);
-  });
-  order.resize(std::min(order.size(), static_cast<size_t>(limit)));
-  return order;
-}
-
 void write_sheet(
     const std::filesystem::path& folder,
-    const std::vector<Record>& records,
-    const std::vector<Found>& found,
-    int64_t limit,
-    int threads,
+    std::vector<Found> found,
+    size_t limit,
     const std::string& summary) {
-  const auto order = to_look_through(found, limit);
-  std::vector<cv::Mat> tiles(order.size());
-  std::vector<std::array<std::string, 2>> captions(order.size());
-  common::parallel_for(order.size(), threads, [&](size_t k) {
-    const auto i = order[k];
-    tiles[k] = tile_of(records[i], found[i]);
-    captions[k] = caption(records[i], found[i]);
+  const auto total = found.size(), count = std::min(total, limit);
+  std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) {
+    return certainty(a) < certainty(b);
   });
-  auto html = fmt::format(
-      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta "
-      "charset=\"utf-8\">\n<meta name=\"viewport\" "
-      "content=\"width=device-width, initial-scale=1\">\n<title>Boxes without "
-      "an annotator</title>\n<style>{}</style>\n</head>\n<body>\n<h1>Boxes "
-      "without an annotator</h1>\n<p>{} of {} pictures: first those without a "
-      "box, then the least certain. White: found. Blue: manual.</p>\n"
-      "<pre>{}</pre>\n<main>\n",
-      kStyle,
-      order.size(),
-      found.size(),
+  std::vector<SheetRow> pictures(count);
+  const cv::Range all(0, static_cast<int>(count));
+  cv::parallel_for_(all, [&](const cv::Range& range) {
+    for (auto k = range.start; k < range.end; ++k) {
+      pictures[static_cast<size_t>(k)] = shown(found[static_cast<size_t>(k)]);
+    }
+  });
+  auto body = fmt::format(
+      "<p>{} of {} pictures: first those without a box, then the least "
+      "certain. White: found. Blue: manual.</p>\n<pre>{}</pre>\n<div "
+      "class=\"pictures\" style=\"max-width: none; grid-template-columns: "
+      "repeat(auto-fill, minmax(220px, 1fr))\">\n",
+      count,
+      total,
       common::escaped(summary));
-  for (size_t k = 0; k < order.size(); ++k) {
-    html += fmt::format(
-        "<figure><img alt=\"\" src=\"data:image/jpeg;base64,{}\"><figcaption>{}"
-        "<br>{}</figcaption></figure>\n",
-        common::base64(common::encoded(tiles[k], ".jpg")),
-        common::escaped(captions[k][0]),
-        common::escaped(captions[k][1]));
+  for (const auto& picture : pictures) {
+    const auto& [name, line] = picture.tiles[0].caption;
+    body += fmt::format(
+        "<figure>{}<figcaption>{}<br>{}</figcaption></figure>\n",
+        common::image_html(picture.picture, name),
+        common::escaped(name),
+        common::escaped(line));
   }
-  html += "</main>\n</body>\n</html>\n";
-  common::write_atomically(folder / "sheet.html", html);
-  if (!tiles.empty()) {
-    write_grid(folder / "sheet.png", tiles, captions);
-  }
+  trainer::write_atomically(
+      folder / "sheet.html",
+      common::page("Boxes without an annotator", body + "</div>\n"));
+  trainer::write_picture(folder / "sheet.png", side_by_side(pictures));
 }
 
 } // namespace auto_boxes

@@ -4,33 +4,22 @@
 #define CARE_EXAMPLES_AUTO_BOXES_SHEET_HPP
 
 #include "auto_boxes/find.hpp"
-#include "common/manifest.hpp"
 
-#include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 namespace auto_boxes {
 
-/// The order to look through: pictures without a box first, then the least
-/// certain (by their most certain box). Skipped pictures are left out; equals
-/// stay in their order. Returns the first `limit` places.
-std::vector<size_t> to_look_through(
-    const std::vector<Found>& found,
-    int64_t limit);
-
 /// Writes sheet.html, which needs nothing else, with up to `limit` pictures,
-/// and sheet.png with the first of them. Found boxes are white, manual ones
-/// blue. `summary` stands at the head of the page. Throws std::runtime_error
-/// for a picture that can no longer be read.
+/// and sheet.png with the first 48 of them: pictures without a box come first,
+/// then the least certain (by their most certain box), equals in their order.
+/// Found boxes are white, manual ones blue. `summary` stands at the head of the
+/// page. Throws std::runtime_error for a picture that can no longer be read.
 void write_sheet(
     const std::filesystem::path& folder,
-    const std::vector<common::Record>& records,
-    const std::vector<Found>& found,
-    int64_t limit,
-    int threads,
+    std::vector<Found> found,
+    size_t limit,
     const std::string& summary);
 
 } // namespace auto_boxes

@@ -1,118 +1,207 @@
-// Trains the U-Net on lesion masks, or on boxes where there are none.
-// SPDX-License-Identifier: Apache-2.0
-#include "auto_boxes/train_unet.hpp"
-
+// train_unet: trains a segmentation network for auto_boxes, on lesion masks or
+// on boxes where there are none. SPDX-License-Identifier: Apache-2.0
+#include "auto_boxes/lesions.hpp"
+#include "auto_boxes/unet.hpp"
 #include "common/files.hpp"
-#include "common/parallel.hpp"
-#include "common/pictures.hpp"
+#include "common/generated.hpp"
 #include "common/progress.hpp"
-#include "common/random.hpp"
+#include "resnet_trainer/checkpoint.hpp"
+#include "resnet_trainer/process.hpp"
 
-#include <care/rasterize.hpp>
+#include <care/augment.hpp>
+#include <care/imbalance/shuffle_sampler.hpp>
 #include <care/segmentation.hpp>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h> // join
-#include <torch/torch.h>
-#include <opencv2/imgcodecs.hpp>
-#include <opencv2/imgproc.hpp>
+#include <fmt/ranges.h> // boxes
+#include <torch/data/dataloader.h>
+#include <torch/data/samplers/serialize.h>
+#include <torch/optim/adam.h>
+#include <torch/utils.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <iostream>
 #include <map>
 #include <sstream>
 #include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
-namespace auto_boxes {
 namespace {
 
 namespace fs = std::filesystem;
-using common::Record;
+using auto_boxes::LesionBatch;
+using auto_boxes::UNet;
+using trainer::Row;
 
-/// One picture and its mask, at the network's size.
-struct Lesion {
-  std::string label;
-  torch::Tensor image; // [3, H, W] bytes
-  torch::Tensor mask; // [H, W] float, the share of each pixel that is lesion
+struct Settings {
+  fs::path data, masks, out = "runs/unet.pt";
+  std::string mask_pattern = "{}.png";
+  std::vector<std::string> exclude; // labels
+  std::string leave_fold;
+  std::vector<int64_t> size{192}; // width, and height if it is another
+  auto_boxes::UNetOptions net;
+  int64_t epochs = 20, batch = 8, seed = 0, threads = 0, workers = 1;
+  double lr = 2e-3;
+  bool fresh = false;
 };
 
-/// Under the picture's path or, where there is none, under its bare name.
-fs::path mask_file(const UNetSettings& settings, const Record& record) {
-  const auto name = fs::path(record.path).replace_extension(".png");
-  const auto nested = fs::path(settings.masks) / name;
-  return name.is_relative() && fs::exists(nested)
-      ? nested
-      : fs::path(settings.masks) / name.filename();
+void add_options(CLI::App& app, Settings& s) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str();
+  };
+  const auto positive = CLI::PositiveNumber, natural = CLI::NonNegativeNumber;
+  auto* data = add("--data", s.data, "manifest; else a set is generated");
+  data->check(CLI::ExistingFile);
+  auto* masks = add("--masks", s.masks, "folder of masks; else the manifest's");
+  masks->check(CLI::ExistingDirectory)->needs(data);
+  add("--mask-pattern", s.mask_pattern, "the mask's name; {}: the picture's")
+      ->needs(masks);
+  add("--exclude", s.exclude, "a label not to learn from; repeat for more")
+      ->allow_extra_args(false);
+  add("--leave-fold", s.leave_fold, "a fold not to learn from");
+  add("--size", s.size, "at which it works: pixels, or WIDTHxHEIGHT")
+      ->delimiter('x')
+      ->expected(1, 2)
+      ->allow_extra_args(false)
+      ->check(CLI::Range(32, 4096));
+  add("--width", s.net.width, "channels of the first level")->check(positive);
+  add("--depth", s.net.depth, "how often it halves")->check(CLI::Range(1, 9));
+  add("--epochs", s.epochs, "epochs")->check(positive);
+  add("--batch", s.batch, "images in a batch")->check(positive);
+  add("--lr", s.lr, "learning rate of Adam")->check(positive);
+  add("--seed", s.seed, "of everything that is drawn")->check(natural);
+  add("--threads", s.threads, "0: all cores")->check(natural);
+  add("--workers", s.workers, "threads that decode pictures")->check(natural);
+  add("--out", s.out, "file of the trained network");
+  app.add_flag("--fresh", s.fresh, "start anew instead of going on");
 }
 
-/// Refuses a mask that two pictures would share.
-void check_masks(
-    const UNetSettings& settings,
-    const std::vector<Record>& records) {
-  if (settings.masks.empty()) {
-    return;
+/// What is learnt from, and what is only scored afterwards.
+struct Task {
+  Settings s;
+  std::vector<Row> train, left_out;
+  size_t masks = 0; // of pictures to learn from; 0: their boxes are learnt
+};
+
+Task make_task(const Settings& s) {
+  auto rows = trainer::read_manifest(s.data);
+  trainer::check_known("--exclude", rows, &Row::label, s.exclude);
+  if (!s.leave_fold.empty()) {
+    trainer::check_known("--leave-fold", rows, &Row::fold, {s.leave_fold});
   }
-  std::map<fs::path, std::string> of;
-  for (const auto& record : records) {
-    const auto file = mask_file(settings, record);
-    const auto known = of.emplace(file, record.path);
-    if (fs::exists(file) && !known.second) {
-      throw std::runtime_error(fmt::format(
-          "{}: expected a mask of its own for {}, but {} is that of {}, too; "
-          "masks may lie in folders like the pictures'",
-          record.where,
-          record.path,
-          file.string(),
-          known.first->second));
+  if (!s.masks.empty()) {
+    auto_boxes::find_masks(rows, s.masks, s.mask_pattern);
+  }
+  Task task{s, {}, {}};
+  std::string without; // a mask, though it has a box
+  for (const auto& row : rows) {
+    const bool left =
+        row.split == "test" || (row.fold == s.leave_fold && !row.fold.empty());
+    if (left || std::count(s.exclude.begin(), s.exclude.end(), row.label) > 0) {
+      task.left_out.push_back(row);
+      continue;
+    }
+    task.train.push_back(row);
+    task.masks += row.mask.empty() ? 0 : 1;
+    without = row.mask.empty() && !row.boxes.empty() ? row.path : without;
+  }
+  const auto count = task.train.size();
+  if (count == 0) {
+    throw std::invalid_argument(fmt::format(
+        "{}: expected pictures to learn from, but all {} are left out",
+        s.data.string(),
+        rows.size()));
+  }
+  if (task.masks > 0 ? !without.empty() : !s.masks.empty()) {
+    throw std::invalid_argument(fmt::format(
+        "expected masks {}, but found {} of {} pictures to learn from{}",
+        s.masks.empty() ? "in the manifest's column"
+                        : fmt::format(
+                              "in {} called {} (--mask-pattern)",
+                              s.masks.string(),
+                              s.mask_pattern),
+        task.masks,
+        count,
+        without.empty() ? "" : ", and none of " + without + " with its box"));
+  }
+  return task;
+}
+
+auto make_loader(
+    const Task& task,
+    const std::vector<Row>& rows,
+    const care::ShuffleSampler& sampler) {
+  return torch::data::make_data_loader(
+      auto_boxes::Lesions(rows, task.s.net.size, task.masks == 0),
+      sampler,
+      torch::data::DataLoaderOptions(static_cast<size_t>(task.s.batch))
+          .workers(static_cast<size_t>(task.s.workers)));
+}
+
+/// Calls `look` for all batches of the rows, in order.
+template <class Look>
+void for_each_batch(
+    const Task& task,
+    const std::vector<Row>& rows,
+    const Look& look) {
+  if (!rows.empty()) {
+    const auto options = care::ShuffleSamplerOptions().shuffle(false);
+    const care::ShuffleSampler sampler(rows.size(), options);
+    const auto loader = make_loader(task, rows, sampler);
+    for (const auto& batch : *loader) {
+      look(batch);
     }
   }
 }
 
-torch::Tensor mask_of(
-    const UNetSettings& settings,
-    const Record& record,
-    care::Size stored) {
-  if (settings.masks.empty()) {
-    return care::pixel_mask(
-        common::boxes_on(record, stored).resize(settings.size))[0];
+/// Reads everything once, for what is wrong must be said before a long
+/// training; says what there is to learn, and refuses nothing and everything.
+void look_through(const Task& task) {
+  int64_t empty = 0, whole = 0;
+  for_each_batch(task, task.train, [&](const LesionBatch& batch) {
+    empty += (batch.masks.amax({1, 2}) <= 0).sum().item<int64_t>();
+    whole += (batch.masks.amin({1, 2}) >= 1).sum().item<int64_t>();
+  });
+  for_each_batch(task, task.left_out, [](const LesionBatch& /*batch*/) {});
+  const auto count = static_cast<int64_t>(task.train.size());
+  const auto text = fmt::format(
+      "{} pictures to learn from, {}, {} without a lesion, {} all lesion",
+      count,
+      task.masks > 0 ? fmt::format("{} with a mask", task.masks)
+                     : "by their boxes",
+      empty,
+      whole);
+  if (empty == count || whole == count) {
+    throw std::invalid_argument("expected some lesions, but got " + text);
   }
-  const auto file = mask_file(settings, record);
-  if (!fs::exists(file) && record.boxes.empty()) {
-    return torch::zeros({settings.size.height, settings.size.width});
-  }
-  const cv::Mat mask = cv::imread(file.string(), cv::IMREAD_GRAYSCALE);
-  if (mask.rows != stored.height || mask.cols != stored.width) {
-    throw std::runtime_error(fmt::format(
-        "{}: expected a mask of {} x {} pixels in {}, but got {}",
-        record.where,
-        stored.width,
-        stored.height,
-        file.string(),
-        mask.empty() ? "none that can be read"
-                     : fmt::format("{} x {}", mask.cols, mask.rows)));
-  }
-  cv::Mat share;
-  cv::Mat(mask > 0).convertTo(share, CV_32F, 1.0 / 255);
-  share = common::resized(share, settings.size);
-  return torch::from_blob(share.data, {share.rows, share.cols}).clone();
+  std::cout << text << std::endl;
 }
 
-std::vector<Lesion> load(
-    const UNetSettings& settings,
-    const std::vector<Record>& records) {
-  std::vector<Lesion> lesions(records.size());
-  cv::setNumThreads(0); // these threads are ours
-  common::parallel_for(
-      records.size(), static_cast<int>(settings.threads), [&](size_t i) {
-        const auto picture = common::read_picture(records[i]);
-        auto& lesion = lesions[i];
-        lesion.label = records[i].label;
-        lesion.image =
-            common::to_tensor(common::resized(picture, settings.size));
-        lesion.mask =
-            mask_of(settings, records[i], {picture.rows, picture.cols});
-      });
-  return lesions;
+/// What makes two trainings the same, wherever their files lie.
+std::string identity(const Task& task) {
+  const auto& s = task.s;
+  std::string data;
+  for (const auto& row : task.train) {
+    data += fmt::format(
+        "{} {} {}\n", row.path, row.mask.filename().string(), row.boxes);
+  }
+  return fmt::format(
+      "size {}x{}, width {}, depth {}, epochs {}, batch {}, lr {}, seed {}, "
+      "data {}",
+      s.size.front(),
+      s.size.back(),
+      s.net.width,
+      s.net.depth,
+      s.epochs,
+      s.batch,
+      s.lr,
+      s.seed,
+      common::fingerprint(data));
 }
 
 /// 1 - soft Dice of each image, plus the cross-entropy of its pixels: [N].
@@ -128,257 +217,139 @@ torch::Tensor losses(const torch::Tensor& logits, const torch::Tensor& masks) {
   return entropy + 1 - dice;
 }
 
-DiceByLabel dice_of(const UNet& net, const std::vector<Lesion>& lesions) {
-  DiceByLabel result;
-  for (const auto& lesion : lesions) {
-    const auto truth = lesion.mask >= 0.5;
-    const auto size = truth.sum().item<double>();
-    if (size == 0) {
-      continue;
-    }
-    const auto image = lesion.image.unsqueeze(0).to(torch::kFloat) / 255;
-    const auto seen = care::segment(image, net)[0] >= 0.5;
-    const auto both = (seen & truth).sum().item<double>();
-    auto& [sum, count] = result[lesion.label];
-    sum += 2 * both / (size + seen.sum().item<double>());
-    ++count;
-  }
-  for (auto& entry : result) {
-    entry.second.first /= static_cast<double>(entry.second.second);
-  }
-  return result;
-}
-
-/// What changes while the network trains.
-struct State {
-  UNet net;
-  torch::optim::Adam optimizer;
-  int64_t epoch = 0; // finished ones
-  double loss = 0;
-};
-
-/// What makes two trainings the same, for the checkpoint.
-std::string identity(const UNetSettings& s) {
-  return fmt::format(
-      "{} {} {} {} {} {} {} {} {} {} {} {} {}",
-      s.data,
-      common::fingerprint(common::read_file(s.data)),
-      s.masks,
-      fmt::join(s.exclude, ","),
-      s.leave_fold,
-      s.size.height,
-      s.size.width,
-      s.net.width,
-      s.net.depth,
-      s.epochs,
-      s.batch,
-      s.lr,
-      s.seed);
-}
-
-void save(
-    const State& state,
-    const UNetSettings& settings,
-    const fs::path& path) {
-  torch::serialize::OutputArchive archive, net, optimizer;
-  state.net->save(net);
-  state.optimizer.save(optimizer);
-  archive.write("net", net);
-  archive.write("optimizer", optimizer);
-  archive.write("epoch", c10::IValue(state.epoch));
-  archive.write("loss", c10::IValue(state.loss));
-  archive.write("identity", c10::IValue(identity(settings)));
-  std::ostringstream bytes;
-  archive.save_to(bytes);
-  common::write_atomically(path, bytes.str());
-}
-
-void load(State& state, const UNetSettings& settings, const fs::path& path) {
-  try {
-    torch::serialize::InputArchive archive, net, optimizer;
-    archive.load_from(path.string());
-    c10::IValue value;
-    archive.read("identity", value);
-    TORCH_CHECK(
-        value.toStringRef() == identity(settings),
-        "it is of a training with other settings");
-    archive.read("net", net);
-    archive.read("optimizer", optimizer);
-    state.net->load(net);
-    state.optimizer.load(optimizer);
-    archive.read("epoch", value);
-    state.epoch = value.toInt();
-    archive.read("loss", value);
-    state.loss = value.toDouble();
-  } catch (const c10::Error& error) {
-    throw std::runtime_error(fmt::format(
-        "{}: cannot go on from this checkpoint; --fresh starts anew ({})",
-        path.string(),
-        error.what_without_backtrace()));
-  }
-}
-
-/// One pass over the pictures, in an order of its own; returns the mean loss.
+/// One pass over the pictures; returns the mean loss.
+template <class Loader>
 double train_epoch(
-    State& state,
-    const UNetSettings& settings,
-    const std::vector<Lesion>& lesions,
+    UNet& net,
+    torch::optim::Optimizer& optimizer,
+    Loader& loader,
+    const Settings& s,
+    int64_t epoch,
     common::Progress& progress) {
-  common::Random random(common::mix(
-      {static_cast<uint64_t>(settings.seed),
-       static_cast<uint64_t>(state.epoch)}));
-  std::vector<size_t> order(lesions.size());
-  for (size_t i = 0; i < order.size(); ++i) {
-    order[i] = i;
+  const auto done = static_cast<double>(epoch) / static_cast<double>(s.epochs);
+  for (auto& group : optimizer.param_groups()) {
+    group.options().set_lr(s.lr * 0.5 * (1 + std::cos(M_PI * done)));
   }
-  random.shuffle(order);
-  const auto progressed =
-      static_cast<double>(state.epoch) / static_cast<double>(settings.epochs);
-  for (auto& group : state.optimizer.param_groups()) {
-    group.options().set_lr(
-        settings.lr * 0.5 * (1 + std::cos(M_PI * progressed)));
-  }
-  state.net->train();
-  const auto batch = static_cast<size_t>(settings.batch);
+  const auto flips =
+      care::AugmentOptions::preset("flips").seed(static_cast<uint64_t>(s.seed));
+  net->train();
   double sum = 0;
-  for (size_t from = 0; from < order.size(); from += batch) {
-    std::vector<torch::Tensor> images, masks;
-    for (size_t i = from; i < std::min(from + batch, order.size()); ++i) {
-      std::vector<int64_t> flips; // of [C, H, W]
-      for (const int64_t dim : {1, 2}) {
-        if (random.chance(0.5)) {
-          flips.push_back(dim);
-        }
-      }
-      const auto& lesion = lesions[order[i]];
-      images.push_back(lesion.image.flip(flips));
-      masks.push_back(lesion.mask.unsqueeze(0).flip(flips));
+  int64_t images = 0, number = 0;
+  for (const LesionBatch& batch : loader) {
+    const auto n = batch.images.size(0);
+    const auto none = care::Boxes::none(n, s.net.size);
+    const auto moved = care::augment(
+        batch.images, none, {}, batch.index, epoch, flips, batch.masks);
+    const auto loss = losses(net(moved.images), moved.masks).mean();
+    optimizer.zero_grad();
+    loss.backward();
+    optimizer.step();
+    ++number;
+    images += n;
+    sum += loss.item<double>() * static_cast<double>(n);
+    if (!std::isfinite(sum)) {
+      throw std::runtime_error(fmt::format(
+          "the loss of batch {} of epoch {} is not finite; try a smaller --lr",
+          number,
+          epoch + 1));
     }
-    const auto input = torch::stack(images).to(torch::kFloat) / 255;
-    const auto each = losses(state.net(input), torch::stack(masks));
-    state.optimizer.zero_grad();
-    each.mean().backward();
-    state.optimizer.step();
-    const auto loss = each.sum().item<double>();
-    if (!std::isfinite(loss)) {
-      throw std::runtime_error(
-          "the training loss is no longer finite; try a smaller --lr");
-    }
-    sum += loss;
-    progress.advance(static_cast<int64_t>(images.size()));
+    progress.advance(n);
   }
-  return sum / static_cast<double>(order.size());
+  return sum / static_cast<double>(images);
+}
+
+/// Prints the mean Dice coefficient at probability one half, by label, over the
+/// pictures with a lesion.
+void print_dice(
+    const char* title,
+    const UNet& net,
+    const Task& task,
+    const std::vector<Row>& rows) {
+  std::map<std::string, std::pair<double, int64_t>> dice; // sum and count
+  for_each_batch(task, rows, [&](const LesionBatch& batch) {
+    const auto truth = batch.masks >= 0.5;
+    const auto seen = care::segment(batch.images, net) >= 0.5;
+    const auto size = truth.sum({1, 2});
+    const auto each =
+        2 * (truth & seen).sum({1, 2}) / (size + seen.sum({1, 2}));
+    for (int64_t n = 0; n < truth.size(0); ++n) {
+      if (size[n].item<int64_t>() > 0) {
+        const auto place = batch.index[n].item<int64_t>();
+        auto& [sum, count] = dice[rows[static_cast<size_t>(place)].label];
+        sum += each[n].item<double>();
+        ++count;
+      }
+    }
+  });
+  for (const auto& [label, entry] : dice) {
+    const auto& [sum, count] = entry;
+    const auto mean = sum / static_cast<double>(count);
+    std::cout << fmt::format(
+        "{}: Dice {:.3f} on {} of {}\n", title, mean, count, label);
+  }
+}
+
+void run(Settings s) {
+  if (fs::is_directory(s.out)) {
+    throw std::invalid_argument(
+        "--out: expected a file, but got the folder " + s.out.string());
+  }
+  s.net.size = {s.size.back(), s.size.front()};
+  torch::set_num_threads(trainer::threads_or_all(s.threads));
+  if (s.data.empty()) {
+    auto folder = s.out;
+    folder.replace_extension(".generated");
+    s.data = common::write_generated_set(folder, {});
+  }
+  const auto task = make_task(s);
+  const auto seed = static_cast<uint64_t>(s.seed);
+  torch::manual_seed(seed);
+  UNet net(s.net);
+  torch::optim::Adam optimizer(
+      net->parameters(), torch::optim::AdamOptions(s.lr));
+  care::ShuffleSampler sampler(
+      task.train.size(), care::ShuffleSamplerOptions().seed(seed));
+  trainer::Progress state; // its best figure is the last loss here
+  state.identity = identity(task);
+  const fs::path checkpoint = s.out.string() + ".checkpoint";
+  if (!s.fresh && fs::exists(checkpoint)) {
+    trainer::load_checkpoint(
+        checkpoint, state, *net, *net, optimizer, sampler, torch::kCPU);
+  }
+  look_through(task);
+
+  fs::create_directories(fs::absolute(s.out).parent_path());
+  const auto loader = make_loader(task, task.train, sampler);
+  const auto count = static_cast<int64_t>(task.train.size());
+  common::Progress progress("U-Net", s.epochs * count, state.epoch * count);
+  while (state.epoch < s.epochs) {
+    state.best = train_epoch(net, optimizer, *loader, s, state.epoch, progress);
+    sampler.seek(static_cast<size_t>(++state.epoch));
+    trainer::save_checkpoint(checkpoint, state, *net, *net, optimizer, sampler);
+    progress.line(
+        fmt::format("epoch {:2}: loss {:.4f}", state.epoch, state.best));
+  }
+  progress.finish();
+  std::ostringstream bytes;
+  torch::save(net, bytes);
+  trainer::write_atomically(s.out, bytes.str());
+  fs::remove(checkpoint);
+  std::cout << fmt::format("loss {:.4f}\n", state.best);
+  print_dice("seen", net, task, task.train);
+  print_dice("never seen", net, task, task.left_out);
+  std::cout << "Network: " << s.out.string() << '\n';
 }
 
 } // namespace
 
-void save_unet(const fs::path& path, const TrainedUNet& trained) {
-  torch::serialize::OutputArchive archive, net;
-  trained.net->save(net);
-  archive.write("net", net);
-  archive.write("width", c10::IValue(trained.net->options.width));
-  archive.write("depth", c10::IValue(trained.net->options.depth));
-  archive.write("input_height", c10::IValue(trained.size.height));
-  archive.write("input_width", c10::IValue(trained.size.width));
-  std::ostringstream bytes;
-  archive.save_to(bytes);
-  common::write_atomically(path, bytes.str());
+int main(int argc, char** argv) {
+  trainer::wait_passively(argv);
+  Settings settings;
+  CLI::App app(
+      "Trains a U-Net that auto_boxes asks for boxes. For research and "
+      "education; not a medical device.",
+      "train_unet");
+  add_options(app, settings);
+  CLI11_PARSE(app, argc, argv);
+  return trainer::run_main("train_unet", [&] { run(settings); });
 }
-
-TrainedUNet load_unet(const fs::path& path) {
-  try {
-    torch::serialize::InputArchive archive, net;
-    archive.load_from(path.string());
-    const auto number = [&](const char* name) {
-      c10::IValue value;
-      archive.read(name, value);
-      return value.toInt();
-    };
-    UNetOptions options;
-    options.width = number("width");
-    options.depth = number("depth");
-    TrainedUNet trained;
-    trained.net = UNet(options);
-    trained.size = {number("input_height"), number("input_width")};
-    archive.read("net", net);
-    trained.net->load(net);
-    trained.net->eval();
-    return trained;
-  } catch (const c10::Error& error) {
-    throw std::runtime_error(fmt::format(
-        "{}: expected a network that train_unet wrote ({})",
-        path.string(),
-        error.what_without_backtrace()));
-  }
-}
-
-UNetOutcome train_unet(const UNetSettings& settings) {
-  const auto all = common::read_manifest(settings.data);
-  common::check_labels(all, settings.exclude);
-  if (settings.leave_fold >= 0 &&
-      std::none_of(all.begin(), all.end(), [&](const Record& record) {
-        return record.fold == settings.leave_fold;
-      })) {
-    throw std::invalid_argument(fmt::format(
-        "--leave-fold: expected a fold of {}, but none is {}",
-        settings.data,
-        settings.leave_fold));
-  }
-  check_masks(settings, all);
-  std::vector<Record> train, left_out;
-  for (const auto& record : all) {
-    const bool excluded =
-        std::count(
-            settings.exclude.begin(), settings.exclude.end(), record.label) > 0;
-    const bool left = excluded ||
-        (settings.leave_fold >= 0 && record.fold == settings.leave_fold);
-    if (!left) {
-      train.push_back(record);
-    } else if (
-        settings.masks.empty() || fs::exists(mask_file(settings, record))) {
-      left_out.push_back(record); // only those with a mask can be scored
-    }
-  }
-  if (train.empty()) {
-    throw std::invalid_argument(fmt::format(
-        "{}: expected pictures to learn from, but all {} are left out",
-        settings.data,
-        all.size()));
-  }
-  const auto lesions = load(settings, train);
-  const auto others = load(settings, left_out); // before a long training
-
-  torch::manual_seed(static_cast<uint64_t>(settings.seed));
-  UNet net(settings.net);
-  State state{
-      net,
-      torch::optim::Adam(
-          net->parameters(), torch::optim::AdamOptions(settings.lr))};
-  const fs::path checkpoint = settings.out + ".checkpoint";
-  if (settings.fresh) {
-    fs::remove(checkpoint);
-  } else if (fs::exists(checkpoint)) {
-    load(state, settings, checkpoint);
-  }
-  const auto count = static_cast<int64_t>(lesions.size());
-  common::Progress progress(
-      "U-Net", settings.epochs * count, state.epoch * count);
-  while (state.epoch < settings.epochs) {
-    state.loss = train_epoch(state, settings, lesions, progress);
-    ++state.epoch;
-    save(state, settings, checkpoint);
-    progress.line(
-        fmt::format("epoch {:2}: loss {:.4f}", state.epoch, state.loss));
-  }
-  progress.finish();
-  save_unet(settings.out, {net, settings.size});
-  fs::remove(checkpoint);
-
-  UNetOutcome outcome;
-  outcome.loss = state.loss;
-  outcome.seen = dice_of(net, lesions);
-  outcome.unseen = dice_of(net, others);
-  return outcome;
-}
-
-} // namespace auto_boxes

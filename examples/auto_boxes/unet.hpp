@@ -1,11 +1,17 @@
-// A small U-Net in plain LibTorch: images in, logits of lesion out.
+// A small U-Net in plain LibTorch: images in, logits of lesion out; its file.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_EXAMPLES_AUTO_BOXES_UNET_HPP
 #define CARE_EXAMPLES_AUTO_BOXES_UNET_HPP
 
+#include <care/size.hpp>
+
 #include <torch/nn.h>
+#include <torch/serialize.h>
 
 #include <cstdint>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace auto_boxes {
@@ -13,9 +19,9 @@ namespace auto_boxes {
 namespace nn = torch::nn;
 
 struct UNetOptions {
-  int64_t width =
-      8; ///< channels of the first level; each next has twice as many
+  int64_t width = 8; ///< channels of the first level; they double at each next
   int64_t depth = 4; ///< how often the picture is halved
+  care::Size size{192, 192}; ///< at which it is trained; it takes any
 };
 
 /// Two 3x3 convolutions, each with batch normalisation and ReLU.
@@ -39,12 +45,6 @@ inline nn::Sequential double_convolution(int64_t in, int64_t out) {
 class UNetImpl : public nn::Module {
  public:
   explicit UNetImpl(const UNetOptions& wanted = {}) : options(wanted) {
-    TORCH_CHECK_VALUE(
-        options.width > 0 && options.depth > 0 && options.depth < 10,
-        "UNet: expected width > 0 and depth from 1 to 9, but got ",
-        options.width,
-        " and ",
-        options.depth);
     int64_t in = 3;
     for (int64_t level = 0; level <= options.depth; ++level) {
       const auto out = options.width << level;
@@ -59,6 +59,12 @@ class UNetImpl : public nn::Module {
       in = out;
     }
     head = register_module("head", nn::Conv2d(nn::Conv2dOptions(in, 1, 1)));
+    const auto& size = options.size; // for load_unet
+    register_buffer(
+        "kept",
+        torch::tensor(
+            {options.width, options.depth, size.height, size.width},
+            torch::kLong));
   }
 
   torch::Tensor forward(const torch::Tensor& images) {
@@ -92,6 +98,27 @@ class UNetImpl : public nn::Module {
   nn::Conv2d head{nullptr};
 };
 TORCH_MODULE(UNet);
+
+/// What `save` wrote, in evaluation mode. Throws std::runtime_error with the
+/// path for a file that is missing, damaged or something else.
+inline UNet load_unet(const std::filesystem::path& path) {
+  try {
+    torch::serialize::InputArchive archive;
+    archive.load_from(path.string());
+    torch::Tensor kept;
+    archive.read("kept", kept, /*is_buffer=*/true);
+    TORCH_CHECK(kept.numel() == 4, "it keeps ", kept.numel(), " numbers");
+    const auto* number = kept.data_ptr<int64_t>();
+    UNet net(UNetOptions{number[0], number[1], {number[2], number[3]}});
+    net->load(archive);
+    net->eval();
+    return net;
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(
+        path.string() + ": expected a network that train_unet wrote (" +
+        error.what_without_backtrace() + ")");
+  }
+}
 
 } // namespace auto_boxes
 

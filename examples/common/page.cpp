@@ -1,140 +1,92 @@
-// What pages that need nothing else are made of: text and pictures inside.
+// What pages that need nothing else are made of: style, text, pictures inside.
 // SPDX-License-Identifier: Apache-2.0
 #include "common/page.hpp"
 
-#include "common/files.hpp"
-
 #include <fmt/format.h>
-#include <torch/types.h>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
+#include <vector>
 
 namespace common {
+namespace {
 
-std::string escaped(std::string_view text) {
+constexpr const char* kStyle = R"css(
+:root { color-scheme: light dark; --ink: #1d2329; --soft: #5c6670;
+  --paper: #fff; --line: #d9dee3; --panel: #f5f7f9; --plain: #3867a8;
+  --care: #c2570c; --other: #b58a1c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #a0aab4;
+  --paper: #14181c; --line: #343c44; --panel: #1c2228; --plain: #82b1f5;
+  --care: #f5a25d; --other: #e0b64c; } }
+body { margin: 0 auto; padding: 2rem 1.5rem; max-width: 62rem;
+  background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, "Segoe UI", sans-serif; }
+p, pre { max-width: 46rem; }
+.verdict { font-size: 1.15rem; }
+.soft, figcaption { color: var(--soft); font-size: .88rem; }
+.notice { border-left: 4px solid var(--other); padding: .3rem .9rem; }
+pre { background: var(--panel); padding: .7rem .9rem; white-space: pre-wrap;
+  font: .85rem ui-monospace, monospace; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .28rem .75rem .28rem 0; text-align: left; font-weight: 400;
+  border-bottom: 1px solid var(--line); white-space: nowrap; }
+thead th { font-weight: 600; }
+figure { margin: 1rem 0; }
+svg { display: block; max-width: 100%; height: auto; }
+.pictures { display: grid; gap: .3rem 1rem; max-width: 50rem; }
+.pictures img { display: block; width: 100%; }
+)css";
+
+std::string base64(const std::vector<uchar>& bytes) {
+  constexpr const char* kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const size_t left = std::min<size_t>(3, bytes.size() - i);
+    unsigned group = 0;
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8U | (j < left ? bytes[i + j] : 0U);
+    }
+    for (size_t j = 0; j < 4; ++j) {
+      out += j <= left ? kLetters[group >> (18 - 6 * j) & 63U] : '=';
     }
   }
   return out;
 }
 
-std::vector<uchar> encoded(const cv::Mat& rgb, const std::string& extension) {
-  cv::Mat bgr;
-  cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
-  std::vector<uchar> bytes;
-  cv::imencode(extension, bgr, bytes);
-  return bytes;
-}
+} // namespace
 
-void write_picture(const std::filesystem::path& path, const cv::Mat& rgb) {
-  const auto bytes = encoded(rgb, path.extension().string());
-  write_atomically(
-      path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-}
-
-std::string base64(const std::vector<uchar>& bytes) {
-  constexpr std::string_view kLetters =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+std::string escaped(std::string_view text) {
   std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t left = std::min<size_t>(3, bytes.size() - i);
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (j < left ? bytes[i + j] : 0u);
-    }
-    for (size_t j = 0; j < 4; ++j) {
-      out += j <= left ? kLetters[group >> (18 - 6 * j) & 63] : '=';
-    }
+  for (const char c : text) {
+    const bool special = std::string_view("&<>\"'").find(c) != text.npos;
+    out += special ? fmt::format("&#{};", int{c}) : std::string(1, c);
   }
   return out;
 }
 
 std::string image_html(const cv::Mat& rgb, std::string_view alt) {
+  cv::Mat bgr;
+  cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
+  std::vector<uchar> bytes;
+  cv::imencode(".png", bgr, bytes);
   return fmt::format(
       "<img alt=\"{}\" src=\"data:image/png;base64,{}\">",
       escaped(alt),
-      base64(encoded(rgb, ".png")));
+      base64(bytes));
 }
 
-cv::Mat scaled_to(const cv::Mat& image, int width) {
-  const auto height = std::max(
-      1, static_cast<int>(std::lround(1.0 * image.rows * width / image.cols)));
-  cv::Mat out;
-  cv::resize(
-      image,
-      out,
-      {width, height},
-      0,
-      0,
-      width < image.cols ? cv::INTER_AREA : cv::INTER_CUBIC);
-  return out;
-}
-
-void draw_boxes(
-    cv::Mat& tile,
-    const care::Boxes& boxes,
-    const cv::Scalar& colour) {
-  const auto sides = boxes.resize({tile.rows, tile.cols})
-                         .xyxy()
-                         .detach()
-                         .to(torch::kCPU, torch::kDouble)
-                         .contiguous();
-  const auto* side = sides.data_ptr<double>();
-  for (int64_t i = 0; i < sides.size(0); ++i, side += 4) {
-    const auto x0 = static_cast<int>(std::lround(side[0]));
-    const auto y0 = static_cast<int>(std::lround(side[1]));
-    const auto x1 = static_cast<int>(std::lround(side[2])) - 1;
-    const auto y1 = static_cast<int>(std::lround(side[3])) - 1;
-    // Light on dark: seen on any skin, leaf or map.
-    cv::rectangle(tile, {x0, y0}, {x1, y1}, {20, 20, 20}, 3);
-    cv::rectangle(tile, {x0, y0}, {x1, y1}, colour, 1);
-  }
-}
-
-void put_text(
-    cv::Mat& sheet,
-    std::string text,
-    cv::Point corner,
-    int width,
-    double scale,
-    const cv::Scalar& colour) {
-  for (auto& c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) {
-      c = '?';
-    }
-  }
-  constexpr int kFont = cv::FONT_HERSHEY_DUPLEX;
-  int baseline = 0;
-  while (text.size() > 3 &&
-         cv::getTextSize(text, kFont, scale, 1, &baseline).width > width) {
-    text.resize(text.size() - (text.back() == '.' ? 4 : 1));
-    text += text.size() > 3 && text.back() != '.' ? "..." : "";
-  }
-  cv::putText(sheet, text, corner, kFont, scale, colour, 1, cv::LINE_AA);
+std::string page(std::string_view title, std::string_view body) {
+  return fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+      "\n<title>{0}</title>\n<style>{1}</style>\n</head>\n<body>\n<h1>{0}</h1>"
+      "\n{2}</body>\n</html>\n",
+      escaped(title),
+      kStyle,
+      body);
 }
 
 } // namespace common

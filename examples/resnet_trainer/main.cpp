@@ -1,326 +1,416 @@
-// resnet_trainer: trains a ResNet with and without CARE on pictures with boxes.
+// Trains a ResNet on one split of a manifest, plainly or with CARE.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/command_line.hpp"
-#include "resnet_trainer/experiment.hpp"
-#include "resnet_trainer/settings.hpp"
+#include "checkpoint.hpp"
+#include "options.hpp"
+#include "picture.hpp"
+#include "process.hpp"
+#include "resnet.hpp"
+#include "sheet.hpp"
+#include "train.hpp"
+
+#include <care/imbalance.hpp>
+#include <care/metrics.hpp>
 
 #include <fmt/format.h>
-#include <torch/cuda.h>
-#include <torch/utils.h>
-#include <CLI/CLI.hpp>
+#include <torch/data/dataloader.h>
+#include <torch/nn/functional/loss.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
+#include <torch/serialize.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <functional>
 #include <iostream>
-#include <stdexcept>
+#include <memory>
+#include <numeric>
 #include <string>
+#include <vector>
 
 namespace {
 
-using trainer::Settings;
+using trainer::Options;
+using trainer::Row;
 
-std::vector<int64_t> parse_folds(const std::vector<std::string>& words) {
-  std::vector<int64_t> folds;
-  for (const auto& word : words) {
-    if (word == "all") {
-      return {};
-    }
-    try {
-      size_t used = 0;
-      folds.push_back(std::stoll(word, &used));
-      if (used == word.size() && folds.back() >= 0) {
-        continue;
-      }
-    } catch (const std::logic_error&) {
-    }
+// The network, named here alone: any module with forward(images) -> logits.
+using Network = trainer::ResNet;
+
+Network make_network(const Options& o, int64_t classes) {
+  trainer::ResNetOptions options;
+  options.depth = o.depth;
+  options.classes = classes;
+  options.width = o.width;
+  options.last_stride = o.last_stride;
+  return Network(options);
+}
+
+// What is learnt, from which pictures, for which classes.
+struct Task {
+  std::vector<std::string> classes;
+  trainer::Split split;
+  std::vector<int64_t> counts; // training pictures of each class
+  std::vector<int64_t> guided; // classes
+  std::string identity;
+
+  int64_t size() const {
+    return static_cast<int64_t>(classes.size());
+  }
+  bool is_guided(const Row& row) const {
+    return !row.boxes.empty() &&
+        std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
+          return classes[static_cast<size_t>(k)] == row.label;
+        });
+  }
+};
+
+// The place of a label that an option names.
+int64_t place_of(
+    const char* option,
+    const std::string& label,
+    const std::vector<std::string>& classes) {
+  const auto found = std::find(classes.begin(), classes.end(), label);
+  if (found == classes.end()) {
     throw std::invalid_argument(fmt::format(
-        "--test-fold: expected \"all\" or numbers from 0, but got {}", word));
+        "{}: expected one of '{}', but got '{}'",
+        option,
+        fmt::join(classes, "', '"),
+        label));
   }
-  return folds;
+  return found - classes.begin();
 }
 
-void add_options(
-    CLI::App& app,
-    Settings& s,
-    std::string& size,
-    std::vector<std::string>& folds) {
-  const auto positive = CLI::PositiveNumber;
-  const auto share = CLI::Range(0.0, 1.0);
-  const auto below_one = CLI::Range(0.0, 0.99);
-
-  auto* data = app.add_option_group("Data");
-  data->add_option(
-          "--data",
-          s.data,
-          "manifest: CSV with path,label,xmin,ymin,xmax,ymax,fold; without it "
-          "a "
-          "lesion set is generated")
-      ->check(CLI::ExistingFile);
-  data->add_option("--exclude", s.exclude, "labels to leave out, a,b,...")
-      ->delimiter(',');
-  data->add_option("--size", size, "network input: pixels or WIDTHxHEIGHT")
-      ->capture_default_str();
-  data->add_option(
-          "--test-fold",
-          folds,
-          "folds to test, one after another: all or a,b,...")
-      ->delimiter(',')
-      ->capture_default_str();
-  data->add_option("--folds", s.folds, "folds to make where none are given")
-      ->check(CLI::Range(2, 100))
-      ->capture_default_str();
-  data->add_option(
-          "--train-share",
-          s.train_share,
-          "random splits instead of folds: this share of each class to learn "
-          "from, the rest to test")
-      ->check(below_one)
-      ->capture_default_str();
-  data->add_option("--splits", s.splits, "how many random splits")
-      ->check(positive)
-      ->capture_default_str();
-  data->add_option(
-          "--val-share",
-          s.val_share,
-          "share of the training images kept for validation")
-      ->check(below_one)
-      ->capture_default_str();
-  data->add_option(
-          "--counts",
-          s.counts,
-          "generated: images of nevus, melanoma, keratosis, dermatofibroma")
-      ->delimiter(',')
-      ->expected(4)
-      ->check(positive)
-      ->capture_default_str();
-  data->add_option(
-          "--test-count", s.test_count, "generated: test images a class")
-      ->check(positive)
-      ->capture_default_str();
-  data->add_option(
-          "--contrast",
-          s.contrast,
-          "generated: how distinct the rare class looks")
-      ->check(share)
-      ->capture_default_str();
-
-  auto* net = app.add_option_group("Network");
-  net->add_option("--net", s.net, "the network")
-      ->check(CLI::IsMember(
-          {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}))
-      ->capture_default_str();
-  net->add_option("--width", s.width, "factor on the channels")
-      ->check(CLI::Range(0.01, 8.0))
-      ->capture_default_str();
-  net->add_option(
-         "--last-stride",
-         s.last_stride,
-         "stride of the last stage; 1 doubles the map's size")
-      ->check(CLI::IsMember({1, 2}))
-      ->capture_default_str();
-
-  auto* training = app.add_option_group("Training");
-  training->add_option("--stage1", s.stage1, "epochs of plain training")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  training->add_option("--stage2", s.stage2, "epochs with the attention loss")
-      ->check(positive)
-      ->capture_default_str();
-  training->add_option("--batch", s.batch, "images in a batch")
-      ->check(positive)
-      ->capture_default_str();
-  training->add_option("--optimizer", s.optimizer, "adam or sgd")
-      ->check(CLI::IsMember({"adam", "sgd"}))
-      ->capture_default_str();
-  training->add_option("--lr", s.lr, "learning rate")
-      ->check(positive)
-      ->capture_default_str();
-  training->add_option("--weight-decay", s.weight_decay, "weight decay")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  training->add_option("--lr-schedule", s.lr_schedule, "cosine or constant")
-      ->check(CLI::IsMember({"cosine", "constant"}))
-      ->capture_default_str();
-  training->add_flag(
-      "--class-weights", s.class_weights, "weigh classes by inverse frequency");
-  training->add_flag("--balanced", s.balanced, "class-balanced batches");
-  training
-      ->add_option(
-          "--select",
-          s.select,
-          "test the last epoch, or the one of stage 2 with the best validation "
-          "MCA")
-      ->check(CLI::IsMember({"last", "best"}))
-      ->capture_default_str();
-  training
-      ->add_option(
-          "--precision",
-          s.precision,
-          "of the backbone in training: float, or bfloat16 (autocast; channels "
-          "last), faster where the processor has it")
-      ->check(CLI::IsMember({"float", "bfloat16"}))
-      ->capture_default_str();
-  training->add_option("--augment", s.augmentation, "none, flips or strong")
-      ->check(CLI::IsMember({"none", "flips", "strong"}))
-      ->capture_default_str();
-
-  auto* attention = app.add_option_group("Attention");
-  attention
-      ->add_option(
-          "--guide", s.guide, "classes to guide: labels a,b,..., rare or all")
-      ->delimiter(',')
-      ->capture_default_str();
-  attention
-      ->add_option(
-          "--rare",
-          s.rare,
-          "labels of the rare classes; without it those below --rare-share")
-      ->delimiter(',');
-  attention
-      ->add_option(
-          "--rare-share", s.rare_share, "share of the images, see --rare")
-      ->check(share)
-      ->capture_default_str();
-  attention->add_option("--alpha", s.alpha, "loss = (1 - alpha) Lc + alpha La")
-      ->check(share)
-      ->capture_default_str();
-  attention->add_option("--lambda", s.lambda, "weight of the outer term")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  attention
-      ->add_option(
-          "--tau", s.tau, "attention inside beyond which no more is asked")
-      ->check(CLI::Range(1e-6, 1.0))
-      ->capture_default_str();
-  attention
-      ->add_option(
-          "--warmup", s.warmup, "epochs over which La rises to strength")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  attention->add_flag(
-      "--full-gradient",
-      s.full_gradient,
-      "differentiate the channel weights too");
-  attention
-      ->add_option(
-          "--boxes",
-          s.boxes,
-          "manifest to take the training boxes from, matched by path; testing "
-          "keeps those of --data")
-      ->check(CLI::ExistingFile);
-  attention->add_flag(
-      "--weigh-boxes",
-      s.weigh_boxes,
-      "a training box counts by its confidence, not in full");
-  attention->add_option("--dilate", s.dilate, "factor on the boxes in training")
-      ->check(CLI::Range(0.05, 20.0))
-      ->capture_default_str();
-  attention
-      ->add_option(
-          "--box-shift",
-          s.box_noise.shift,
-          "move training boxes by this share of their sides")
-      ->check(CLI::Range(0.0, 20.0))
-      ->capture_default_str();
-  attention
-      ->add_option(
-          "--box-missing",
-          s.box_noise.missing,
-          "take away this share of the training boxes")
-      ->check(share)
-      ->capture_default_str();
-  attention->add_flag(
-      "--box-shuffle",
-      s.box_noise.shuffled,
-      "give each training image the boxes of another (a control)");
-
-  auto* run = app.add_option_group("Run");
-  run->add_flag(
-      "--compare",
-      s.compare,
-      "train without CARE too: same seeds, data, epochs");
-  run->add_option("--seeds", s.seeds, "how many seeds")
-      ->check(positive)
-      ->capture_default_str();
-  run->add_option("--first-seed", s.first_seed, "the first of them")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  run->add_option("--threads", s.threads, "0: all cores")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  run->add_option("--device", s.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
-  run->add_option("--pictures", s.pictures, "attention pictures in the report")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  run->add_option("--out", s.out, "folder for everything a run leaves")
-      ->capture_default_str();
-  run->add_flag(
-      "--fresh",
-      s.fresh,
-      "start anew instead of going on with what is in --out");
-}
-
-/// The command line as a shell takes it.
-std::string quoted_command(int argc, char** argv) {
-  const std::string plain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-      "0123456789_-+=./:,@%";
-  std::string command;
-  for (int i = 0; i < argc; ++i) {
-    std::string word = argv[i];
-    if (word.empty() || word.find_first_not_of(plain) != std::string::npos) {
-      for (size_t at = 0; (at = word.find('\'', at)) != std::string::npos;
-           at += 4) {
-        word.replace(at, 1, "'\\''");
-      }
-      word = "'" + word + "'";
+std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
+  std::vector<int64_t> guided;
+  for (const auto& label : o.guide) {
+    if (label == "all") {
+      guided.resize(task.classes.size());
+      std::iota(guided.begin(), guided.end(), 0);
+      return guided;
     }
-    command += (i > 0 ? " " : "") + word;
+    guided.push_back(place_of("--guide", label, task.classes));
   }
-  return command;
+  if (guided.empty()) {
+    guided = care::classes_rarer_than(0.1, task.counts);
+  }
+  if (guided.empty()) {
+    const auto& counts = task.counts;
+    guided = {std::min_element(counts.begin(), counts.end()) - counts.begin()};
+  }
+  return guided;
+}
+
+Task make_task(const Options& o) {
+  auto rows = std::filesystem::is_directory(o.data)
+      ? trainer::read_folder(o.data)
+      : trainer::read_manifest(o.data);
+  check_effects(o, rows);
+  for (const auto& label : o.exclude) {
+    place_of("--exclude", label, trainer::labels_of(rows));
+    const auto is_it = [&](const Row& row) { return row.label == label; };
+    rows.erase(std::remove_if(rows.begin(), rows.end(), is_it), rows.end());
+  }
+  size_t data = 0; // wherever the files lie
+  for (const auto& row : rows) {
+    for (const auto& text :
+         {row.path, row.label, row.split, row.fold, row.group}) {
+      data = data * 31 + std::hash<std::string>()(text);
+    }
+    for (const auto& box : row.boxes) {
+      for (const auto side : box) {
+        data = data * 31 + std::hash<double>()(side);
+      }
+    }
+  }
+  Task task;
+  task.identity = o.identity + fmt::format("data {:016x}", data);
+  task.classes = trainer::labels_of(rows);
+  task.split = trainer::split_rows(rows, o.split);
+  task.counts = care::class_counts(
+      trainer::targets_of(task.split.train, task.classes), task.size());
+  task.guided = guided_classes(o, task);
+  const auto& train = task.split.train;
+  if (o.alpha > 0 && std::none_of(train.begin(), train.end(), [&](auto& row) {
+        return task.is_guided(row);
+      })) {
+    throw std::invalid_argument(
+        "--alpha: expected boxes of the guided classes to learn from, but got "
+        "none; --alpha 0 trains plainly");
+  }
+  return task;
+}
+
+template <class Sampler>
+auto make_loader(
+    const Options& o,
+    const Task& task,
+    const std::vector<Row>& rows,
+    Sampler sampler) {
+  trainer::PicturesOptions options;
+  options.size = {o.size[1], o.size[0]};
+  options.cache = o.cache;
+  return torch::data::make_data_loader(
+      trainer::Pictures(rows, task.classes, options),
+      std::move(sampler),
+      torch::data::DataLoaderOptions(static_cast<size_t>(o.batch))
+          .workers(static_cast<size_t>(o.workers)));
+}
+
+auto in_order(
+    const Options& o,
+    const Task& task,
+    const std::vector<Row>& rows) {
+  const auto options = care::ShuffleSamplerOptions().shuffle(false);
+  return make_loader(o, task, rows, care::ShuffleSampler(rows.size(), options));
+}
+
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(
+    const Options& o,
+    const std::vector<torch::Tensor>& parameters) {
+  using namespace torch::optim;
+  switch (o.optimizer) {
+    case trainer::Optimizer::kAdamW:
+      return std::make_unique<AdamW>(
+          parameters, AdamWOptions(o.lr).weight_decay(o.weight_decay));
+    case trainer::Optimizer::kAdam:
+      return std::make_unique<Adam>(
+          parameters, AdamOptions(o.lr).weight_decay(o.weight_decay));
+    case trainer::Optimizer::kSgd:
+      break;
+  }
+  return std::make_unique<SGD>(
+      parameters, SGDOptions(o.lr).momentum(0.9).weight_decay(o.weight_decay));
+}
+
+// Sets the learning rate of an epoch, from 0: a rise, then constant or cosine.
+double set_rate(
+    torch::optim::Optimizer& optimizer,
+    const Options& o,
+    int64_t epoch) {
+  const auto left = o.stage1 + o.stage2 - o.lr_warmup;
+  const auto done = static_cast<double>(epoch - o.lr_warmup) /
+      static_cast<double>(std::max<int64_t>(1, left));
+  const double rate = epoch < o.lr_warmup ? o.lr *
+          static_cast<double>(epoch + 1) / static_cast<double>(o.lr_warmup + 1)
+      : o.cosine ? o.lr * (1 + std::cos(M_PI * done)) / 2
+                 : o.lr;
+  for (auto& group : optimizer.param_groups()) {
+    group.options().set_lr(rate);
+  }
+  return rate;
+}
+
+care::ConfusionMatrix confusion(const trainer::Predictions& said) {
+  care::ConfusionMatrix matrix(said.probabilities.size(1));
+  matrix.update(said.targets, said.probabilities.argmax(1));
+  return matrix;
+}
+
+// The epoch as a line of metrics.csv, and one for people.
+void record(
+    trainer::Progress& progress,
+    const trainer::Epoch& e,
+    int stage,
+    double rate,
+    double val_mca,
+    double seconds) {
+  auto& csv = progress.history;
+  if (csv.empty()) {
+    csv =
+        "epoch,stage,rate,loss,accuracy,inner,outer,inside,guided,val_mca,"
+        "images_per_second\n";
+  }
+  const double speed = static_cast<double>(e.images) / seconds;
+  csv += fmt::format(
+      "{},{},{:g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{},{:.6g},{:.1f}\n",
+      progress.epoch,
+      stage,
+      rate,
+      e.loss,
+      e.accuracy,
+      e.inner,
+      e.outer,
+      e.inside,
+      e.guided,
+      val_mca,
+      speed);
+  auto line = fmt::format(
+      "epoch {:3}: loss {:.3f}, accuracy {:.3f}",
+      progress.epoch,
+      e.loss,
+      e.accuracy);
+  if (e.guided > 0) {
+    line += fmt::format(", attention inside {:.3f}", e.inside);
+  }
+  if (!std::isnan(val_mca)) {
+    line += fmt::format(", validation MCA {:.3f}", val_mca);
+  }
+  std::cout << fmt::format("{}, {:.0f} images/s", line, speed) << std::endl;
+}
+
+// Both stages; goes on where a checkpoint stands.
+template <class Sampler>
+Network train(const Options& o, const Task& task, Sampler sampler) {
+  const trainer::Input input{torch::Device(o.device), o.channels_last};
+  const std::filesystem::path out = o.out, checkpoint = out / "checkpoint.pt";
+  torch::manual_seed(static_cast<uint64_t>(o.seed));
+  auto net = make_network(o, task.size());
+  auto best = make_network(o, task.size());
+  net->to(input.device);
+  best->to(input.device);
+  const auto optimizer = make_optimizer(o, net->parameters());
+  auto cross_entropy = torch::nn::functional::CrossEntropyFuncOptions();
+  if (o.class_weights) {
+    cross_entropy.weight(
+        care::inverse_frequency_weights(task.counts).to(input.device));
+  }
+  const auto criterion = [&](const auto& logits, const auto& targets) {
+    return torch::nn::functional::cross_entropy(logits, targets, cross_entropy);
+  };
+  care::Guide guide(
+      care::GuideOptions()
+          .classes(task.guided)
+          .alpha(o.alpha)
+          .schedule(care::ScheduleOptions().start(o.stage1).warmup(o.warmup)),
+      care::AttentionLossOptions().lambda(o.lambda).tau(o.tau));
+
+  trainer::Progress progress;
+  progress.identity = task.identity;
+  if (!o.fresh && std::filesystem::exists(checkpoint)) {
+    trainer::load_checkpoint(
+        checkpoint, progress, *net, *best, *optimizer, guide, input.device);
+    std::cout << "going on after epoch " << progress.epoch << '\n';
+  }
+  if (o.channels_last) {
+    trainer::to_channels_last(*net);
+  }
+  sampler.seek(progress.epoch);
+  const auto loader = make_loader(o, task, task.split.train, sampler);
+  const auto& val = task.split.val;
+  auto validation = val.empty() ? nullptr : in_order(o, task, val);
+  trainer::StepOptions step;
+  step.bfloat16 = o.bfloat16;
+  step.clip = o.clip;
+  step.augment = care::AugmentOptions::preset(o.augment).seed(
+      static_cast<uint64_t>(o.seed));
+
+  const auto steps =
+      (static_cast<int64_t>(task.split.train.size()) + o.batch - 1) / o.batch;
+  for (auto& epoch = progress.epoch; epoch < o.stage1 + o.stage2;) {
+    const auto start = std::chrono::steady_clock::now();
+    torch::manual_seed(static_cast<uint64_t>(o.seed + 1000 * (epoch + 1)));
+    const auto rate = set_rate(*optimizer, o, epoch);
+    step.first_step = epoch * steps;
+    const auto figures = trainer::train_epoch(
+        net, criterion, guide, *optimizer, *loader, input, step);
+    const std::chrono::duration<double> seconds =
+        std::chrono::steady_clock::now() - start;
+    guide.advance();
+    ++epoch;
+    const auto mca = val.empty()
+        ? std::nan("")
+        : confusion(trainer::predict(net, *validation, input, false)).mca();
+    const bool stage2 = epoch > o.stage1;
+    if (o.best && stage2 && mca > progress.best) {
+      progress.best = mca;
+      trainer::copy_weights(*net, *best);
+    }
+    record(progress, figures, stage2 ? 2 : 1, rate, mca, seconds.count());
+    std::filesystem::create_directories(out);
+    trainer::save_checkpoint(
+        checkpoint, progress, *net, *best, *optimizer, guide);
+    trainer::write_atomically(out / "metrics.csv", progress.history);
+  }
+  return o.best && progress.best >= 0 ? best : net;
+}
+
+// Stored pictures with their boxes, and where the network looks.
+cv::Mat attention_sheet(
+    const trainer::Predictions& said,
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes) {
+  std::vector<trainer::SheetRow> sheet;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto n = static_cast<int64_t>(i);
+    const auto map = said.maps[n].contiguous();
+    const auto best = said.probabilities[n].argmax().item<int64_t>();
+    const auto& name = classes[static_cast<size_t>(best)];
+    const cv::Mat cells(
+        static_cast<int>(map.size(0)),
+        static_cast<int>(map.size(1)),
+        CV_32F,
+        map.data_ptr<float>());
+    const auto share = fmt::format(
+        "{:.0f} % of attention inside", 100 * said.epg[n].item<double>());
+    sheet.push_back(
+        {trainer::read_picture(rows[i].file),
+         rows[i].boxes,
+         {{{}, {rows[i].label, rows[i].path}, false},
+          {cells.clone(), {"says " + name, share}, name != rows[i].label}}});
+  }
+  return trainer::contact_sheet({"Picture and boxes", "Attention"}, sheet);
+}
+
+void test(const Options& o, const Task& task, Network net) {
+  const trainer::Input input{torch::Device(o.device), o.channels_last};
+  const std::filesystem::path out = o.out;
+  auto loader = in_order(o, task, task.split.test);
+  auto said = trainer::predict(net, *loader, input, /*attention=*/true);
+  const auto shares = said.epg.masked_select(said.epg.isfinite());
+  const auto table = fmt::format(
+      "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with a box\n",
+      confusion(said).to_string(task.classes),
+      care::macro_average(
+          care::one_vs_rest_auc(said.probabilities, said.targets)),
+      shares.mean().item<double>(),
+      shares.numel(),
+      said.boxed.sum().item<int64_t>());
+  std::cout << '\n' << table;
+  trainer::write_atomically(out / "test.txt", table);
+  torch::save(net, (out / "network.pt").string());
+
+  std::vector<Row> shown; // the first ones: nothing is picked by hand
+  for (const auto& row : task.split.test) {
+    if (task.is_guided(row) &&
+        static_cast<int64_t>(shown.size()) < o.pictures) {
+      shown.push_back(row);
+    }
+  }
+  if (!shown.empty()) {
+    loader = in_order(o, task, shown);
+    said = trainer::predict(net, *loader, input, true, /*keep_maps=*/true);
+    trainer::write_picture(
+        out / "attention.png", attention_sheet(said, shown, task.classes));
+  }
+}
+
+void run(const Options& o) {
+  const auto task = make_task(o);
+  for (const auto& note : task.split.notes) {
+    std::cout << "note: " << note << '\n';
+  }
+  torch::set_num_threads(trainer::threads_or_all(o.threads));
+  const auto seed = static_cast<uint64_t>(o.seed);
+  const auto targets = trainer::targets_of(task.split.train, task.classes);
+  const auto net = o.balanced
+      ? train(
+            o,
+            task,
+            care::ClassSampler(targets, care::ClassSamplerOptions().seed(seed)))
+      : train(
+            o,
+            task,
+            care::ShuffleSampler(
+                targets.size(), care::ShuffleSamplerOptions().seed(seed)));
+  test(o, task, net);
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-  Settings settings;
-  std::string size = "96";
-  std::vector<std::string> folds{"all"};
-  CLI::App app(
-      "Trains a ResNet with and without CARE on pictures with lesion boxes. "
-      "For "
-      "research and education; not a medical device.",
-      "resnet_trainer");
-  add_options(app, settings, size, folds);
-  CLI11_PARSE(app, argc, argv);
-
-  return common::run_main("resnet_trainer", [&] {
-    settings.size = common::parse_size("--size", size);
-    settings.test_folds = parse_folds(folds);
-    settings.augment = trainer::parse_augmentation(settings.augmentation);
-    settings.threads = common::threads_or_all(settings.threads);
-    if (settings.device == "cuda" && !torch::cuda::is_available()) {
-      throw std::invalid_argument(
-          "--device: expected cpu, but got cuda, which this LibTorch or "
-          "machine "
-          "does not have");
-    }
-    if (!settings.boxes.empty() && settings.data.empty()) {
-      throw std::invalid_argument(
-          "--boxes: expected --data, whose pictures they lie on, but got none");
-    }
-    if (settings.data.empty() &&
-        (settings.train_share > 0 || !settings.test_folds.empty())) {
-      throw std::invalid_argument(
-          "--train-share and --test-fold: expected --data, for the generated "
-          "pictures have test sets of their own, but got none");
-    }
-    if (settings.select == "best" && settings.val_share <= 0) {
-      throw std::invalid_argument(
-          "--select best: expected --val-share above 0, but got 0");
-    }
-    torch::set_num_threads(static_cast<int>(settings.threads));
-    std::cout << trainer::run_experiment(settings, quoted_command(argc, argv))
-              << "\nReport: " << settings.out << "/report.html\n";
-  });
+  trainer::wait_passively(argv);
+  const auto options = trainer::parse_options(argc, argv);
+  return trainer::run_main("resnet_trainer", [&] { run(options); });
 }

@@ -1,117 +1,253 @@
-// Trains one network in two stages, and asks it about test images.
+// The training loop to copy, and the test: any network, any criterion.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_RESNET_TRAINER_TRAIN_HPP
-#define CARE_EXAMPLES_RESNET_TRAINER_TRAIN_HPP
+#ifndef RESNET_TRAINER_TRAIN_HPP
+#define RESNET_TRAINER_TRAIN_HPP
 
-#include "common/sample.hpp"
-#include "resnet_trainer/dataset.hpp"
-#include "resnet_trainer/resnet.hpp"
-#include "resnet_trainer/run.hpp"
-#include "resnet_trainer/settings.hpp"
+#include "dataset.hpp"
 
+#include <care/amp.hpp>
+#include <care/attention.hpp>
+#include <care/augment.hpp>
+#include <care/capture.hpp>
 #include <care/guide.hpp>
+#include <care/metrics/attention.hpp>
+#include <care/rasterize.hpp>
 
+#include <torch/nn/module.h>
+#include <torch/optim/optimizer.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <cstdint>
-#include <filesystem>
-#include <functional>
-#include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace trainer {
 
-/// The data of one fold (or random split).
-struct FoldData {
-  std::vector<common::Sample> train;
-  std::vector<common::Sample> validation; ///< may be empty
-};
+/// How bytes become what the network takes.
+struct Input {
+  torch::Device device = torch::kCPU;
+  bool channels_last = true; ///< the memory order that convolutions like
+  double mean = 0.5; ///< pixels in [0, 1] become (pixel - mean) / deviation
+  double deviation = 0.25;
 
-/// What is trained: one arm on one fold with one seed.
-struct Job {
-  std::string label; ///< for the progress bar
-  bool care = true; ///< false: the control, the attention loss stays off
-  int64_t fold = 0;
-  int64_t seed = 0;
-  int64_t classes = 2;
-  std::vector<int64_t> guided; ///< classes
-  std::vector<int64_t> rare; ///< classes
-  std::filesystem::path checkpoint; ///< of this arm; kept while it trains
-  std::filesystem::path stage1; ///< shared by the arms: they are alike so far
-};
-
-/// An attention map that is chosen while the program runs.
-using AnyMap =
-    std::function<torch::Tensor(const torch::Tensor&, const torch::Tensor&)>;
-
-/// A guidance loss that is chosen while the program runs.
-struct AnyLoss {
-  std::function<torch::Tensor(const torch::Tensor&, const care::RegionWeights&)>
-      loss;
-  /// Its tau, for the audit; of a loss without one: never reached.
-  care::AttentionLossOptions options =
-      care::AttentionLossOptions().tau(std::numeric_limits<double>::infinity());
-
-  torch::Tensor operator()(
-      const torch::Tensor& maps,
-      const care::RegionWeights& regions) const {
-    return loss(maps, regions);
+  /// [N, 3, H, W] bytes -> float in [0, 1], on the device.
+  torch::Tensor pixels(const Batch& batch) const {
+    return batch.images.to(device, /*non_blocking=*/true)
+        .to(torch::kFloat)
+        .div_(255);
+  }
+  /// Pixels in [0, 1] -> what the network takes.
+  torch::Tensor normalised(const torch::Tensor& pixels) const {
+    const auto x = (pixels - mean) / deviation;
+    return channels_last ? x.contiguous(torch::MemoryFormat::ChannelsLast) : x;
   }
 };
 
-/// What a network is trained with.
-struct Method {
-  /// Lc of a batch: (logits [N, K], target [N], epoch from 0) -> scalar.
-  std::function<
-      torch::Tensor(const torch::Tensor&, const torch::Tensor&, int64_t)>
-      criterion;
-  care::Guide<AnyMap, AnyLoss> guide;
-  torch::optional<care::Balance> balance; ///< sets the strength, if given
-  Order order = Order::kShuffled;
-  bool cosine_head = false; ///< logits are cosines, as LDAM wants them
+/// Means over an epoch; NaN where nothing was measured.
+struct Epoch {
+  double loss = 0, accuracy = 0; ///< over the images
+  /// Over the guided images: the loss's two terms, and the share of attention
+  /// inside the boxes, 0 to 1.
+  double inner = 0, outer = 0, inside = 0;
+  int64_t images = 0, guided = 0;
 };
 
-struct Trained {
-  ResNet net{nullptr};
-  std::vector<EpochRow> epochs;
+/// The figures of an epoch's steps. They stay on the device: `read` alone waits
+/// for it.
+class StepFigures {
+ public:
+  void add(
+      const care::GuidedLoss& loss,
+      const torch::Tensor& logits,
+      const torch::Tensor& targets) {
+    torch::NoGradGuard no_grad;
+    const auto n = targets.size(0), guided = loss.attention.guided;
+    const auto& a = loss.attention;
+    auto hits = (logits.argmax(1) == targets).sum(torch::kDouble);
+    auto nothing = torch::zeros_like(hits);
+    const auto sum = [&](const torch::Tensor& mean, int64_t count) {
+      return count > 0 ? mean.to(torch::kDouble) * count : nothing;
+    };
+    steps_.push_back(torch::stack(
+        {sum(loss.total.detach(), n),
+         hits,
+         sum(a.inner, guided),
+         sum(a.outer, guided),
+         sum(a.inside_share, guided)}));
+    images_ += n;
+    guided_ += guided;
+  }
+
+  /// Throws std::runtime_error that names the first batch whose loss is not
+  /// finite.
+  Epoch read() const {
+    if (steps_.empty()) {
+      throw std::runtime_error("expected a batch to train on, but got none");
+    }
+    const auto steps = torch::stack(steps_).to(torch::kCPU);
+    const auto finite = steps.select(1, 0).isfinite();
+    const auto first = finite.to(torch::kInt).argmin().item<int64_t>();
+    if (!finite[first].item<bool>()) {
+      throw std::runtime_error(
+          "the loss of batch " + std::to_string(first + 1) +
+          " is not finite; try a smaller learning rate");
+    }
+    const auto sums = steps.sum(0);
+    const auto mean = [&](int64_t column, int64_t count) {
+      return sums[column].item<double>() / static_cast<double>(count);
+    };
+    return {
+        mean(0, images_),
+        mean(1, images_),
+        mean(2, guided_),
+        mean(3, guided_),
+        mean(4, guided_),
+        images_,
+        guided_};
+  }
+
+ private:
+  std::vector<torch::Tensor> steps_; // [5] each
+  int64_t images_ = 0, guided_ = 0;
 };
 
-ResNet make_net(
-    const Settings& settings,
-    int64_t classes,
-    bool cosine_head = false);
+/// Scales the gradients so that their common norm is at most `most`; the
+/// library's clip_grad_norm_ waits for the device.
+inline void clip_gradients(const torch::nn::Module& net, double most) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> gradients, norms;
+  for (const auto& p : net.parameters()) {
+    if (p.grad().defined()) {
+      gradients.push_back(p.grad());
+      norms.push_back(p.grad().norm());
+    }
+  }
+  const auto norm = torch::stack(norms).norm();
+  for (auto& gradient : gradients) {
+    gradient.mul_((most / (norm + 1e-6)).clamp_max(1));
+  }
+}
 
-/// What the settings ask for: cross-entropy, weighted by class or not, and the
-/// CARE loss on Grad-CAM.
-Method make_method(
-    const Settings& settings,
-    const Job& job,
-    const FoldData& data);
+/// The convolutions' weights in the memory order that they like.
+inline void to_channels_last(const torch::nn::Module& net) {
+  torch::NoGradGuard no_grad;
+  for (auto& p : net.parameters()) {
+    if (p.dim() == 4) {
+      p.set_data(p.contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
 
-/// Both stages. After each epoch the checkpoint holds everything (weights,
-/// optimizer, schedule, rows); a run that finds one goes on from there. Throws
-/// std::runtime_error for a damaged checkpoint, and when the loss is not
-/// finite.
-Trained train(
-    const Settings& settings,
-    const Job& job,
-    const FoldData& data,
-    Method method);
+struct StepOptions {
+  bool bfloat16 = false; ///< run the network under autocast
+  double clip = 0; ///< most of the gradients' norm; 0: any
+  care::AugmentOptions augment; ///< by default nothing is changed
+  int64_t first_step = 0; ///< of this epoch: the augmentation's draws
+};
 
-/// Probabilities of each class, and the EPG of the images with a box: the
-/// share inside of the Grad-CAM map (ReLU, raw) of the true class.
-std::vector<Prediction> predict(
-    const Settings& settings,
-    ResNet net,
-    const std::vector<common::Sample>& samples);
+/// One pass over the training data: the part to copy. `net` is any module,
+/// `criterion` any callable (logits [N, K], targets [N]) -> scalar, `guide` a
+/// care::Guide. With alpha (or weight) 0 it is plain training.
+template <class Network, class Criterion, class Guide, class Loader>
+Epoch train_epoch(
+    Network& net,
+    const Criterion& criterion,
+    const Guide& guide,
+    torch::optim::Optimizer& optimizer,
+    Loader& loader,
+    const Input& input,
+    const StepOptions& options) {
+  net->train();
+  StepFigures figures;
+  auto step = options.first_step; // a picture drawn twice is changed anew
+  for (const auto& batch : loader) {
+    const auto targets = batch.targets.to(input.device);
+    const auto moved = care::augment(
+        input.pixels(batch),
+        batch.boxes,
+        batch.targets,
+        batch.index,
+        step++,
+        options.augment);
 
-/// Raw Grad-CAM of the true class for each sample: [N, h, w], on the host.
-torch::Tensor attention_maps(
-    const Settings& settings,
-    ResNet net,
-    const std::vector<common::Sample>& samples);
+    const auto seen = [&] { // the logits, and the features behind them
+      const care::Autocast autocast(
+          input.device, torch::kBFloat16, options.bfloat16);
+      return guide.watch(net, input.normalised(moved.images));
+    }();
+    const auto loss = guide.loss(
+        criterion(seen.logits, targets), seen, batch.targets, moved.boxes);
+    optimizer.zero_grad();
+    loss.backward();
+    if (options.clip > 0) {
+      clip_gradients(*net, options.clip);
+    }
+    optimizer.step();
+    figures.add(loss, seen.logits, targets);
+  }
+  return figures.read();
+}
+
+/// What a network says of pictures, on the host.
+struct Predictions {
+  torch::Tensor targets; ///< `[N]` int64
+  torch::Tensor probabilities; ///< `[N, K]` double
+  /// `[N]` double, the share of the true class's Grad-CAM inside the boxes; NaN
+  /// for a picture without a box and for a map without a positive cell.
+  torch::Tensor epg;
+  torch::Tensor boxed; ///< `[N]` bool, whether it has a box
+  torch::Tensor maps; ///< `[N, h, w]` float, raw Grad-CAM, where asked for
+};
+
+/// What the network says of everything the loader holds, in its order. With
+/// `attention` the true class's Grad-CAM is made too; it costs a graph of each
+/// batch.
+template <class Network, class Loader>
+Predictions predict(
+    Network& net,
+    Loader& loader,
+    const Input& input,
+    bool attention,
+    bool keep_maps = false) {
+  net->eval();
+  std::vector<torch::Tensor> targets, probabilities, epg, boxed, maps;
+  for (const auto& batch : loader) {
+    const auto images = input.normalised(input.pixels(batch));
+    torch::Tensor logits,
+        share =
+            torch::full({batch.targets.size(0)}, std::nan(""), torch::kDouble);
+    if (attention) {
+      const auto seen = care::capture(net, images);
+      const auto map =
+          care::grad_cam(
+              seen.features, care::class_scores(seen.logits, batch.targets))
+              .detach()
+              .to(torch::kCPU, torch::kFloat);
+      share = care::energy_pointing_game(map, care::pixel_mask(batch.boxes));
+      logits = seen.logits.detach();
+      if (keep_maps) {
+        maps.push_back(map);
+      }
+    } else {
+      torch::NoGradGuard no_grad;
+      logits = net->forward(images);
+    }
+    targets.push_back(batch.targets);
+    probabilities.push_back(
+        torch::softmax(logits.to(torch::kCPU, torch::kDouble), 1));
+    epg.push_back(share);
+    boxed.push_back(batch.boxes.boxes_per_image() > 0);
+  }
+  return {
+      torch::cat(targets),
+      torch::cat(probabilities),
+      torch::cat(epg),
+      torch::cat(boxed),
+      maps.empty() ? torch::Tensor() : torch::cat(maps)};
+}
 
 } // namespace trainer
 
-#endif // CARE_EXAMPLES_RESNET_TRAINER_TRAIN_HPP
+#endif // RESNET_TRAINER_TRAIN_HPP

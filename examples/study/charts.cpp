@@ -3,354 +3,265 @@
 #include "study/charts.hpp"
 
 #include "common/page.hpp"
-#include "resnet_trainer/html.hpp"
+#include "study/grids.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <string>
 #include <utility>
-#include <vector>
 
 namespace study {
 namespace {
 
 using common::escaped;
-using trainer::Frame;
 
-constexpr const char* kStyle = R"css(
-svg .none { color: var(--plain); } svg .guided { color: var(--care); }
-svg .peer { color: var(--soft); } svg .other { color: var(--warnline); }
-svg .bar { fill: currentColor; opacity: .8; }
-svg .thint { stroke: currentColor; stroke-width: 1; opacity: .6; }
-svg .name { fill: var(--ink); } svg .ink { color: var(--ink); }
-)css";
+/// Its colours are those of the page, or of a file of its own.
+constexpr const char* kStyle =
+    "text { font: 11px sans-serif; fill: var(--soft, #5c6670); } "
+    ".axis { stroke: var(--line, #d9dee3); } "
+    ".zero { stroke: var(--soft, #5c6670); stroke-dasharray: 3 3; } "
+    "path, polyline { fill: none; stroke: currentColor; stroke-width: 2.4; } "
+    ".axis, .zero, .thin { stroke-width: 1; } "
+    ".none { color: var(--plain, #3867a8); } "
+    ".care { color: var(--care, #c2570c); } "
+    ".other { color: var(--other, #b58a1c); } "
+    ".peer { color: var(--soft, #5c6670); }";
 
-/// For a file of its own: the same in colours that every program knows.
-constexpr const char* kFileStyle = R"css(
-text { font: 11px sans-serif; fill: #5c6670; } .name { fill: #1d2329; }
-.title { font-weight: 600; }
-.axis { stroke: #d9dee3; fill: none; }
-.zero { stroke: #5c6670; stroke-dasharray: 3 3; }
-polyline { fill: none; stroke: currentColor; stroke-width: 2.4;
-  stroke-linejoin: round; }
-.bar { fill: currentColor; opacity: .8; }
-.thint { stroke: currentColor; stroke-width: 1; opacity: .6; }
-.none { color: #3867a8; } .guided { color: #c2570c; } .peer { color: #5c6670; }
-.other { color: #e0b64c; } .ink { color: #1d2329; }
-)css";
-
-/// Which of four colours an arm has: without guidance, CARE, a control of it, a
-/// peer.
+/// Without guidance, CARE, CARE with other boxes, or another loss.
 const char* colour_of(const Arm& arm) {
-  return !arm.is_guided()      ? "none"
-      : arm.guidance != "care" ? "peer"
-      : arm.boxes != "manual"  ? "other"
-                               : "guided";
+  return !arm.is_guided()               ? "none"
+      : arm.guidance != Guidance::kCare ? "peer"
+      : arm.boxes != "manual"           ? "other"
+                                        : "care";
 }
 
-/// Room for the longest of `names` in the charts' letters.
-double width_of(const std::vector<std::string>& names) {
-  size_t longest = 0;
-  for (const auto& name : names) {
-    longest = std::max(longest, name.size());
+/// A share of the axis, and where it lies in the picture.
+struct Axis {
+  double low = INFINITY, high = -INFINITY; // values
+  double from = 0, to = 0; // pixels
+
+  void include(double value) {
+    low = std::fmin(low, value);
+    high = std::fmax(high, value);
   }
-  return 12 + 5.9 * static_cast<double>(longest);
+  double at(double value) const {
+    return from + (value - low) / (high - low) * (to - from);
+  }
+  /// Round values, about six of them.
+  std::vector<double> ticks() const {
+    const double rough = (high - low) / 6;
+    const double power = std::pow(10, std::floor(std::log10(rough)));
+    const double step = power *
+        (rough > 5 * power       ? 10
+             : rough > 2 * power ? 5
+             : rough > power     ? 2
+                                 : 1);
+    std::vector<double> all;
+    for (double i = std::ceil(low / step); i * step <= high; ++i) {
+      all.push_back(std::round(i * step * 1e9) / 1e9 + 0.0); // no -0
+    }
+    return all;
+  }
+};
+
+std::string text(
+    double x,
+    double y,
+    const char* anchor,
+    const std::string& words) {
+  return fmt::format(
+      "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n",
+      x,
+      y,
+      anchor,
+      escaped(words));
 }
 
-std::string plain_number(double value) {
-  return fmt::format("{:g}", value);
+std::string x_ticks(const Axis& x, double top, double bottom) {
+  std::string svg;
+  for (const auto tick : x.ticks()) {
+    svg += fmt::format(
+        "<path class=\"{}\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>",
+        tick == 0 ? "zero" : "axis",
+        x.at(tick),
+        top,
+        bottom);
+    svg += text(x.at(tick), bottom + 14, "middle", fmt::format("{:g}", tick));
+  }
+  return svg;
+}
+
+std::string svg_of(
+    const std::string& said,
+    double width,
+    double height,
+    const std::string& body) {
+  return fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" "
+      "height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\" role=\"img\" "
+      "aria-label=\"{2}\">\n<style>{3}</style>\n{4}</svg>\n",
+      width,
+      height,
+      escaped(said),
+      kStyle,
+      body);
+}
+
+/// Room for the longest of the names in the charts' letters.
+double room_for(size_t letters) {
+  return 14 + 6.0 * static_cast<double>(letters);
 }
 
 } // namespace
 
-const char* chart_style() {
-  return kStyle;
-}
-
 Chart forest_chart(
     const Plan& plan,
-    const std::vector<Comparison>& rows,
-    const std::string& caption,
-    Member member) {
-  Chart chart;
-  chart.caption = caption;
-  Frame frame;
-  std::vector<std::string> names;
-  double low = -0.02, high = 0.02;
-  for (const auto& c : rows) {
-    names.push_back(fmt::format("{} ({})", plan.arms[c.arm].name, c.units));
-    for (const auto* x : {&(c.difference.*member), &(c.corrected.*member)}) {
-      if (!std::isnan(x->low)) {
-        low = std::min(low, x->low);
-        high = std::max(high, x->high);
+    const Tables& tables,
+    double share,
+    size_t place) {
+  const auto& title = tables.titles[place];
+  Chart chart{
+      fmt::format(
+          "{}-{}", title, share > 0 ? fmt::format("share-{:g}", share) : "all"),
+      fmt::format(
+          "{} less the baseline's, {}", title, share_title(plan, share)),
+      ""};
+  Axis x;
+  x.include(-0.03);
+  x.include(0.03);
+  size_t letters = 0;
+  std::vector<const Comparison*> rows;
+  for (const auto& c : tables.comparisons) {
+    if (c.train_share == share && !std::isnan(c.difference[place].low)) {
+      rows.push_back(&c);
+      letters = std::max(letters, plan.arms[c.arm].name.size() + 5);
+      for (const auto* figures : {&c.difference, &c.corrected}) {
+        x.include((*figures)[place].low);
+        x.include((*figures)[place].high);
       }
     }
   }
-  frame.left = width_of(names);
-  frame.right = frame.left + 400;
-  frame.x0 = low - 0.02;
-  frame.x1 = high + 0.02;
-  double y = frame.top + 14;
-  std::string body;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto& x = rows[i].difference.*member;
-    if (std::isnan(x.low)) {
-      continue;
-    }
-    const auto& t = rows[i].corrected.*member;
+  if (rows.empty()) {
+    return chart;
+  }
+  x.from = room_for(letters);
+  x.to = x.from + 400;
+  std::string body, said = chart.caption;
+  double y = 16;
+  for (const auto* c : rows) {
+    const auto& arm = plan.arms[c->arm];
+    const auto& d = c->difference[place];
+    const auto& t = c->corrected[place];
+    const auto name = fmt::format("{} ({})", arm.name, c->units);
+    body += text(x.from - 10, y + 4, "end", name);
     body += fmt::format(
-        "<g class=\"{0}\"><text class=\"name\" x=\"{1:.1f}\" y=\"{2:.1f}\" "
-        "text-anchor=\"end\">{3}</text><path d=\"M{4:.1f} {5:.1f}H{6:.1f}\" "
-        "stroke=\"currentColor\" stroke-width=\"2.5\"/><circle cx=\"{7:.1f}\" "
-        "cy=\"{5:.1f}\" r=\"4.5\" fill=\"currentColor\"/>",
-        colour_of(plan.arms[rows[i].arm]),
-        frame.left - 10,
-        y + 4,
-        escaped(names[i]),
-        frame.x(x.low),
+        "<g class=\"{0}\"><path d=\"M{1:.1f} {2:.1f}H{3:.1f}\"/><circle "
+        "cx=\"{4:.1f}\" cy=\"{2:.1f}\" r=\"4.5\" fill=\"currentColor\"/>",
+        colour_of(arm),
+        x.at(d.low),
         y,
-        frame.x(x.high),
-        frame.x(x.value));
+        x.at(d.high),
+        x.at(d.value));
     if (!std::isnan(t.low)) {
       body += fmt::format(
-          "<path class=\"thint\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>",
-          frame.x(t.low),
+          "<path class=\"thin\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>",
+          x.at(t.low),
           y + 7,
-          frame.x(t.high));
+          x.at(t.high));
     }
     body += "</g>\n";
-    chart.said += fmt::format(
-        "; {} {:+.3f} ({:+.3f} to {:+.3f})", names[i], x.value, x.low, x.high);
+    said += fmt::format("; {} {}", name, text_of(d, true));
     y += 24;
   }
-  if (body.empty()) {
-    return chart;
-  }
-  frame.bottom = y - 8;
-  chart.width = frame.right + 20;
-  chart.height = frame.bottom + 24;
-  const auto ticks = trainer::x_axis(frame, [](double value) {
-    return value == 0 ? std::string("0") : fmt::format("{:+g}", value);
-  });
-  chart.body = ticks + body;
+  chart.svg = svg_of(said, x.to + 20, y + 16, x_ticks(x, 4, y - 8) + body);
   return chart;
 }
 
-Chart recall_chart(
-    const Plan& plan,
-    const Tables& tables,
-    const std::vector<const ArmTable*>& arms,
-    size_t c) {
-  const bool rare =
-      std::count(
-          tables.rare.begin(), tables.rare.end(), static_cast<int64_t>(c)) > 0;
-  Chart chart;
-  chart.caption = "Recall, " + tables.classes[c] + (rare ? " (rare)" : "");
-  std::vector<std::string> names;
-  for (const auto* arm : arms) {
-    names.push_back(plan.arms[arm->arm].name);
-  }
-  Frame frame;
-  frame.left = width_of(names);
-  frame.right = frame.left + 330;
-  frame.x0 = 0;
-  frame.x1 = 1;
-  std::string body;
-  double y = frame.top + 4;
-  for (size_t i = 0; i < arms.size(); ++i) {
-    const auto& x = arms[i]->figures.recall[c];
-    if (std::isnan(x.value)) {
-      continue;
-    }
-    body += fmt::format(
-        "<g class=\"{}\"><text class=\"name\" x=\"{:.1f}\" y=\"{:.1f}\" "
-        "text-anchor=\"end\">{}</text><rect class=\"bar\" x=\"{:.1f}\" "
-        "y=\"{:.1f}\" width=\"{:.1f}\" height=\"11\"/></g><path "
-        "d=\"M{:.1f} {:.1f}H{:.1f}\" class=\"thint ink\"/>\n",
-        colour_of(plan.arms[arms[i]->arm]),
-        frame.left - 8,
-        y + 10,
-        escaped(names[i]),
-        frame.x(0),
-        y,
-        frame.x(x.value) - frame.x(0),
-        frame.x(x.low),
-        y + 5.5,
-        frame.x(x.high));
-    chart.said += fmt::format("; {} {:.3f}", names[i], x.value);
-    y += 16;
-  }
-  if (body.empty()) {
-    return chart;
-  }
-  frame.bottom = y + 2;
-  chart.width = frame.right + 20;
-  chart.height = frame.bottom + 22;
-  chart.body = trainer::x_axis(frame, plain_number) + body;
-  return chart;
-}
-
-Chart scatter_chart(
-    const Plan& plan,
-    const std::vector<const ArmTable*>& arms) {
-  Chart chart;
-  chart.caption = "Attention on the lesion (EPG, across) and MCA (up)";
-  Frame frame;
-  frame.left = 50;
-  frame.right = 600;
-  frame.bottom = 320;
-  frame.x0 = frame.y0 = INFINITY;
-  frame.x1 = frame.y1 = -INFINITY;
-  std::vector<const ArmTable*> known;
-  for (const auto* arm : arms) {
-    const double epg = arm->figures.epg.value, mca = arm->figures.mca.value;
-    if (!std::isnan(epg) && !std::isnan(mca)) {
-      known.push_back(arm);
-      frame.x0 = std::min(frame.x0, epg - 0.02);
-      frame.x1 = std::max(frame.x1, epg + 0.06);
-      frame.y0 = std::min(frame.y0, mca - 0.02);
-      frame.y1 = std::max(frame.y1, mca + 0.02);
-    }
-  }
-  if (known.empty()) {
-    return chart;
-  }
-  chart.body = trainer::x_axis(frame, plain_number) + trainer::y_axis(frame);
-  for (const auto* arm : known) {
-    const auto& name = plan.arms[arm->arm].name;
-    const double epg = arm->figures.epg.value, mca = arm->figures.mca.value;
-    chart.body += fmt::format(
-        "<g class=\"{}\"><circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" "
-        "fill=\"currentColor\"/></g><text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>"
-        "\n",
-        colour_of(plan.arms[arm->arm]),
-        frame.x(epg),
-        frame.y(mca),
-        frame.x(epg) + 8,
-        frame.y(mca) + 4,
-        escaped(name));
-    chart.said += fmt::format("; {} EPG {:.3f}, MCA {:.3f}", name, epg, mca);
-  }
-  chart.width = 760;
-  chart.height = 345;
-  return chart;
-}
-
-Chart learning_curve_chart(
-    const Plan& plan,
-    const Tables& tables,
-    const std::string& caption,
-    Member member) {
-  Chart chart;
-  chart.caption = caption;
+Chart learning_curve(const Plan& plan, const Tables& tables, size_t place) {
+  const auto& title = tables.titles[place];
+  Chart chart{
+      "learning-curve-" + title,
+      title + " against the rare images to learn from",
+      ""};
   std::map<size_t, std::vector<const ArmTable*>> lines;
   for (const auto& arm : tables.arms) {
-    if (arm.train_share > 0) {
+    if (arm.train_share > 0 && !std::isnan(arm.figures[place].value)) {
       lines[arm.arm].push_back(&arm);
     }
   }
-  Frame frame;
-  frame.left = 50;
-  frame.right = 520;
-  frame.bottom = 300;
-  frame.x0 = frame.y0 = INFINITY;
-  frame.x1 = frame.y1 = -INFINITY;
-  std::vector<std::string> names;
+  Axis x, y;
+  size_t letters = 0;
   for (auto line = lines.begin(); line != lines.end();) {
     if (line->second.size() < 2) {
       line = lines.erase(line);
       continue;
     }
-    names.push_back(plan.arms[line->first].name);
+    letters = std::max(letters, plan.arms[line->first].name.size());
     for (const auto* arm : line->second) {
-      const auto& x = arm->figures.*member;
-      frame.x0 = std::min(frame.x0, arm->rare_images);
-      frame.x1 = std::max(frame.x1, arm->rare_images);
-      frame.y0 = std::min(frame.y0, std::isnan(x.low) ? x.value : x.low);
-      frame.y1 = std::max(frame.y1, std::isnan(x.high) ? x.value : x.high);
+      const auto& f = arm->figures[place];
+      x.include(arm->rare_images);
+      y.include(std::fmin(f.value, f.low));
+      y.include(std::fmax(f.value, f.high));
     }
     ++line;
   }
-  if (lines.empty() || frame.x1 <= frame.x0 || frame.y1 <= frame.y0) {
+  if (lines.empty() || !(x.low < x.high) || !(y.low < y.high)) {
     return chart;
   }
-  chart.width = frame.right + width_of(names);
-  chart.height = frame.bottom + 25;
-  chart.body = trainer::x_axis(frame, plain_number) + trainer::y_axis(frame);
-  std::vector<std::pair<double, std::string>> labels; // where a line ends
-  for (const auto& line : lines) {
-    const auto& arm = plan.arms[line.first];
+  x.from = 46;
+  x.to = 520;
+  y.from = 300;
+  y.to = 10;
+  auto body = x_ticks(x, y.to, y.from);
+  for (const auto tick : y.ticks()) {
+    body += fmt::format(
+        "<path class=\"axis\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>",
+        x.from,
+        y.at(tick),
+        x.to);
+    body += text(x.from - 5, y.at(tick) + 4, "end", fmt::format("{:g}", tick));
+  }
+  std::string said = chart.caption;
+  std::vector<std::pair<double, std::string>> names; // where a line ends
+  for (const auto& [arm, points] : lines) {
     std::string at, whiskers;
-    for (const auto* point : line.second) {
-      const auto& x = point->figures.*member;
-      at += fmt::format(
-          "{:.1f},{:.1f} ", frame.x(point->rare_images), frame.y(x.value));
-      whiskers += fmt::format(
-          "<path class=\"thint\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>",
-          frame.x(point->rare_images),
-          frame.y(x.low),
-          frame.y(x.high));
-      chart.said += fmt::format(
+    for (const auto* point : points) {
+      const auto& f = point->figures[place];
+      const double px = x.at(point->rare_images);
+      at += fmt::format("{:.1f},{:.1f} ", px, y.at(f.value));
+      if (!std::isnan(f.low)) {
+        whiskers += fmt::format(
+            "<path class=\"thin\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>",
+            px,
+            y.at(f.low),
+            y.at(f.high));
+      }
+      said += fmt::format(
           "; {} with {:.0f} rare images {:.3f}",
-          arm.name,
+          plan.arms[arm].name,
           point->rare_images,
-          x.value);
+          f.value);
     }
-    chart.body += fmt::format(
-        "<g class=\"{}\"><polyline class=\"mean\" points=\"{}\"/>{}</g>\n",
-        colour_of(arm),
+    body += fmt::format(
+        "<g class=\"{}\"><polyline points=\"{}\"/>{}</g>\n",
+        colour_of(plan.arms[arm]),
         at,
         whiskers);
-    labels.emplace_back(
-        frame.y((line.second.back()->figures.*member).value), arm.name);
+    names.emplace_back(
+        y.at(points.back()->figures[place].value), plan.arms[arm].name);
   }
   // Downwards, each at least a line's height below the one before.
-  std::sort(labels.begin(), labels.end());
+  std::sort(names.begin(), names.end());
   double last = -INFINITY;
-  for (const auto& label : labels) {
-    last = std::max(label.first, last + 13);
-    chart.body += fmt::format(
-        "<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
-        frame.right + 8,
-        last + 4,
-        escaped(label.second));
+  for (const auto& [wanted, name] : names) {
+    last = std::max(wanted, last + 13);
+    body += text(x.to + 8, last + 4, "start", name);
   }
+  chart.svg =
+      svg_of(said, x.to + room_for(letters), std::max(y.from, last) + 24, body);
   return chart;
-}
-
-std::string to_html(const Chart& chart) {
-  if (chart.body.empty()) {
-    return "";
-  }
-  return fmt::format(
-      "<figure><figcaption>{}</figcaption>\n<svg viewBox=\"0 0 {:.0f} "
-      "{:.0f}\" role=\"img\" aria-label=\"{}\">\n{}</svg></figure>\n",
-      escaped(chart.caption),
-      chart.width,
-      chart.height,
-      escaped(chart.caption + chart.said),
-      chart.body);
-}
-
-std::string to_svg(const Chart& chart) {
-  constexpr double kTitle = 26;
-  return fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" "
-      "height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\" role=\"img\" "
-      "aria-label=\"{2}\">\n<style>{3}</style>\n<rect width=\"100%\" "
-      "height=\"100%\" fill=\"#fff\"/>\n<text class=\"name title\" x=\"8\" "
-      "y=\"18\">{4}</text>\n<g transform=\"translate(0 {5:.0f})\">\n{6}</g>\n"
-      "</svg>\n",
-      chart.width,
-      chart.height + kTitle,
-      escaped(chart.caption + chart.said),
-      kFileStyle,
-      escaped(chart.caption),
-      kTitle,
-      chart.body);
 }
 
 } // namespace study

@@ -1,24 +1,83 @@
 // study: trains many arms on many splits, and says what the differences are.
 // SPDX-License-Identifier: Apache-2.0
-#include "study/plan.hpp"
+#include "common/files.hpp"
+#include "resnet_trainer/process.hpp"
 #include "study/report.hpp"
 #include "study/runs.hpp"
 
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
-#include <torch/cuda.h>
-#include <torch/utils.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
+#include <csignal>
 #include <exception>
 #include <iostream>
-#include <stdexcept>
 #include <string>
+#include <vector>
+
+namespace {
+
+struct Options {
+  std::string settings, out = "runs/study";
+  study::Machine machine;
+  int64_t processes = 1, most = -1;
+  size_t pictures = 8;
+};
+
+/// Starts the other processes; each trains what no other has claimed.
+std::vector<pid_t> start_others(int64_t processes, bool& is_other) {
+  std::vector<pid_t> others;
+  for (int64_t i = 1; i < processes && !is_other; ++i) {
+    const auto pid = ::fork();
+    is_other = pid == 0;
+    if (is_other) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL); // it ends with this one
+    }
+    others.push_back(pid);
+  }
+  return others;
+}
+
+int run(const Options& o) {
+  const study::Runs runs(study::read_plan(o.settings), o.out);
+  bool is_other = false;
+  const auto others = start_others(o.processes, is_other);
+  auto machine = o.machine;
+  machine.has_terminal = o.processes == 1;
+  study::prepare(machine);
+  const auto outcome = runs.train(o.most, machine);
+  if (is_other) {
+    return outcome.failed.empty() ? 0 : 1;
+  }
+  bool failed = !outcome.failed.empty();
+  for (const auto pid : others) {
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    failed = failed || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+  }
+  const auto verdict = study::write_reports(runs, o.pictures);
+  const std::filesystem::path out = o.out;
+  if (std::filesystem::exists(out / "results.md")) {
+    std::cout << common::read_file(out / "results.md") << '\n';
+  }
+  std::cout << fmt::format(
+      "{}\n\ntrained {} networks\nReport: {}/report.html\n",
+      verdict,
+      outcome.trained,
+      o.out);
+  for (const auto& job : outcome.failed) {
+    std::cerr << "failed: " << job << '\n';
+  }
+  return failed ? 1 : 0;
+}
+
+} // namespace
 
 int main(int argc, char** argv) {
-  std::string settings, out = "runs/study", device = "cpu";
-  int64_t threads = 1, most = -1, pictures = 8;
+  trainer::wait_passively(argv);
+  Options o;
   CLI::App app(
       "Trains the arms of a settings file on its splits and seeds, and "
       "compares "
@@ -26,43 +85,25 @@ int main(int argc, char** argv) {
       "not done again, and processes side by side share the work. For research "
       "and education; not a medical device.",
       "study");
-  app.add_option("settings", settings, "the study's settings, a JSON file")
+  app.option_defaults()->always_capture_default();
+  app.add_option("settings", o.settings, "the study's settings, a JSON file")
       ->required()
       ->check(CLI::ExistingFile);
-  app.add_option("--out", out, "folder for everything the study leaves")
-      ->capture_default_str();
-  app.add_option("--threads", threads, "of this process")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--device", device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
+  app.add_option("--out", o.out, "folder for everything the study leaves");
+  app.add_option("--processes", o.processes, "that train side by side")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--threads", o.machine.threads, "of each process")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--device", o.machine.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option(
-         "--most", most, "train at most this many networks; 0: report alone")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--pictures", pictures, "attention pictures in the report")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+         "--most", o.most, "train at most this many networks; 0: report alone")
+      ->check(CLI::Range(-1, 1000000));
+  app.add_option("--pictures", o.pictures, "attention pictures in the report")
+      ->check(CLI::Range(0, 16));
   CLI11_PARSE(app, argc, argv);
   try {
-    if (device == "cuda" && !torch::cuda::is_available()) {
-      throw std::invalid_argument(
-          "--device: expected cpu, but got cuda, which this LibTorch or "
-          "machine "
-          "does not have");
-    }
-    torch::set_num_threads(static_cast<int>(threads));
-    auto plan = study::read_plan(settings);
-    plan.recipe.threads = threads;
-    plan.recipe.device = device;
-    study::Runs runs(std::move(plan), out);
-    const auto trained = runs.train(most);
-    study::write_reports(runs, pictures);
-    std::cout << fmt::format(
-        "trained {} networks\nReport: {}/report.html\n", trained, out);
-    return 0;
-  } catch (const c10::Error& error) {
-    std::cerr << "study: " << error.what_without_backtrace() << '\n';
+    return run(o);
   } catch (const std::exception& error) {
     std::cerr << "study: " << error.what() << '\n';
   }

@@ -1,217 +1,263 @@
-// An arm of the study as loss, guide and order of the images.
+// An arm of the study as network, loss, guide and optimizer.
 // SPDX-License-Identifier: Apache-2.0
 #include "study/method.hpp"
+
+#include "resnet_trainer/resnet.hpp"
 
 #include <care/attention.hpp>
 #include <care/imbalance.hpp>
 #include <care/loss.hpp>
 
-#include <fmt/format.h>
 #include <torch/nn/functional/loss.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
 
-#include <stdexcept>
+#include <cmath>
 #include <string>
 
 namespace study {
 namespace {
 
 using torch::Tensor;
-using Criterion = decltype(trainer::Method::criterion);
 namespace F = torch::nn::functional;
 
-[[noreturn]] void unknown(const char* what, const std::string& name) {
-  throw std::invalid_argument(
-      fmt::format("method_of: expected a known {}, but got '{}'", what, name));
+/// A ResNet whose logits are cosines, as LDAM wants them.
+class CosineResNetImpl : public trainer::ResNetImpl {
+ public:
+  explicit CosineResNetImpl(const trainer::ResNetOptions& options)
+      : ResNetImpl(options),
+        cosine_(fc->options.in_features(), options.classes) {
+    replace_module("fc", cosine_);
+  }
+  Tensor forward(const Tensor& x) {
+    const auto y = features(x);
+    const care::Autocast off(x.device(), torch::kBFloat16, false);
+    return cosine_(y.to(torch::kFloat).mean({2, 3}));
+  }
+
+ private:
+  care::NormalisedLinear cosine_;
+};
+TORCH_MODULE(CosineResNet);
+
+/// In the order of Guidance.
+ArmGuide::Loss loss_of(const Arm& arm) {
+  const auto care = care::CareLoss{
+      care::AttentionLossOptions().lambda(arm.lambda).tau(arm.tau)};
+  const std::vector<ArmGuide::Loss> losses{
+      care, // not guided: its schedule never begins
+      care,
+      care::EnergyLoss(),
+      care::L1GuidanceLoss(),
+      care::PpceLoss(),
+      care::RrrLoss(),
+      care::HintLoss(),
+      care::GainLoss()};
+  return losses.at(static_cast<size_t>(arm.guidance));
 }
 
-/// F::cross_entropy with weights, or none.
-Criterion cross_entropy(const Tensor& weight) {
-  const auto options = F::CrossEntropyFuncOptions().weight(weight);
-  return [options](const Tensor& logits, const Tensor& target, int64_t) {
-    return F::cross_entropy(logits, target, options);
-  };
-}
-
-Criterion focal(const Tensor& weight) {
-  const auto options = care::FocalLossOptions().weight(weight);
-  return [options](const Tensor& logits, const Tensor& target, int64_t) {
-    return care::focal_loss(logits, target, options);
-  };
-}
-
-Criterion logit_adjusted(const std::vector<int64_t>& counts, double tau) {
-  const auto options = care::LogitAdjustmentOptions().tau(tau);
-  return [=](const Tensor& logits, const Tensor& target, int64_t) {
-    return care::logit_adjusted_loss(logits, target, counts, options);
-  };
-}
-
-/// Weights from 80 % of the epochs on, as Cao et al. do.
-Criterion ldam_drw(
-    const std::vector<int64_t>& counts,
-    const Tensor& weight,
-    int64_t epochs) {
-  const auto start = epochs * 4 / 5;
-  return [=](const Tensor& logits, const Tensor& target, int64_t epoch) {
-    return care::ldam_loss(
-        logits,
-        target,
-        counts,
-        care::LdamLossOptions().weight(
-            care::deferred_weights(weight, epoch, start)));
-  };
-}
-
-Criterion label_smoothing(const std::vector<int64_t>& counts) {
-  const auto smoothing = care::smoothing_by_count(counts, 0.2);
-  return [=](const Tensor& logits, const Tensor& target, int64_t) {
-    return care::smoothed_cross_entropy(logits, target, smoothing);
-  };
-}
-
-Criterion criterion_of(
-    const std::string& method,
-    const std::vector<int64_t>& counts,
-    int64_t epochs,
-    torch::Device device) {
-  // A few hundred images: beta 0.999 would nearly be the inverse frequency.
-  constexpr double kBeta = 0.99;
-  const auto on = [&](const Tensor& weight) { return weight.to(device); };
-  if (method == "ce" || method == "class_balanced_sampling" ||
-      method == "square_root_sampling") {
-    return cross_entropy({});
-  }
-  if (method == "class_weights") {
-    return cross_entropy(on(care::inverse_frequency_weights(counts)));
-  }
-  if (method == "median_weights") {
-    return cross_entropy(on(care::median_frequency_weights(counts)));
-  }
-  if (method == "effective_number") {
-    return cross_entropy(on(care::effective_number_weights(counts, kBeta)));
-  }
-  if (method == "focal") {
-    return focal({});
-  }
-  if (method == "class_balanced_focal") {
-    return focal(on(care::effective_number_weights(counts, kBeta)));
-  }
-  if (method == "ldam_drw") {
-    return ldam_drw(
-        counts, on(care::effective_number_weights(counts, kBeta)), epochs);
-  }
-  if (method == "balanced_softmax") {
-    return logit_adjusted(counts, 1);
-  }
-  if (method == "logit_adjustment") {
-    return logit_adjusted(counts, 0.5);
-  }
-  if (method == "label_smoothing") {
-    return label_smoothing(counts);
-  }
-  unknown("imbalance method", method);
-}
-
-trainer::AnyLoss loss_of(const Arm& arm) {
-  const auto& name = arm.guidance;
-  if (name == "care" || name == "none") {
-    const auto options =
-        care::AttentionLossOptions().lambda(arm.lambda).tau(arm.tau);
-    return {care::CareLoss{options}, options};
-  }
-  trainer::AnyLoss loss;
-  if (name == "energy") {
-    loss.loss = care::EnergyLoss();
-  } else if (name == "l1") {
-    loss.loss = care::L1GuidanceLoss();
-  } else if (name == "ppce") {
-    loss.loss = care::PpceLoss();
-  } else if (name == "rrr") {
-    loss.loss = care::RrrLoss();
-  } else if (name == "hint") {
-    loss.loss = care::HintLoss();
-  } else if (name == "gain") {
-    loss.loss = care::GainLoss();
-  } else {
-    unknown("guidance loss", name);
-  }
-  return loss;
-}
-
-trainer::AnyMap map_of(const std::string& name) {
-  if (name == "grad_cam") {
-    return care::GradCam();
-  }
-  if (name == "grad_cam_relu") {
-    return care::GradCam{true};
-  }
-  if (name == "grad_cam_plus_plus") {
-    return care::GradCamPlusPlus();
-  }
-  if (name == "xgrad_cam") {
-    return care::XGradCam();
-  }
-  if (name == "hires_cam") {
-    return care::HiResCam();
-  }
-  if (name == "layer_cam") {
-    return care::LayerCam();
-  }
-  if (name == "element_wise") {
-    return care::ElementWiseCam();
-  }
-  unknown("attention map", name);
+/// In the order of AttentionMap.
+ArmGuide::Map map_of(AttentionMap map) {
+  const std::vector<ArmGuide::Map> maps{
+      care::GradCam(),
+      care::GradCam{true},
+      care::GradCamPlusPlus(),
+      care::XGradCam(),
+      care::HiResCam(),
+      care::LayerCam(),
+      care::ElementWiseCam()};
+  return maps.at(static_cast<size_t>(map));
 }
 
 care::GuideOptions guide_options(
     const Arm& arm,
     const std::vector<int64_t>& guided,
-    care::Size image) {
+    const Recipe& recipe) {
+  const auto never = care::ScheduleOptions::kManual;
   care::GuideOptions options;
   options.classes(guided)
       .alpha(arm.alpha)
       .order(
           arm.full_gradient ? care::GradientOrder::kFull
                             : care::GradientOrder::kFirst)
-      .schedule(
-          care::ScheduleOptions()
-              .start(
-                  arm.is_guided() ? arm.start : care::ScheduleOptions::kManual)
-              .warmup(arm.warmup));
+      .schedule(care::ScheduleOptions()
+                    .start(arm.is_guided() ? arm.start : never)
+                    .warmup(arm.warmup));
   if (arm.weight) {
     options.weight(*arm.weight);
   }
   if (arm.map_stride > 0) {
+    const auto [width, height] = size_of(recipe);
     options.target_layers({care::TargetLayer().map_size(
-        {image.height / arm.map_stride, image.width / arm.map_stride})});
+        {height / arm.map_stride, width / arm.map_stride})});
   }
   return options;
 }
 
 } // namespace
 
-trainer::Method method_of(
+Network make_network(const Recipe& recipe, const Arm& arm, int64_t classes) {
+  trainer::ResNetOptions options;
+  options.depth = std::stoll(name_of(recipe.net).substr(6)); // "resnet18"
+  options.classes = classes;
+  options.width = recipe.width;
+  options.last_stride = recipe.last_stride;
+  return arm.imbalance == Imbalance::kLdamDrw
+      ? Network(torch::nn::AnyModule(CosineResNet(options)))
+      : Network(torch::nn::AnyModule(trainer::ResNet(options)));
+}
+
+ArmGuide::ArmGuide(
     const Arm& arm,
     const std::vector<int64_t>& guided,
+    const Recipe& recipe)
+    : guide_(
+          guide_options(arm, guided, recipe),
+          loss_of(arm),
+          map_of(arm.map)) {
+  if (arm.balance) {
+    balance_ = std::make_shared<care::Balance>(
+        care::BalanceOptions().ratio(*arm.balance));
+  }
+}
+
+torch::serialize::OutputArchive& operator<<(
+    torch::serialize::OutputArchive& archive,
+    const ArmGuide& guide) {
+  torch::serialize::OutputArchive balance;
+  if (guide.balance_) {
+    balance << *guide.balance_;
+  }
+  archive << guide.guide_;
+  archive.write("balance", balance);
+  return archive;
+}
+
+torch::serialize::InputArchive& operator>>(
+    torch::serialize::InputArchive& archive,
+    ArmGuide& guide) {
+  torch::serialize::InputArchive balance;
+  archive >> guide.guide_;
+  archive.read("balance", balance);
+  if (guide.balance_) {
+    balance >> *guide.balance_;
+  }
+  return archive;
+}
+
+Criterion criterion_of(
+    Imbalance imbalance,
     const std::vector<int64_t>& counts,
     int64_t epochs,
-    care::Size image,
     torch::Device device) {
-  trainer::Method method{
-      criterion_of(arm.imbalance, counts, epochs, device),
-      care::Guide<trainer::AnyMap, trainer::AnyLoss>(
-          guide_options(arm, guided, image), loss_of(arm), map_of(arm.map)),
-      torch::nullopt};
-  if (arm.balance && arm.is_guided()) {
-    method.balance = care::Balance(care::BalanceOptions().ratio(*arm.balance));
+  const auto cross_entropy = [&](const Tensor& weight) -> Criterion {
+    const auto options = F::CrossEntropyFuncOptions().weight(
+        weight.defined() ? weight.to(device) : weight);
+    return [=](const Tensor& logits, const Tensor& target, int64_t) {
+      return F::cross_entropy(logits, target, options);
+    };
+  };
+  const auto focal = [](const Tensor& weight) -> Criterion {
+    const auto options = care::FocalLossOptions().weight(weight);
+    return [=](const Tensor& logits, const Tensor& target, int64_t) {
+      return care::focal_loss(logits, target, options);
+    };
+  };
+  const auto adjusted = [&](double tau) -> Criterion {
+    const auto options = care::LogitAdjustmentOptions().tau(tau);
+    return [=](const Tensor& logits, const Tensor& target, int64_t) {
+      return care::logit_adjusted_loss(logits, target, counts, options);
+    };
+  };
+  // A few hundred images: beta 0.999 would nearly be the inverse frequency.
+  const auto by_effective_number = [&] {
+    return care::effective_number_weights(counts, 0.99).to(device);
+  };
+  switch (imbalance) {
+    case Imbalance::kClassWeights:
+      return cross_entropy(care::inverse_frequency_weights(counts));
+    case Imbalance::kMedianWeights:
+      return cross_entropy(care::median_frequency_weights(counts));
+    case Imbalance::kEffectiveNumber:
+      return cross_entropy(by_effective_number());
+    case Imbalance::kFocal:
+      return focal({});
+    case Imbalance::kClassBalancedFocal:
+      return focal(by_effective_number());
+    case Imbalance::kBalancedSoftmax:
+      return adjusted(1);
+    case Imbalance::kLogitAdjustment:
+      return adjusted(0.5);
+    case Imbalance::kLabelSmoothing:
+      return [smoothing = care::smoothing_by_count(counts, 0.2)](
+                 const Tensor& logits, const Tensor& target, int64_t) {
+        return care::smoothed_cross_entropy(logits, target, smoothing);
+      };
+    case Imbalance::kLdamDrw:
+      // Weights from 80 % of the epochs on, as Cao et al. do.
+      return [counts, start = epochs * 4 / 5, weight = by_effective_number()](
+                 const Tensor& logits, const Tensor& target, int64_t epoch) {
+        return care::ldam_loss(
+            logits,
+            target,
+            counts,
+            care::LdamLossOptions().weight(
+                care::deferred_weights(weight, epoch, start)));
+      };
+    case Imbalance::kCe:
+    case Imbalance::kClassBalancedSampling:
+    case Imbalance::kSquareRootSampling:
+      break;
   }
-  if (arm.imbalance == "class_balanced_sampling") {
-    method.order = trainer::Order::kBalanced;
-  } else if (arm.imbalance == "square_root_sampling") {
-    method.order = trainer::Order::kSquareRoot;
+  return cross_entropy({});
+}
+
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(
+    const Recipe& recipe,
+    const Network& net) {
+  using namespace torch::optim;
+  const auto parameters = net->parameters();
+  const double lr = recipe.lr, decay = recipe.weight_decay;
+  switch (recipe.optimizer) {
+    case study::Optimizer::kAdamW:
+      return std::make_unique<AdamW>(
+          parameters, AdamWOptions(lr).weight_decay(decay));
+    case study::Optimizer::kSgd:
+      return std::make_unique<SGD>(
+          parameters, SGDOptions(lr).momentum(0.9).weight_decay(decay));
+    case study::Optimizer::kAdam:
+      break;
   }
-  method.cosine_head = arm.imbalance == "ldam_drw";
-  return method;
+  return std::make_unique<Adam>(
+      parameters, AdamOptions(lr).weight_decay(decay));
+}
+
+void set_rate(
+    torch::optim::Optimizer& optimizer,
+    const Recipe& recipe,
+    int64_t epoch) {
+  const auto done =
+      static_cast<double>(epoch) / static_cast<double>(recipe.epochs);
+  const double rate = recipe.lr_schedule == LrSchedule::kCosine
+      ? recipe.lr * (1 + std::cos(M_PI * done)) / 2
+      : recipe.lr;
+  for (auto& group : optimizer.param_groups()) {
+    group.options().set_lr(rate);
+  }
+}
+
+care::AugmentOptions augmentation_of(const Recipe& recipe, const Arm& arm) {
+  const std::vector<care::Outside> sources{// in the order of Outside
+                                           care::Outside::kKeep,
+                                           care::Outside::kOtherClass,
+                                           care::Outside::kOther,
+                                           care::Outside::kColour,
+                                           care::Outside::kBlur};
+  return care::AugmentOptions::preset(name_of(recipe.augment))
+      .outside(care::OutsideOptions()
+                   .source(sources.at(static_cast<size_t>(arm.outside)))
+                   .share(arm.outside_share));
 }
 
 } // namespace study

@@ -3,62 +3,54 @@
 #ifndef CARE_EXAMPLES_STUDY_RUNS_HPP
 #define CARE_EXAMPLES_STUDY_RUNS_HPP
 
-#include "resnet_trainer/data.hpp"
-#include "resnet_trainer/run.hpp"
+#include "study/claim.hpp"
+#include "study/data.hpp"
 #include "study/plan.hpp"
+#include "study/run.hpp"
+#include "study/train_job.hpp"
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <map>
+#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace study {
 
-/// One finished network and what it said about its test images.
-struct Finished {
-  Job job;
-  trainer::Run run;
-};
-
 /// A plan, its pictures, and the folder that holds what was finished:
 ///
-///   study.json                  the recipe; a folder holds one
+///   study.json                  the recipe and the data; a folder holds one
 ///   arms/<arm>.json             what each arm is
 ///   runs/<share>/<arm>/*.json   one file for each finished network
-///   weights/...                 of each arm's first split, for pictures
 ///   checkpoints/...             of those in training, with their claims
 class Runs {
  public:
-  /// Reads the pictures. Throws std::invalid_argument when the folder holds
-  /// another recipe, or another arm of the same name.
+  /// Throws std::invalid_argument when the folder holds another recipe, other
+  /// data, or another arm of the same name; nothing is written then.
   Runs(Plan plan, std::filesystem::path out);
 
+  struct Outcome {
+    int64_t trained = 0;
+    std::vector<std::string> failed; ///< jobs, each with what was wrong
+  };
   /// Trains everything that is neither finished nor claimed by another process;
-  /// `most` of them at the most. A claim ends with the process that holds it,
-  /// however that ends. Returns how many were trained.
-  int64_t train(int64_t most);
+  /// `most` of them at the most, if that is not below 0. A claim ends with the
+  /// process that holds it. A job that fails does not stop the others, and is
+  /// tried again by the next call.
+  Outcome train(int64_t most, const Machine& machine) const;
 
+  struct Finished {
+    Job job;
+    Run run;
+  };
   /// All finished runs of the plan, in its order.
   std::vector<Finished> finished() const;
-
-  /// The job's training and test images.
-  std::pair<trainer::FoldData, std::vector<common::Sample>> split(
-      const Job& job) const;
-
-  /// The weights of a finished job; none are kept but those of the first split.
-  std::filesystem::path weights(const Job& job) const;
 
   const Plan& plan() const {
     return plan_;
   }
-  const trainer::Data& data() const {
+  const Data& data() const {
     return data_;
-  }
-  const std::vector<int64_t>& rare() const {
-    return rare_;
   }
   const std::filesystem::path& folder() const {
     return out_;
@@ -66,16 +58,15 @@ class Runs {
 
  private:
   std::filesystem::path file(const Job& job) const;
-  /// What belongs to a job in training, by its ending.
-  std::filesystem::path checkpoint(const Job& job, const char* ending) const;
-  bool is_first(const Job& job) const;
-  void train_one(const Job& job) const;
+  void train_one(
+      const Job& job,
+      const std::filesystem::path& checkpoint,
+      const Machine& machine) const;
 
   Plan plan_;
   std::filesystem::path out_;
-  trainer::Data data_;
-  std::vector<int64_t> rare_;
-  std::map<std::string, trainer::BoxesById> boxes_; // by manifest
+  Data data_;
+  std::shared_ptr<Presence> presence_;
 };
 
 } // namespace study

@@ -113,7 +113,9 @@ inline AutoBoxes auto_boxes(
                      torch::cat(xyxy).index_select(0, order),
                      all.index_select(0, order),
                      n,
-                     size)
+                     size,
+                     BoxFormat::kXYXY,
+                     BoxUnit::kPixels)
                      .with_weights(result.confidence);
   return result;
 }

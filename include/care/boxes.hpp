@@ -3,9 +3,13 @@
 #ifndef CARE_BOXES_HPP
 #define CARE_BOXES_HPP
 
+#include <care/boxes/detail/batch.hpp>
+#include <care/boxes/detail/moves.hpp>
+#include <care/boxes/format.hpp>
 #include <care/detail/check.hpp>
 #include <care/size.hpp>
 
+#include <c10/util/Exception.h>
 #include <torch/types.h>
 
 #include <array>
@@ -15,19 +19,6 @@
 #include <vector>
 
 namespace care {
-
-/// How the four numbers of a box are meant.
-enum class BoxFormat {
-  kXYXY, ///< left, top, right, bottom
-  kXYWH, ///< left, top, width, height (COCO)
-  kCXCYWH, ///< centre x, centre y, width, height (YOLO)
-};
-
-/// What the four numbers of a box are measured in.
-enum class BoxUnit {
-  kPixels,
-  kFractions, ///< of the image's width (x) and height (y), 0 to 1
-};
 
 /// A batch of boxes on `num_images()` images of one `image_size()`.
 ///
@@ -50,7 +41,7 @@ enum class BoxUnit {
 class Boxes {
  public:
   /// No image, no box.
-  Boxes() : Boxes(Trusted{}, torch::empty({0, 4}), empty_index(), 0, {}) {}
+  Boxes() = default;
 
   /// Takes `[M, 4]` coordinates and the `[M]` image each box lies on.
   ///
@@ -59,33 +50,42 @@ class Boxes {
   /// c10::IndexError for an image index outside [0, images). Device tensors
   /// are copied to the host for the check. Tensors are kept where they need no
   /// conversion, not copied: do not write to them afterwards.
+  ///
+  /// Without a `unit` the numbers are pixels, and c10::ValueError is thrown
+  /// where all of them lie within [0, 1] although the image has more than 16
+  /// pixels along each side: they will be fractions (YOLO's), which would
+  /// guide into the corner pixel. Say BoxUnit::kPixels where a lesion of one
+  /// pixel may really lie there.
   Boxes(
       torch::Tensor coordinates,
       torch::Tensor image,
       int64_t images,
       Size size,
       BoxFormat format = BoxFormat::kXYXY,
-      BoxUnit unit = BoxUnit::kPixels)
-      : Boxes(
-            Trusted{},
-            std::move(coordinates),
-            std::move(image),
-            images,
-            size) {
-    check_shapes();
-    xyxy_ = to_xyxy(as_floating(xyxy_), format, unit, size);
-    check_values();
+      torch::optional<BoxUnit> unit = torch::nullopt)
+      : own_{std::move(coordinates), std::move(image), images, size, {}, {}} {
+    const char* where = "care::Boxes";
+    detail::check_shapes(where, own_);
+    if (!unit) {
+      detail::check_not_fractions(where, own_.xyxy, size);
+    }
+    own_.xyxy = detail::to_xyxy(
+        own_.xyxy, format, unit.value_or(BoxUnit::kPixels), size);
+    own_.image = own_.image.to(torch::kLong);
+    detail::check_values(where, own_);
   }
 
   /// `images` images of one size without a box.
   static Boxes none(int64_t images, Size size) {
-    return Boxes(torch::empty({0, 4}), empty_index(), images, size);
+    return Boxes(
+        torch::empty({0, 4}), torch::empty({0}, torch::kLong), images, size);
   }
 
-  /// One list of {x0, y0, x1, y1} for each image, in pixels.
+  /// One list of {x0, y0, x1, y1} for each image; `unit` as above.
   static Boxes from_lists(
       const std::vector<std::vector<std::array<double, 4>>>& lists,
-      Size size) {
+      Size size,
+      torch::optional<BoxUnit> unit = torch::nullopt) {
     std::vector<double> numbers;
     std::vector<int64_t> image;
     for (size_t n = 0; n < lists.size(); ++n) {
@@ -98,53 +98,20 @@ class Boxes {
         torch::tensor(numbers, torch::kDouble).view({-1, 4}).to(torch::kFloat),
         torch::tensor(image, torch::kLong),
         static_cast<int64_t>(lists.size()),
-        size);
+        size,
+        BoxFormat::kXYXY,
+        unit);
   }
 
   /// Joins batches into one, image after image. Throws c10::ValueError unless
   /// all have the same image size. Boxes without weight weigh 1 beside
   /// weighted ones; boxes without a label stay unlabelled (-1).
   static Boxes collate(const std::vector<Boxes>& batches) {
-    if (batches.empty()) {
-      return {};
+    std::vector<detail::BoxBatch> parts;
+    for (const auto& batch : batches) {
+      parts.push_back(batch.own_);
     }
-    bool weighted = false;
-    bool labelled = false;
-    int64_t images = 0;
-    std::vector<torch::Tensor> xyxy, image, weight, label;
-    for (const auto& part : batches) {
-      weighted = weighted || part.weight_.defined();
-      labelled = labelled || part.label_.defined();
-    }
-    for (size_t i = 0; i < batches.size(); ++i) {
-      const auto& part = batches[i];
-      TORCH_CHECK_VALUE(
-          part.size_ == batches[0].size_,
-          "care::Boxes::collate: expected images of ",
-          batches[0].size_,
-          ", but batch ",
-          i,
-          " has ",
-          part.size_);
-      xyxy.push_back(part.xyxy_);
-      image.push_back(part.image_ + images);
-      if (weighted) {
-        weight.push_back(part.weights());
-      }
-      if (labelled) {
-        label.push_back(part.labels());
-      }
-      images += part.images_;
-    }
-    Boxes joined(
-        Trusted{},
-        torch::cat(xyxy),
-        torch::cat(image),
-        images,
-        batches[0].size_);
-    joined.weight_ = weighted ? torch::cat(weight) : torch::Tensor();
-    joined.label_ = labelled ? torch::cat(label) : torch::Tensor();
-    return joined;
+    return Boxes(detail::join_boxes("care::Boxes::collate", parts));
   }
 
   /// The same boxes with a weight (confidence) each: `[M]`, finite, at least
@@ -152,7 +119,7 @@ class Boxes {
   Boxes with_weights(const torch::Tensor& weight) const {
     detail::check_shape(
         "care::Boxes::with_weights", "weight", weight, {num_boxes()});
-    const auto own = weight.to(xyxy_.options()); // which may overflow
+    const auto own = weight.to(own_.xyxy.options()); // which may overflow
     auto host = own.detach().to(torch::kCPU, torch::kDouble);
     detail::check_all(
         torch::isfinite(host) & (host >= 0),
@@ -160,14 +127,20 @@ class Boxes {
         "got ",
         host);
     auto result = *this;
-    result.weight_ = own;
+    result.own_.weight = own;
     return result;
+  }
+
+  /// The boxes of a weight above 0, each counting in full: those of which a
+  /// mask is made.
+  Boxes counting() const {
+    return has_weights() ? filter(weights() > 0).without_weights() : *this;
   }
 
   /// The same boxes, each counting in full.
   Boxes without_weights() const {
     auto result = *this;
-    result.weight_ = torch::Tensor();
+    result.own_.weight = torch::Tensor();
     return result;
   }
 
@@ -178,172 +151,134 @@ class Boxes {
         "care::Boxes::with_labels", "label", label, {num_boxes()});
     detail::check_integral("care::Boxes::with_labels", "label", label);
     auto result = *this;
-    result.label_ = label.to(image_.options());
+    result.own_.label = label.to(own_.image.options());
     return result;
   }
 
   /// `[M, 4]` x0, y0, x1, y1 in pixels.
   const torch::Tensor& xyxy() const {
-    return xyxy_;
+    return own_.xyxy;
   }
   /// `[M]` int64, the image each box lies on.
   const torch::Tensor& image_index() const {
-    return image_;
+    return own_.image;
   }
   /// `[M]` weights; ones where none were given.
   torch::Tensor weights() const {
-    return weight_.defined()
-        ? weight_
-        : torch::ones({num_boxes()}, xyxy_.options().requires_grad(false));
+    return detail::weights_of(own_);
   }
   bool has_weights() const {
-    return weight_.defined();
+    return own_.weight.defined();
+  }
+  bool has_labels() const {
+    return own_.label.defined();
   }
   /// `[M]` int64 class indices; -1 where none were given.
   torch::Tensor labels() const {
-    return label_.defined() ? label_
-                            : torch::full({num_boxes()}, -1, image_.options());
+    return detail::labels_of(own_);
   }
   /// M, the number of boxes.
   int64_t num_boxes() const {
-    return xyxy_.size(0);
+    return own_.xyxy.size(0);
   }
   /// N, the number of images.
   int64_t num_images() const {
-    return images_;
+    return own_.images;
   }
   /// The size of every image.
   Size image_size() const {
-    return size_;
+    return own_.size;
   }
   torch::Device device() const {
-    return xyxy_.device();
+    return own_.xyxy.device();
   }
   /// Whether the coordinates or the weights do.
   bool requires_grad() const {
-    return xyxy_.requires_grad() ||
-        (weight_.defined() && weight_.requires_grad());
+    return own_.xyxy.requires_grad() ||
+        (own_.weight.defined() && own_.weight.requires_grad());
   }
 
   /// `[N]` int64, the number of boxes on each image.
   torch::Tensor boxes_per_image() const {
-    return torch::bincount(image_, {}, images_);
+    return torch::bincount(own_.image, {}, own_.images);
   }
 
   /// `[M]` area of each box in square pixels.
   torch::Tensor areas() const {
-    return (xyxy_.select(1, 2) - xyxy_.select(1, 0)) *
-        (xyxy_.select(1, 3) - xyxy_.select(1, 1));
+    return (own_.xyxy.select(1, 2) - own_.xyxy.select(1, 0)) *
+        (own_.xyxy.select(1, 3) - own_.xyxy.select(1, 1));
   }
 
   /// Moves to a device, or to another dtype (torch::kDouble; any other makes
   /// float32).
   Boxes to(torch::Device device) const {
     auto result = *this;
-    result.xyxy_ = xyxy_.to(device);
-    result.image_ = image_.to(device);
-    result.weight_ = weight_.defined() ? weight_.to(device) : weight_;
-    result.label_ = label_.defined() ? label_.to(device) : label_;
+    for (auto* x :
+         {&result.own_.xyxy,
+          &result.own_.image,
+          &result.own_.weight,
+          &result.own_.label}) {
+      *x = x->defined() ? x->to(device) : *x;
+    }
     return result;
   }
   Boxes to(torch::Dtype dtype) const {
     auto result = *this;
-    result.xyxy_ =
-        xyxy_.to(dtype == torch::kDouble ? torch::kDouble : torch::kFloat);
-    result.weight_ =
-        weight_.defined() ? weight_.to(result.xyxy_.options()) : weight_;
+    auto& own = result.own_;
+    own.xyxy =
+        own.xyxy.to(dtype == torch::kDouble ? torch::kDouble : torch::kFloat);
+    own.weight =
+        own.weight.defined() ? own.weight.to(own.xyxy.options()) : own.weight;
     return result;
   }
 
   /// The boxes for which `keep` (`[M]` bool) is true; all images stay.
   Boxes filter(const torch::Tensor& keep) const {
     detail::check_shape("care::Boxes::filter", "keep", keep, {num_boxes()});
-    auto rows = keep.nonzero().view(-1);
-    auto result = *this;
-    result.xyxy_ = xyxy_.index_select(0, rows);
-    result.image_ = image_.index_select(0, rows);
-    result.weight_ =
-        weight_.defined() ? weight_.index_select(0, rows) : weight_;
-    result.label_ = label_.defined() ? label_.index_select(0, rows) : label_;
-    return result;
+    return Boxes(detail::filter_boxes(own_, keep));
   }
 
   /// The images listed in `images` (`[K]` int64, each at most once), renumbered
   /// 0 to K-1 in that order, with their boxes. Throws c10::IndexError for an
   /// index outside [0, num_images()).
   Boxes select(const torch::Tensor& images) const {
-    const char* where = "care::Boxes::select";
-    detail::check_integral(where, "images", images);
-    detail::check_shape(where, "images", images, {images.numel()});
-    if (images.device().is_cpu()) {
-      const auto bad = detail::first_false((images >= 0) & (images < images_));
-      TORCH_CHECK_INDEX(
-          bad < 0,
-          where,
-          ": expected images in [0, ",
-          images_,
-          "), but images[",
-          bad,
-          "] is ",
-          images[bad].item<int64_t>());
-    }
-    auto position = torch::full({images_}, -1, image_.options());
-    auto rows = images.to(image_.options());
-    position.index_copy_(
-        0, rows, torch::arange(rows.size(0), image_.options()));
-    TORCH_CHECK_VALUE(
-        !images.device().is_cpu() || !position.device().is_cpu() ||
-            (position >= 0).sum().item<int64_t>() == rows.size(0),
-        where,
-        ": expected each image at most once, but got ",
-        images);
-    auto moved = position.index_select(0, image_);
-    auto result = *this;
-    result.image_ = moved;
-    result = result.filter(moved >= 0);
-    result.images_ = rows.size(0);
-    return result;
+    return Boxes(detail::select_images("care::Boxes::select", own_, images));
   }
 
   /// The boxes that speak for the class of their image: those labelled
-  /// `target[image]` (`[N]` int64) and those without a label.
+  /// `target[image]` (`[N]` integers) and those without a label.
   Boxes for_classes(const torch::Tensor& target) const {
-    detail::check_shape(
-        "care::Boxes::for_classes", "target", target, {images_});
-    if (!label_.defined()) {
+    const char* where = "care::Boxes::for_classes";
+    detail::check_shape(where, "target", target, {own_.images});
+    detail::check_integral(where, "target", target);
+    if (!has_labels()) {
       return *this;
     }
-    auto wanted = target.to(image_.options()).index_select(0, image_);
-    return filter((label_ == wanted) | (label_ < 0));
+    const auto wanted =
+        target.to(own_.image.options()).index_select(0, own_.image);
+    return filter((own_.label == wanted) | (own_.label < 0));
   }
 
-  /// Cuts each box at the image's border and drops what lies outside.
+  /// Cuts each box at the image's border and drops what lies outside. A box of
+  /// whatever size, also one whose area is beyond its dtype, is cut alike.
   Boxes clip() const {
-    return cut({0, 0}, size_, 0.0);
+    return Boxes(detail::cut_boxes(own_, {0, 0}, own_.size, 0.0));
   }
 
   /// The boxes after the image was resized to `size`.
   Boxes resize(Size size) const {
-    check_size("care::Boxes::resize", size);
-    auto result = scaled(
-        static_cast<double>(size.width) / static_cast<double>(size_.width),
-        static_cast<double>(size.height) / static_cast<double>(size_.height));
-    result.size_ = size;
-    return result;
+    detail::check_size("care::Boxes::resize", size);
+    return at(detail::scaled_boxes(own_.xyxy, own_.size, size), size);
   }
 
   /// The boxes after the image was mirrored left to right.
   Boxes hflip() const {
-    auto side = xyxy_.unbind(1);
-    auto w = size_.width;
-    return moved({w - side[2], side[1], w - side[0], side[3]}, size_);
+    return at(detail::mirrored_boxes(own_.xyxy, own_.size, true), own_.size);
   }
 
   /// The boxes after the image was mirrored top to bottom.
   Boxes vflip() const {
-    auto side = xyxy_.unbind(1);
-    auto h = size_.height;
-    return moved({side[0], h - side[3], side[2], h - side[1]}, size_);
+    return at(detail::mirrored_boxes(own_.xyxy, own_.size, false), own_.size);
   }
 
   /// The boxes after `torch::rot90(image, turns, {-2, -1})`: quarter turns,
@@ -351,11 +286,10 @@ class Boxes {
   Boxes rot90(int64_t turns = 1) const {
     auto result = *this;
     for (int64_t i = ((turns % 4) + 4) % 4; i > 0; --i) {
-      auto side = result.xyxy_.unbind(1);
-      auto w = result.size_.width;
-      result = result.moved(
-          {side[1], w - side[2], side[3], w - side[0]},
-          {result.size_.width, result.size_.height});
+      const auto size = result.own_.size;
+      result = result.at(
+          detail::turned_boxes(result.own_.xyxy, size.width),
+          {size.width, size.height});
     }
     return result;
   }
@@ -366,9 +300,8 @@ class Boxes {
   /// dropped: what the network cannot see must not guide it.
   Boxes crop(int64_t left, int64_t top, Size size, double min_visible = 0.25)
       const {
-    check_size("care::Boxes::crop", size);
-    check_share("care::Boxes::crop", min_visible);
-    return cut({left, top}, size, min_visible);
+    detail::check_cut("care::Boxes::crop", size, min_visible);
+    return Boxes(detail::cut_boxes(own_, {left, top}, size, min_visible));
   }
 
   /// The boxes after an affine map of the image plane: `matrix` is {a, b, c, d,
@@ -381,21 +314,17 @@ class Boxes {
       const std::array<double, 6>& matrix,
       Size size,
       double min_visible = 0.25) const {
-    check_size("care::Boxes::affine", size);
-    check_share("care::Boxes::affine", min_visible);
+    const char* where = "care::Boxes::affine";
+    detail::check_cut(where, size, min_visible);
     for (const double entry : matrix) {
       TORCH_CHECK_VALUE(
           std::isfinite(entry),
-          "care::Boxes::affine: expected a finite matrix, but got ",
+          where,
+          ": expected a finite matrix, but got ",
           entry);
     }
-    auto side = xyxy_.unbind(1);
-    auto x = torch::stack({side[0], side[2], side[0], side[2]}, 1);
-    auto y = torch::stack({side[1], side[1], side[3], side[3]}, 1);
-    auto u = x * matrix[0] + y * matrix[1] + matrix[2];
-    auto v = x * matrix[3] + y * matrix[4] + matrix[5];
-    return moved({u.amin(1), v.amin(1), u.amax(1), v.amax(1)}, size)
-        .cut({0, 0}, size, min_visible);
+    const auto moved = own_.at(detail::warped_boxes(own_.xyxy, matrix), size);
+    return Boxes(detail::cut_boxes(moved, {0, 0}, size, min_visible));
   }
 
   /// Each box scaled by `factor` about its own centre (the paper trains with
@@ -405,10 +334,7 @@ class Boxes {
         factor > 0 && std::isfinite(factor),
         "care::Boxes::dilate: expected a factor above 0, but got ",
         factor);
-    auto side = xyxy_.unbind(1);
-    auto x = (side[0] + side[2]) / 2, dx = (side[2] - side[0]) * (factor / 2);
-    auto y = (side[1] + side[3]) / 2, dy = (side[3] - side[1]) * (factor / 2);
-    return moved({x - dx, y - dy, x + dx, y + dy}, size_);
+    return at(detail::dilated_boxes(own_.xyxy, factor), own_.size);
   }
 
   /// Each box grown by `pixels` on every side. Not cut at the border.
@@ -417,174 +343,23 @@ class Boxes {
         pixels >= 0 && std::isfinite(pixels),
         "care::Boxes::pad: expected at least 0 pixels, but got ",
         pixels);
-    auto side = xyxy_.unbind(1);
-    return moved(
-        {side[0] - pixels,
-         side[1] - pixels,
-         side[2] + pixels,
-         side[3] + pixels},
-        size_);
+    return at(detail::padded_boxes(own_.xyxy, pixels), own_.size);
   }
 
   /// `[M, 4]` in another format and unit.
   torch::Tensor coordinates(BoxFormat format, BoxUnit unit = BoxUnit::kPixels)
       const {
-    auto side = xyxy_.unbind(1);
-    auto w = side[2] - side[0], h = side[3] - side[1];
-    auto out = xyxy_;
-    if (format == BoxFormat::kXYWH) {
-      out = torch::stack({side[0], side[1], w, h}, 1);
-    } else if (format == BoxFormat::kCXCYWH) {
-      out = torch::stack({side[0] + w / 2, side[1] + h / 2, w, h}, 1);
-    }
-    return unit == BoxUnit::kPixels ? out : out / unit_scale(out, size_);
+    return detail::from_xyxy(own_.xyxy, format, unit, own_.size);
   }
 
  private:
-  struct Trusted {};
+  explicit Boxes(detail::BoxBatch own) : own_(std::move(own)) {}
 
-  Boxes(
-      Trusted /*unused*/,
-      torch::Tensor xyxy,
-      torch::Tensor image,
-      int64_t images,
-      Size size)
-      : xyxy_(std::move(xyxy)),
-        image_(std::move(image)),
-        images_(images),
-        size_(size) {}
-
-  static torch::Tensor empty_index() {
-    return torch::empty({0}, torch::kLong);
+  Boxes at(torch::Tensor xyxy, Size size) const {
+    return Boxes(own_.at(std::move(xyxy), size));
   }
 
-  static torch::Tensor as_floating(const torch::Tensor& x) {
-    const bool keep =
-        x.scalar_type() == torch::kFloat || x.scalar_type() == torch::kDouble;
-    return keep ? x : x.to(torch::kFloat);
-  }
-
-  static torch::Tensor unit_scale(const torch::Tensor& like, Size size) {
-    const auto w = static_cast<double>(size.width);
-    const auto h = static_cast<double>(size.height);
-    return torch::tensor({w, h, w, h}, torch::kDouble)
-        .to(like.options().requires_grad(false));
-  }
-
-  static torch::Tensor to_xyxy(
-      torch::Tensor box,
-      BoxFormat format,
-      BoxUnit unit,
-      Size size) {
-    if (unit == BoxUnit::kFractions) {
-      box = box * unit_scale(box, size);
-    }
-    auto a = box.slice(1, 0, 2), b = box.slice(1, 2, 4);
-    switch (format) {
-      case BoxFormat::kXYWH:
-        return torch::cat({a, a + b}, 1);
-      case BoxFormat::kCXCYWH:
-        return torch::cat({a - b / 2, a + b / 2}, 1);
-      case BoxFormat::kXYXY:
-        break;
-    }
-    return box;
-  }
-
-  static void check_size(const char* where, Size size) {
-    TORCH_CHECK_VALUE(
-        size.height > 0 && size.width > 0,
-        where,
-        ": expected a size of at least 1x1, but got ",
-        size);
-  }
-
-  static void check_share(const char* where, double share) {
-    TORCH_CHECK_VALUE(
-        share >= 0 && share <= 1,
-        where,
-        ": expected min_visible in [0, 1], but got ",
-        share);
-  }
-
-  void check_shapes() const {
-    const char* where = "care::Boxes";
-    TORCH_CHECK_VALUE(
-        xyxy_.defined() && xyxy_.dim() == 2 && xyxy_.size(1) == 4,
-        where,
-        ": expected coordinates of shape [M, 4], but got ",
-        detail::sizes_of(xyxy_));
-    detail::check_shape(where, "image", image_, {num_boxes()});
-    detail::check_integral(where, "image", image_);
-    TORCH_CHECK_VALUE(
-        image_.device() == xyxy_.device(),
-        where,
-        ": expected coordinates and image on one device, but got ",
-        xyxy_.device(),
-        " and ",
-        image_.device());
-    TORCH_CHECK_VALUE(
-        images_ >= 0, where, ": expected images >= 0, but got ", images_);
-    check_size(where, size_);
-  }
-
-  void check_values() {
-    image_ = image_.to(torch::kLong);
-    auto box = xyxy_.detach().to(torch::kCPU);
-    auto image = image_.to(torch::kCPU);
-    detail::check_all(
-        torch::isfinite(box).all(1),
-        "care::Boxes: expected finite coordinates, but got ",
-        box);
-    detail::check_all(
-        (box.select(1, 2) > box.select(1, 0)) &
-            (box.select(1, 3) > box.select(1, 1)),
-        "care::Boxes: expected x0 < x1 and y0 < y1, but got ",
-        box);
-    const auto bad = detail::first_false((image >= 0) & (image < images_));
-    TORCH_CHECK_INDEX(
-        bad < 0,
-        "care::Boxes: expected image indices in [0, ",
-        images_,
-        "), but image[",
-        bad,
-        "] is ",
-        image[bad < 0 ? 0 : bad].item<int64_t>());
-  }
-
-  Boxes moved(const std::array<torch::Tensor, 4>& side, Size size) const {
-    auto result = *this;
-    result.xyxy_ = torch::stack({side[0], side[1], side[2], side[3]}, 1);
-    result.size_ = size;
-    return result;
-  }
-
-  Boxes scaled(double x, double y) const {
-    auto side = xyxy_.unbind(1);
-    return moved({side[0] * x, side[1] * y, side[2] * x, side[3] * y}, size_);
-  }
-
-  Boxes cut(std::array<int64_t, 2> corner, Size size, double min_visible)
-      const {
-    auto side = xyxy_.unbind(1);
-    for (size_t i = 0; i < side.size(); ++i) {
-      side[i] = side[i] - corner[i % 2];
-    }
-    // Of the moved sides, which round as what is left of them does.
-    auto whole = (side[2] - side[0]) * (side[3] - side[1]);
-    auto x0 = side[0].clamp(0, size.width), x1 = side[2].clamp(0, size.width);
-    auto y0 = side[1].clamp(0, size.height), y1 = side[3].clamp(0, size.height);
-    auto left = (x1 - x0) * (y1 - y0);
-    auto keep = (left > 0) & (left >= min_visible * whole);
-    return moved({x0, y0, x1, y1}, size).filter(keep.detach());
-  }
-
-  torch::Tensor xyxy_; // [M, 4]
-  torch::Tensor image_; // [M] int64
-  torch::Tensor weight_; // [M] or undefined
-  torch::Tensor label_; // [M] int64 or undefined
-  int64_t images_ = 0;
-  Size size_;
+  detail::BoxBatch own_;
 };
 
 } // namespace care

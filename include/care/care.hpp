@@ -3,7 +3,9 @@
 #ifndef CARE_CARE_HPP
 #define CARE_CARE_HPP
 
+#include <care/amp.hpp>
 #include <care/attention.hpp>
+#include <care/augment.hpp>
 #include <care/auto_boxes.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>

@@ -1,4 +1,15 @@
 // Guide: map, regions and loss put together for a training loop.
+//
+// Its parts, in the order of a step:
+//   capture.hpp         a forward -> Seen: logits, and the features behind them
+//   guide/head.hpp      the same of features and a head handed over
+//   guide/options.hpp   what a guide can be told
+//   guide/batch.hpp     do logits, target, boxes and options fit together?
+//   guide/guided.hpp    which images are guided, for which class, by which
+//   boxes guide/attended.hpp  their maps, regions and losses guide/balance.hpp
+//   how strong that loss shall be, by the gradients guide/figures.hpp   the
+//   total, and the figures to log guide/audit.hpp     does the loss reach the
+//   network?
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_GUIDE_HPP
 #define CARE_GUIDE_HPP
@@ -6,9 +17,11 @@
 #include <care/attention.hpp>
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
 #include <care/guide/balance.hpp>
+#include <care/guide/batch.hpp>
 #include <care/guide/figures.hpp>
 #include <care/guide/guided.hpp>
 #include <care/guide/head.hpp>
@@ -17,6 +30,8 @@
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/serialize/archive.h>
 #include <torch/types.h>
@@ -90,10 +105,16 @@ class Guide {
 
   /// Runs the forward of a network that knows nothing of this and keeps its
   /// logits with the features behind them: `capture`, which see.
+  ///
+  /// While the attention loss is off (strength, alpha or weight 0), a frozen
+  /// backbone is no error: what it returns has no gradient history, so that the
+  /// features stay undefined; `loss` is then that of the classification, and
+  /// `evaluate` and `audit` report that nothing was guided.
   template <class Forward>
   auto watch(Forward&& forward) const {
     check_not_frozen();
-    return capture(std::forward<Forward>(forward), options_.target_layers());
+    return detail::capture(
+        forward, options_.target_layers(), torch::nullopt, frozen_backbone());
   }
   /// The same for a module (also a TorchScript one) and its images.
   template <
@@ -102,22 +123,23 @@ class Guide {
           !std::is_same_v<std::decay_t<Module>, torch::Tensor>>>
   auto watch(Module&& module, const torch::Tensor& images) const {
     check_not_frozen();
-    return capture(
-        std::forward<Module>(module), images, options_.target_layers());
+    return detail::capture_module(
+        module, images, options_.target_layers(), frozen_backbone());
   }
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps
-  /// both. Under torch::NoGradGuard the head alone is recorded, on a detached
-  /// copy of the handle, so that the attention figures exist in validation too.
-  /// With `frozen_statistics` the head must be a module.
+  /// both, the logits in float32 at least. Under torch::NoGradGuard the head
+  /// alone is recorded, on a detached copy of the handle, so that the attention
+  /// figures exist in validation too. With `frozen_statistics` the head must be
+  /// a module. It runs once more in `loss`: one that no shared_ptr owns
+  /// (`torch::nn::Linear`, `net->head` are owned) must live until then.
   template <class Head>
   Seen watch(const torch::Tensor& features, Head&& head) const {
-    if constexpr (detail::IsModuleLike<Head>::value) {
-      return watch(features, head, detail::module_of(head));
-    } else {
-      check_not_frozen();
-      return run(features, head);
+    if (auto* module = detail::module_in(head)) {
+      return watch(features, head, *module);
     }
+    check_not_frozen();
+    return run(features, head);
   }
   /// The same for a head that is a function: `module` is the one whose
   /// statistics it uses (a network of which the head is a part will do).
@@ -131,9 +153,9 @@ class Guide {
     }
     detail::FrozenStatistics statistics(module); // before this batch moves them
     auto seen = run(features, head);
-    seen.frozen_head = [call = detail::kept_head(head), &module, statistics](
-                           const auto& x) mutable {
-      const detail::FrozenMode frozen(module, statistics);
+    seen.frozen_head = [call = detail::kept_head(head),
+                        statistics](const torch::Tensor& x) mutable {
+      const detail::FrozenMode frozen(statistics);
       return call(x);
     };
     return seen;
@@ -145,12 +167,17 @@ class Guide {
   /// the network's input) are best kept on the host; a target on a device costs
   /// one synchronisation. What the head is, the shapes tell:
   ///   logits [N, K], target [N]             one class per image
-  ///   logits [N, 1] or [N], target [N]      binary; 0 takes minus the logit
+  ///   logits [N, 1] or [N], target [N, 1]   binary; 0 takes minus the logit.
+  ///     or [N], of integers or floats
   ///   logits [N, K], target [N, K] of 0, 1  multi-label: one map for each
   ///                                         guided (image, class) pair
-  /// Throws c10::ValueError for shapes that do not fit and for features that
-  /// are not on the way to the logits, c10::IndexError for a class outside
-  /// [0, K).
+  /// Where several images share a row of logits (bags, crops, videos), say so
+  /// by `Seen::rows`: features and boxes are then those of the images, logits
+  /// and target those of the rows.
+  /// Throws c10::ValueError for shapes that do not fit, for features that are
+  /// not on the way to the logits and for options that `seen` does not serve
+  /// (frozen_statistics, several target_layers); c10::IndexError for a class
+  /// outside [0, K). Warns once of logits that are probabilities.
   GuidedLoss loss(
       const torch::Tensor& classification,
       const Seen& seen,
@@ -162,7 +189,8 @@ class Guide {
 
   /// The same with the strength set by the gradients: L = Lc + s w La with w
   /// the weight of `balance`, which takes this batch into its means first.
-  /// alpha and weight of the options are not used.
+  /// alpha and weight of the options are not used. Throws c10::ValueError for a
+  /// classification loss without a gradient at the features (detached).
   GuidedLoss loss(
       const torch::Tensor& classification,
       const Seen& seen,
@@ -179,10 +207,13 @@ class Guide {
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
-    detail::check_batch(
-        "care::Guide::evaluate", seen, target, boxes, options_.classes());
+    if (has_nothing_to_guide(seen)) {
+      return detail::figures(detail::Attended(), loss_);
+    }
+    const char* where = "care::Guide::evaluate";
+    detail::check_batch(where, seen, target, boxes, options_);
     torch::NoGradGuard no_grad;
-    return detail::figures(attend(seen, target, boxes), loss_);
+    return detail::figures(attend(where, seen, target, boxes), loss_);
   }
 
   /// Whether the attention loss of a batch really reaches `parameters` (those
@@ -198,48 +229,39 @@ class Guide {
       const torch::Tensor& target,
       const Boxes& boxes,
       const std::vector<torch::Tensor>& parameters) const {
-    detail::check_batch(
-        "care::Guide::audit", seen, target, boxes, options_.classes());
     Audit result;
-    result.batches = 1;
+    if (has_nothing_to_guide(seen)) {
+      result.batches = 1;
+      result.add_inert("the backbone is frozen, and the attention loss is off");
+    } else {
+      result = detail::audit_batch(
+          map_,
+          loss_,
+          options_,
+          classification,
+          seen,
+          target,
+          boxes,
+          parameters);
+    }
     result.strength = schedule_.strength();
-    const bool recording = torch::GradMode::is_enabled();
-    const bool history = seen.features.requires_grad();
-    if (count(target, boxes) == 0) {
-      result.unguided_batches = 1;
-      return result;
-    }
-    const auto attended =
-        history ? attend(seen, target, boxes) : detail::Attended();
-    const auto all = detail::figures(attended, loss_);
-    result.guided = all.guided;
-    result.saturated = all.saturated.template item<int64_t>();
-    result.flat = all.flat.template item<int64_t>();
-    if (!recording || !history || !attended.per_image.requires_grad()) {
-      result.add_inert(
-          !recording ? "torch::NoGradGuard is on"
-              : !history
-              ? "the features have no gradient history: detached, or their "
-                "backbone is frozen"
-              : "the map or the loss policy detaches the map");
-      return result;
-    }
-    const auto& o = options_;
-    detail::measure_gradients(
-        result,
-        o.weight() ? classification : (1 - o.alpha()) * classification,
-        (o.weight() ? *o.weight() : o.alpha()) * attended.per_image.mean(),
-        parameters);
-    detail::measure_coupling(result, seen);
     return result;
   }
 
   /// How many maps of a batch are guided: images, or of multi-label data
-  /// (image, class) pairs (see `Accumulation`).
-  int64_t count(const torch::Tensor& target, const Boxes& boxes) const {
+  /// (image, class) pairs (see `Accumulation`). `rows` as in `Seen`.
+  int64_t count(
+      const torch::Tensor& target,
+      const Boxes& boxes,
+      const torch::Tensor& rows = {}) const {
     size_t pairs = 0;
-    for (const auto& round :
-         detail::guided_images(target, boxes, options_.classes())) {
+    for (const auto& round : detail::guided_images(
+             "care::Guide::count",
+             target,
+             boxes,
+             rows,
+             options_.classes(),
+             torch::nullopt)) {
       pairs += round.images.size();
     }
     return static_cast<int64_t>(pairs);
@@ -306,9 +328,13 @@ class Guide {
     result.strength = strength;
     result.total =
         additive ? classification : (1 - options_.alpha()) * classification;
-    detail::check_batch(where, seen, target, boxes, options_.classes());
+    if (weight == 0 && has_nothing_to_guide(seen)) {
+      result.attention = detail::figures(detail::Attended(), loss_);
+      return result;
+    }
+    detail::check_batch(where, seen, target, boxes, options_);
     const auto attended =
-        weight == 0 ? detail::Attended() : attend(seen, target, boxes);
+        weight == 0 ? detail::Attended() : attend(where, seen, target, boxes);
     if (attended.pairs() > 0) {
       TORCH_CHECK_VALUE(
           attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
@@ -333,6 +359,21 @@ class Guide {
     return result;
   }
 
+  /// Whether the loss has no attention in it, whatever the batch.
+  bool is_off() const {
+    return schedule_.strength() == 0 ||
+        (options_.weight() ? *options_.weight() : options_.alpha()) == 0;
+  }
+
+  detail::Frozen frozen_backbone() const {
+    return is_off() ? detail::Frozen::kNoFeatures : detail::Frozen::kRefuse;
+  }
+
+  /// A network with a frozen backbone, watched while the loss is off.
+  bool has_nothing_to_guide(const Seen& seen) const {
+    return is_off() && !seen.features.defined();
+  }
+
   void check_not_frozen() const {
     TORCH_CHECK_VALUE(
         !options_.frozen_statistics(),
@@ -342,20 +383,30 @@ class Guide {
   }
 
   template <class Head>
-  static Seen run(const torch::Tensor& features, Head& head) {
-    if (torch::GradMode::is_enabled()) {
-      return {detail::call_head(head, features), features};
-    }
+  Seen run(const torch::Tensor& features, Head& head) const {
+    TORCH_CHECK_VALUE(
+        !c10::InferenceMode::is_enabled(),
+        "care::Guide::watch: expected to record the head, but "
+        "c10::InferenceMode is on, which no guard undoes: use "
+        "torch::NoGradGuard");
+    const auto& layers = options_.target_layers();
+    TORCH_CHECK_VALUE(
+        layers.size() == 1 && layers[0].is_default(),
+        "care::Guide::watch: expected a forward to choose a map from, because "
+        "of target_layers, but got features by hand");
+    const bool recording = torch::GradMode::is_enabled();
+    const auto known =
+        recording ? features : features.detach().requires_grad_();
     torch::AutoGradMode record(true);
-    auto leaf = features.detach().requires_grad_();
-    return {detail::call_head(head, leaf), leaf};
+    return {detail::at_least_float(detail::run_head(head, known)), known};
   }
 
   detail::Attended attend(
+      const char* where,
       const Seen& seen,
       const torch::Tensor& target,
       const Boxes& boxes) const {
-    return detail::attend(map_, loss_, options_, seen, target, boxes);
+    return detail::attend(where, map_, loss_, options_, seen, target, boxes);
   }
 
   GuideOptions options_;

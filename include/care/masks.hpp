@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -64,10 +65,12 @@ inline Boxes boxes_from_masks(
       }
     }
   }
-  return Boxes::from_lists(lists, {height, width});
+  return Boxes::from_lists(lists, {height, width}, BoxUnit::kPixels);
 }
 
-/// The pixels whose centre lies in a polygon (even-odd rule): [H, W] bool.
+/// The pixels whose centre lies in a polygon (even-odd rule): [H, W] bool. Of a
+/// polygon so small or thin that it holds no centre, the pixels in which its
+/// points lie.
 ///
 /// `points` [P, 2]: x, y in pixels (the image's corner is 0, 0), P >= 3; the
 /// last joins the first. Throws c10::ValueError for other shapes and for
@@ -99,6 +102,16 @@ inline torch::Tensor polygon_mask(const torch::Tensor& points, Size size) {
     auto spans = (y >= std::min(y0, y1)) & (y < std::max(y0, y1)); // [H, 1]
     auto crossing = x0 + (y - y0) * ((x1 - x0) / (y1 - y0)); // [H, 1]
     inside = inside.logical_xor(spans & (x < crossing));
+  }
+  if (!inside.any().item<bool>()) {
+    for (int64_t i = 0; i < p; ++i) {
+      const auto u = std::floor(host[i][0].item<double>());
+      const auto v = std::floor(host[i][1].item<double>());
+      if (u >= 0 && v >= 0 && u < static_cast<double>(size.width) &&
+          v < static_cast<double>(size.height)) {
+        inside[static_cast<int64_t>(v)][static_cast<int64_t>(u)] = true;
+      }
+    }
   }
   return inside.to(points.device());
 }

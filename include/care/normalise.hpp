@@ -3,6 +3,7 @@
 #ifndef CARE_NORMALISE_HPP
 #define CARE_NORMALISE_HPP
 
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 
 #include <torch/types.h>
@@ -55,7 +56,7 @@ inline NormalisedMaps normalise(
   detail::check_floating(where, "maps", maps);
 
   const auto dtype = maps.scalar_type();
-  auto wide = dtype == torch::kDouble ? maps : maps.to(torch::kFloat);
+  auto wide = detail::at_least_float(maps);
   auto n = maps.size(0);
   auto per_image = [&](const torch::Tensor& x) { return x.view({n, 1, 1}); };
 

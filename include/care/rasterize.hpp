@@ -4,6 +4,7 @@
 #define CARE_RASTERIZE_HPP
 
 #include <care/boxes.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
 #include <care/rasterize/detail/coverage.hpp>
@@ -236,11 +237,8 @@ inline RegionWeights rasterize(
 /// `[N, H, W]`, 0 to 1, a pixel by its covered share. Whatever their weights,
 /// boxes count in full, but those of weight 0 do not count.
 inline torch::Tensor pixel_mask(const Boxes& boxes) {
-  const auto counting = boxes.has_weights()
-      ? boxes.filter(boxes.weights() > 0).without_weights()
-      : boxes;
   return rasterize(
-             counting,
+             boxes.counting(),
              boxes.image_size(),
              RasterizeOptions().mode(RasterMode::kCoverage))
       .inside;
@@ -251,7 +249,8 @@ inline torch::Tensor pixel_mask(const Boxes& boxes) {
 /// `masks`: [N, H, W], bool or floating in [0, 1] (checked on the host only).
 /// The rest as for boxes, but only the city-block distance is available, and
 /// the margin is rounded up to whole pixels. Distances are taken to the nearest
-/// pixel above 0.5. A mask of zeros is no region.
+/// pixel above 0.5, or, in a mask without one, above 0. A mask of zeros is no
+/// region.
 inline RegionWeights rasterize(
     const torch::Tensor& masks,
     Size map_size,
@@ -267,8 +266,7 @@ inline RegionWeights rasterize(
       options.delta() == 0 || options.distance() == Distance::kCityblock,
       where,
       ": expected Distance::kCityblock for masks, but got kEuclidean");
-  auto inside =
-      masks.scalar_type() == torch::kDouble ? masks : masks.to(torch::kFloat);
+  auto inside = detail::at_least_float(masks);
   if (masks.device().is_cpu() && masks.numel() > 0) {
     const auto low = inside.min().item<double>();
     const auto high = inside.max().item<double>();
@@ -283,11 +281,17 @@ inline RegionWeights rasterize(
   auto outside = 1 -
       detail::dilate_mask(
                      inside, static_cast<int64_t>(std::ceil(options.margin())));
-  outside = outside *
-      (options.delta() == 0 ? torch::full({}, options.start(), inside.options())
-                            : options.start() +
-               options.delta() * detail::cityblock_to_mask(inside > 0.5));
-  auto has_region = inside.flatten(1).amax(1) > 0;
+  const auto most = inside.flatten(1).amax(1);
+  if (options.delta() == 0) {
+    outside = outside * options.start();
+  } else {
+    const auto level = torch::where(
+        most > 0.5, torch::full_like(most, 0.5), torch::zeros_like(most));
+    const auto distance =
+        detail::cityblock_to_mask(inside > level.view({-1, 1, 1}));
+    outside = outside * (options.start() + options.delta() * distance);
+  }
+  const auto has_region = most > 0;
   RegionWeights result;
   result.inside = detail::pixels_to_cells(inside, map_size, options.mode());
   result.outside = detail::pixels_to_cells(

@@ -21,6 +21,12 @@ struct Seen {
   /// The head with its statistics frozen, features -> logits; empty: the map's
   /// scores are `logits`. See `GuideOptions::frozen_statistics`.
   std::function<torch::Tensor(const torch::Tensor&)> frozen_head = {};
+  /// Where several images share one row of logits (the tiles of a bag, crops,
+  /// the frames of a video): [G] integers, best on the host, the row of logits
+  /// [N, K] that each of the features [G, C, h, w] leads to. Boxes are then
+  /// those of the G images, targets those of the N rows. Undefined: image i
+  /// leads to row i.
+  torch::Tensor rows = {};
 };
 
 /// With all that the network returned, where that is not just the logits.

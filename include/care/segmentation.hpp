@@ -6,17 +6,17 @@
 #include <care/boxes.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/image.hpp>
+#include <care/detail/main_output.hpp>
+#include <care/detail/run_module.hpp>
 #include <care/find_boxes.hpp>
 
-#include <ATen/core/ivalue.h>
 #include <torch/arg.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
-#include <type_traits>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -34,7 +34,8 @@ struct SegmentationOptions {
   TORCH_ARG(Size, input_size) = Size{};
   /// Default: MaskValues::kLogits.
   TORCH_ARG(MaskValues, values) = MaskValues::kLogits;
-  /// The channels (or integer labels) that are lesion; empty for all but 0.
+  /// The channels (or integer labels) that are lesion; empty for all but 0. A
+  /// single channel of numbers is that of lesion: then only {0} names it.
   TORCH_ARG(std::vector<int64_t>, foreground) = {};
   /// How `segmentation_boxes` makes boxes. Default: where the probability is at
   /// least one half.
@@ -44,111 +45,24 @@ struct SegmentationOptions {
 
 namespace detail {
 
-// The ways a model may be handed over.
-template <typename M, typename = void>
-struct is_script : std::false_type {};
-template <typename M>
-struct is_script<
-    M,
-    std::enable_if_t<std::is_same_v<
-        c10::IValue,
-        decltype(std::declval<M&>().forward(
-            std::declval<std::vector<c10::IValue>>()))>>> : std::true_type {};
-
-template <typename M, typename = void>
-struct points_to_module : std::false_type {};
-template <typename M>
-struct points_to_module<
-    M,
-    std::enable_if_t<std::is_base_of_v<
-        torch::nn::Module,
-        std::remove_reference_t<decltype(*std::declval<M&>())>>>>
-    : std::true_type {};
-
-/// Puts modules into evaluation mode, and each back into its own at the end.
-///
-/// `Module` is torch::nn::Module by shared_ptr, or torch::jit::Module.
-template <typename Pointer>
-class EvaluationMode {
- public:
-  explicit EvaluationMode(std::vector<Pointer> modules)
-      : modules_(std::move(modules)) {
-    for (const auto& module : modules_) {
-      training_.push_back(module->is_training());
-    }
-    set([](bool) { return false; });
-  }
-
-  ~EvaluationMode() {
-    set([](bool before) { return before; });
-  }
-
-  EvaluationMode(const EvaluationMode&) = delete;
-  EvaluationMode& operator=(const EvaluationMode&) = delete;
-
- private:
-  // Parents come before their children, which train() reaches too.
-  template <typename Choose>
-  void set(Choose choose) {
-    for (size_t i = 0; i < modules_.size(); ++i) {
-      modules_[i]->train(choose(training_[i]));
-    }
-  }
-
-  std::vector<Pointer> modules_;
-  std::vector<bool> training_;
-};
-
-/// The tensor in what a TorchScript module returned: itself, the first of a
-/// tuple, or what torchvision's networks call "out".
-inline torch::Tensor script_output(const c10::IValue& value) {
-  if (value.isTuple() && !value.toTupleRef().elements().empty()) {
-    return script_output(value.toTupleRef().elements()[0]);
-  }
-  if (value.isGenericDict()) {
-    const auto found = value.toGenericDict().find("out");
-    if (found != value.toGenericDict().end()) {
-      return script_output(found->value());
-    }
-  }
-  TORCH_CHECK_TYPE(
-      value.isTensor(),
-      "care::segment: expected a TorchScript module that returns a tensor, a "
-      "tuple of them, or a dictionary with \"out\", but got ",
-      value.tagKind());
-  return value.toTensor();
-}
-
-/// What `model` makes of `images`, without a gradient, in evaluation mode.
+/// What `model` makes of `images`, without a gradient; a module in evaluation
+/// mode.
 template <typename Model>
 torch::Tensor run_model(Model& model, const torch::Tensor& images) {
-  if constexpr (
-      std::is_const_v<Model> &&
-      !std::is_invocable_v<Model&, const torch::Tensor&>) {
-    auto handle = model; // a handle: the module itself is not copied
-    return run_model(handle, images);
-  } else if constexpr (is_script<Model>::value) {
-    std::vector<std::unique_ptr<Model>> parts;
-    for (const auto& part : model.modules()) {
-      parts.push_back(std::make_unique<Model>(part));
-    }
-    const EvaluationMode<std::unique_ptr<Model>> mode(std::move(parts));
-    return script_output(model.forward({images}));
-  } else if constexpr (points_to_module<Model>::value) {
-    TORCH_CHECK_VALUE(
-        static_cast<bool>(model),
-        "care::segment: expected a model, but got an empty one");
-    const EvaluationMode<std::shared_ptr<torch::nn::Module>> mode(
-        model->modules());
-    return model->forward(images);
+  const char* where = "care::segment";
+  const auto run = [&] {
+    return main_output(where, run_module(where, model, images));
+  };
+  if constexpr (IsScript<Model>::value) {
+    auto handle = model; // it may be const
+    const EvaluationMode<decltype(handle)> mode(handle);
+    return run();
   } else {
-    static_assert(
-        std::is_invocable_r_v<torch::Tensor, Model&, const torch::Tensor&>,
-        "care::segment: the model must be a callable that takes images "
-        "(const torch::Tensor&) and returns a torch::Tensor, a module holder "
-        "or shared_ptr to a torch::nn::Module with forward(images), or a "
-        "torch::jit::Module");
-    return model(images);
+    if (auto* module = module_in(model)) {
+      const EvaluationMode<torch::nn::Module> mode(*module);
+      return run();
+    }
+    return run();
   }
 }
 
@@ -191,16 +105,8 @@ inline torch::Tensor foreground_share(
   }
   output = output.to(torch::kFloat);
   const auto channels = output.size(1);
-  if (options.values() == MaskValues::kLogits) {
-    output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
-  }
-  if (channels == 1) {
-    return output;
-  }
-  if (wanted.empty()) {
-    return output.slice(1, 1).sum(1, /*keepdim=*/true).clamp_max(1);
-  }
-  for (const auto channel : wanted) {
+  std::set<int64_t> lesion(wanted.begin(), wanted.end()); // each counts once
+  for (const auto channel : lesion) {
     TORCH_CHECK_INDEX(
         channel >= 0 && channel < channels,
         where,
@@ -209,7 +115,17 @@ inline torch::Tensor foreground_share(
         "), but got ",
         channel);
   }
-  auto index = torch::tensor(wanted, torch::kLong).to(output.device());
+  if (options.values() == MaskValues::kLogits) {
+    output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
+  }
+  if (channels == 1) {
+    return output; // of lesion, and so is its channel 0
+  }
+  if (lesion.empty()) {
+    return output.slice(1, 1).sum(1, /*keepdim=*/true).clamp_max(1);
+  }
+  const std::vector<int64_t> each(lesion.begin(), lesion.end());
+  auto index = torch::tensor(each, torch::kLong).to(output.device());
   return output.index_select(1, index).sum(1, /*keepdim=*/true).clamp_max(1);
 }
 
@@ -217,16 +133,17 @@ inline torch::Tensor foreground_share(
 
 /// How likely each pixel is lesion, as a segmentation model sees it.
 ///
-/// `model` is one of: a callable images -> tensor; a torch::nn module holder or
-/// shared_ptr with `forward(images)`; a torch::jit::Module (`torch::jit::load`,
-/// with <torch/script.h>). It is given the images, resized if `input_size` says
-/// so, and returns, at any size, [N, 1, h, w] or [N, h, w] (logits or
-/// probabilities of lesion), [N, K, h, w] (of K classes, 0 the background), or
-/// integers or bools (labels or masks). A module is run in evaluation mode, and
-/// each part of it is put back into the mode it was in, also after an
-/// exception. No gradient is recorded. The mean and deviation that many
-/// networks want taken off are for the caller to take off, and the device is
-/// his too.
+/// `model` is one of: a callable that takes images; a torch::nn module, or a
+/// holder of or pointer to one, with `forward(images)`; a torch::jit::Module
+/// (`torch::jit::load`, with <torch/script.h>). It is given the images, resized
+/// if `input_size` says so, and returns, at any size, [N, 1, h, w] or [N, h, w]
+/// (logits or probabilities of lesion), [N, K, h, w] (of K classes, 0 the
+/// background), or integers or bools (labels or masks); or a struct with a
+/// member `out`, a tuple of which that is the first, a dictionary with "out"
+/// (of torchvision's networks). A module is run in evaluation mode, and each
+/// part of it is put back into the mode it was in, also after an exception. No
+/// gradient is recorded. The mean and deviation that many networks want taken
+/// off are for the caller to take off, and the device is his too.
 ///
 /// Shapes: images [N, C, H, W] floating -> [N, H, W] float32 in [0, 1], on the
 /// model's device. Throws c10::ValueError for other shapes, NaN (the device is

@@ -1,8 +1,8 @@
 // Tests of the short way through a spatial mean: the same as the long way.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/autocast.hpp"
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/attention.hpp>
 #include <care/loss.hpp>
 #include <care/rasterize.hpp>
@@ -137,9 +137,10 @@ TEST_CASE("pooled heads: only a spatial mean is taken for one", "[attention]") {
     return torch::autograd::grad(
         {care::class_scores(logits(x), s.target).sum()}, {x})[0];
   };
+  double tolerance = 1e-10;
   const auto check = [&](const torch::Tensor& x, const Head& logits) {
     const auto got = gradients(x, logits);
-    CHECK(care_test::allclose(got, expected(x, logits), 1e-14, 1e-10));
+    CHECK(care_test::allclose(got, expected(x, logits), 1e-14, tolerance));
     return is_short(got);
   };
   const auto& f = s.features;
@@ -149,6 +150,23 @@ TEST_CASE("pooled heads: only a spatial mean is taken for one", "[attention]") {
   CHECK(check(behind, [&](const auto& x) {
     return s.logits(x.mean({2, 3}) + f.amax({2, 3}));
   }));
+  // A copy in another dtype stands for them, but for nothing else.
+  tolerance = 1e-5;
+  CHECK(check(behind, [&](const auto& x) {
+    return s.logits(x.to(torch::kFloat).mean({2, 3}).to(torch::kDouble));
+  }));
+  CHECK_FALSE(check(behind, [&](const auto& x) {
+    return s.logits(x.to(torch::kFloat).tanh().mean({2, 3}).to(torch::kDouble));
+  }));
+  CHECK_FALSE(check(behind, [&](const auto& x) {
+    return s.logits(
+        x.to(torch::kFloat).mean({2, 3}).to(torch::kDouble) + x.mean({2, 3}));
+  }));
+  CHECK_FALSE(check(behind, [&](const auto& x) {
+    const auto copy = x.to(torch::kFloat);
+    return s.logits((copy.mean({2, 3}) + copy.amax({2, 3})).to(torch::kDouble));
+  }));
+  tolerance = 1e-10;
   // Used twice, or not by a mean at all.
   CHECK_FALSE(check(f, [&](const auto& x) {
     return s.logits(x.mean({2, 3}) + x.amax({2, 3}));
@@ -187,7 +205,7 @@ TEST_CASE("weighted channels: autocast leaves the sums alone", "[attention]") {
     return result;
   };
   const auto expected = run();
-  const common::Autocast autocast;
+  const care::Autocast autocast(torch::kCPU);
   const auto got = run();
   for (size_t i = 0; i < got.size(); ++i) {
     CHECK(care_test::identical(got[i], expected[i]));

@@ -1,151 +1,196 @@
 // Tests of the trainer's manifest reader.
 // SPDX-License-Identifier: Apache-2.0
-#include "support/catch.hpp"
-#include "support/support.hpp"
+#include "support/files.hpp"
+#include "support/plain_catch.hpp"
 
-#include "common/manifest.hpp"
+#include "resnet_trainer/manifest.hpp"
 
 #include <array>
 #include <filesystem>
-#include <fstream>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <unistd.h>
-
 namespace {
 
-namespace fs = std::filesystem;
-using common::read_manifest;
+using care_test::contains;
+using trainer::Row;
 using Box = std::array<double, 4>;
 
-/// A manifest file of the given text.
-class Manifest {
- public:
-  explicit Manifest(const std::string& text)
-      : path_(
-            fs::temp_directory_path() /
-            ("care-manifest-" + std::to_string(::getpid()) + ".csv")) {
-    std::ofstream(path_, std::ios::binary) << text;
-  }
-  ~Manifest() {
-    fs::remove(path_);
-  }
-  Manifest(const Manifest&) = delete;
-  Manifest& operator=(const Manifest&) = delete;
-
-  const fs::path& path() const {
-    return path_;
-  }
-
- private:
-  fs::path path_;
-};
+std::vector<Row> rows_of(const std::string& text) {
+  const care_test::Folder folder;
+  return trainer::read_manifest(
+      care_test::write_text(folder.path / "m.csv", text));
+}
 
 const std::string kHeader = "path,label,xmin,ymin,xmax,ymax,fold\n";
 
 } // namespace
 
-TEST_CASE("manifest: joins the rows of a path, in order of appearance") {
-  const Manifest manifest(
+TEST_CASE("manifest: joins the rows of a picture, in order of appearance") {
+  const care_test::Folder folder;
+  const auto file = care_test::write_text(
+      folder.path / "m.csv",
       kHeader + "b.png,rust,1,2,3,4.5,0\n" + "a.png,miner,,,,,1\n" +
-      "b.png,rust,10,20,30,40,0\n");
-  const auto records = read_manifest(manifest.path());
-  REQUIRE(records.size() == 2);
-  CHECK(records[0].path == "b.png");
-  CHECK(records[0].file == manifest.path().parent_path() / "b.png");
-  CHECK(records[0].label == "rust");
-  CHECK(records[0].fold == 0);
-  CHECK(
-      (records[0].boxes == std::vector<Box>{{1, 2, 3, 4.5}, {10, 20, 30, 40}}));
-  CHECK(records[0].where == manifest.path().string() + ":2");
-  CHECK(records[0].box_where[1] == manifest.path().string() + ":4");
-  CHECK(records[1].path == "a.png");
-  CHECK(records[1].boxes.empty());
-  CHECK(records[1].fold == 1);
+          "b.png,rust,10,20,30,40,0\n");
+  const auto rows = trainer::read_manifest(file);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].path == "b.png");
+  CHECK(rows[0].file == folder.path / "b.png");
+  CHECK(rows[0].label == "rust");
+  CHECK(rows[0].fold == "0");
+  CHECK((rows[0].boxes == std::vector<Box>{{1, 2, 3, 4.5}, {10, 20, 30, 40}}));
+  CHECK(rows[0].where == file.string() + ":2");
+  CHECK(rows[0].box_where[1] == file.string() + ":4");
+  CHECK(rows[1].path == "a.png");
+  CHECK(rows[1].boxes.empty());
 }
 
-TEST_CASE("manifest: finds columns by name and does without a fold") {
-  const Manifest manifest(
-      "ymax,note,label,path,xmin,ymin,xmax\n4,x,rust,a.png,1,2,3\n");
-  const auto records = read_manifest(manifest.path());
-  REQUIRE(records.size() == 1);
-  CHECK((records[0].boxes == std::vector<Box>{{1, 2, 3, 4}}));
-  CHECK(records[0].fold == -1);
+TEST_CASE("manifest: finds columns by name and keeps the others") {
+  const auto rows = rows_of(
+      "ymax,place,label,path,xmin,ymin,xmax,split,group,mask,confidence\n"
+      "4,land,rust,a.png,1,2,3,val,p1,m/a.png,0.25\n");
+  REQUIRE(rows.size() == 1);
+  CHECK((rows[0].boxes == std::vector<Box>{{1, 2, 3, 4}}));
+  CHECK(rows[0].split == "val");
+  CHECK(rows[0].fold.empty());
+  CHECK(rows[0].group == "p1");
+  CHECK(rows[0].mask.filename() == "a.png");
+  CHECK(rows[0].has_confidence);
+  CHECK(rows[0].confidence == std::vector<double>{0.25});
+  CHECK(rows[0].more == std::map<std::string, std::string>{{"place", "land"}});
 }
 
-TEST_CASE("manifest: takes quotes, CRLF, a byte order mark and blank lines") {
-  const Manifest manifest(
-      "\xEF\xBB\xBFpath,label,xmin,ymin,xmax,ymax\r\n"
-      "\"a, \"\"b\"\".png\",\"two\nlines\", 1 ,2,3,4\r\n"
-      "\r\n"
-      "c.png,d,,,,");
-  const auto records = read_manifest(manifest.path());
-  REQUIRE(records.size() == 2);
-  CHECK(records[0].path == "a, \"b\".png");
-  CHECK(records[0].label == "two\nlines");
-  CHECK(records[0].boxes.size() == 1);
-  CHECK(records[1].where == manifest.path().string() + ":5");
+TEST_CASE("manifest: one file under several spellings is one picture") {
+  const care_test::Folder folder;
+  std::filesystem::create_directory(folder.path / "sub");
+  care_test::write_text(folder.path / "a.png", "x");
+  std::filesystem::create_symlink("a.png", folder.path / "link.png");
+  for (const char* other :
+       {"./a.png",
+        "sub/../a.png",
+        "sub/.././a.png",
+        "link.png",
+        "none/../a.png"}) {
+    CAPTURE(other);
+    const auto file = care_test::write_text(
+        folder.path / "m.csv",
+        kHeader + "a.png,rust,1,2,3,4,0\n" + other + ",rust,5,6,7,8,0\n");
+    const auto rows = trainer::read_manifest(file);
+    REQUIRE(rows.size() == 1);
+    CHECK(rows[0].boxes.size() == 2);
+    for (const auto& [label, fold, fault] :
+         std::vector<std::array<std::string, 3>>{
+             {"rust", "1", ":3: expected the fold '0'"},
+             {"miner", "0", ":3: expected the label 'rust'"}}) {
+      care_test::write_text(
+          file,
+          kHeader + "a.png,rust,,,,,0\n" + other + "," + label + ",,,,," +
+              fold);
+      CHECK(contains(
+          care_test::error_of([&] { trainer::read_manifest(file); }), fault));
+    }
+  }
 }
 
 TEST_CASE("manifest: names the line and the fault") {
-  const auto row = [](const std::string& text) { return kHeader + text; };
   const std::vector<std::pair<std::string, std::string>> cases{
-      {"", ":1: expected a header line, but got an empty file"},
-      {kHeader, ":1: expected at least one picture, but got only a header"},
-      {"path,label,xmin,ymin,xmax\n", "but got none called 'ymax'"},
-      {"path,path,label\n", "expected each column once, but got 'path' twice"},
-      {row("a,b,1,2,3,4\n"),
-       ":2: expected 7 fields as in the header, but got 6"},
-      {row("a,b,1,2,3,4,0,9\n"), ":2: expected 7 fields"},
-      {row("a,b,,,,,0\nc,d,1,x,3,4,0\n"),
+      {"", "expected at least one picture"},
+      {"a,b,1,2,3,4\n", ":2: expected 7 fields as in the header, but got 6"},
+      {"a,b,,,,,0\nc,d,1,x,3,4,0\n",
        ":3: expected a number in ymin, but got 'x'"},
-      {row("a,b,1,2,3px,4,0\n"), "expected a number in xmax, but got '3px'"},
-      {row("a,b,nan,2,3,4,0\n"), "expected a number in xmin, but got 'nan'"},
-      {row("a,b,1e999,2,3,4,0\n"), "expected a number in xmin"},
-      {row("a,b,1,2,,4,0\n"),
-       "expected all four box fields or none, but got 3"},
-      {row("a,b,3,2,1,4,0\n"), "expected xmin < xmax, but got 3 and 1"},
-      {row("a,b,1,4,3,4,0\n"), "expected ymin < ymax, but got 4 and 4"},
-      {row("a,b,1,2,3,4,-1\n"),
-       "expected a fold of 0, 1, 2, ..., but got '-1'"},
-      {row("a,b,1,2,3,4,1.5\n"), "expected a fold"},
-      {row(",b,1,2,3,4,0\n"), "expected a path and a label, but got no path"},
-      {row("a,,1,2,3,4,0\n"), "expected a path and a label, but got no label"},
-      {row("a,b,,,,,0\na,c,,,,,0\n"), ":3: expected the label 'b' as in "},
-      {row("a,b,,,,,0\na,b,,,,,1\n"), ":3: expected the fold 0 as in "},
-      {"path,label,xmin,ymin,xmax,ymax,group\na,b,,,,,p1\na,b,,,,,p2\n",
-       ":3: expected the group 'p1' as in "},
-      {row("a\xE9,b,1,2,3,4,0\n"), ":2: expected names in UTF-8"},
-      {row("\"a,b,1,2,3,4,0\n"), ":2: expected a closing quote"},
-      {row("\"a\"x,b,1,2,3,4,0\n"),
-       ":2: expected a comma after the closing quote"},
-      {row("a\"x,b,1,2,3,4,0\n"),
-       "expected a quote only at the start of a field"},
+      {"a,b,1,2,3px,4,0\n", "expected a number in xmax, but got '3px'"},
+      {"a,b,\"1,5\",2,3,4,0\n", "expected a number in xmin, but got '1,5'"},
+      {"a,b,nan,2,3,4,0\n", "expected a number in xmin, but got 'nan'"},
+      {"a,b,1e999,2,3,4,0\n", "expected a number in xmin"},
+      {"a,b,1,2,,4,0\n", "expected all four box fields or none, but got 3"},
+      {"a,b,3,2,1,4,0\n", "expected xmin < xmax, but got 3 and 1"},
+      {"a,b,1,4,3,4,0\n", "expected ymin < ymax, but got 4 and 4"},
+      {"a,b,1,2,3,4,-1\n", "expected a fold of 0, 1, 2, ..., but got '-1'"},
+      {"a,b,1,2,3,4,1.5\n", "expected a fold"},
+      {",b,1,2,3,4,0\n", "expected a path and a label, but got no path"},
+      {"a,b,,,,,0\nc,b,.1,.2,.5,1,0\n", ":3: expected boxes in pixels"},
+      {"a,,1,2,3,4,0\n", "expected a path and a label, but got no label"},
   };
-  for (const auto& entry : cases) {
-    const auto& [text, fault] = entry;
+  for (const auto& [text, fault] : cases) {
     CAPTURE(text);
-    const Manifest manifest(text);
-    CHECK(care_test::throws<std::runtime_error>(
-        [&] { read_manifest(manifest.path()); }, fault));
-    CHECK(care_test::throws<std::runtime_error>(
-        [&] { read_manifest(manifest.path()); }, manifest.path().string()));
+    CHECK(contains(
+        care_test::error_of([&t = text] { rows_of(kHeader + t); }), fault));
   }
-  CARE_REQUIRE_THROWS_AS(
-      read_manifest("/no/such.csv"), std::runtime_error, "/no/such.csv");
+  const std::string header = "path,label,xmin,ymin,xmax,ymax,";
+  for (const auto& [text, fault] :
+       std::vector<std::pair<std::string, std::string>>{
+           {"split\na,b,,,,,validation\n", "a split of train, val or test"},
+           {"confidence\na,b,1,2,3,4,1.5\n", "a confidence from 0 to 1"},
+           {"group\na,b,,,,,p1\na,b,,,,,p2\n", "expected the group 'p1'"},
+           {"xmin\na,b,1,2,3,4,5\n", "each column once"}}) {
+    CAPTURE(text);
+    CHECK(contains(
+        care_test::error_of([&, t = text] { rows_of(header + t); }), fault));
+  }
 }
 
-TEST_CASE("manifest: lists labels and leaves some out") {
-  const Manifest manifest(
-      kHeader + "1,b,,,,,0\n" + "2,a,,,,,0\n" + "3,b,,,,,0\n");
-  const auto records = read_manifest(manifest.path());
-  CHECK(common::labels_of(records) == std::vector<std::string>{"a", "b"});
-  const auto kept = common::without_labels(records, {"b"});
-  REQUIRE(kept.size() == 1);
-  CHECK(kept[0].path == "2");
-  CARE_REQUIRE_THROWS_AS(
-      common::without_labels(records, {"c"}), std::invalid_argument, "'c'");
+TEST_CASE("manifest: a folder for each class does without a file") {
+  const care_test::Folder folder;
+  for (const char* name :
+       {"rare/b.PNG",
+        "common/a.jpg",
+        "common/x/c.tif",
+        "common/notes.txt",
+        "top.png"}) {
+    std::filesystem::create_directories((folder.path / name).parent_path());
+    care_test::write_text(folder.path / name, "x");
+  }
+  const auto rows = trainer::read_folder(folder.path);
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0].path == "common/a.jpg");
+  CHECK(rows[1].path == "common/x/c.tif");
+  CHECK(rows[1].label == "common");
+  CHECK(rows[2].label == "rare");
+  CHECK(trainer::labels_of(rows) == std::vector<std::string>{"common", "rare"});
+  CHECK(
+      trainer::targets_of(rows, {"common", "rare"}) ==
+      std::vector<int64_t>{0, 0, 1});
+  CHECK(contains(
+      care_test::error_of([&] { trainer::targets_of(rows, {"common"}); }),
+      "known labels, but got 'rare'"));
+  const care_test::Folder empty;
+  CHECK(contains(
+      care_test::error_of([&] { trainer::read_folder(empty.path); }),
+      "a folder for each class"));
+}
+
+TEST_CASE("manifest: pictures beside the classes' folders may have a label") {
+  const care_test::Folder folder;
+  std::filesystem::create_directory(folder.path / "rare");
+  care_test::write_text(folder.path / "rare" / "b.png", "x");
+  care_test::write_text(folder.path / "a.png", "x");
+  CHECK(trainer::read_folder(folder.path).size() == 1);
+  const auto rows = trainer::read_folder(folder.path, "unlabelled");
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].path == "a.png");
+  CHECK(rows[0].label == "unlabelled");
+  CHECK(rows[1].label == "rare");
+
+  care_test::write_text(folder.path / "rare" / "caf\xe9.png", "x");
+  CHECK(contains(
+      care_test::error_of([&] { trainer::read_folder(folder.path); }),
+      "expected names in UTF-8"));
+}
+
+TEST_CASE("manifest: what is asked for must occur") {
+  const auto rows =
+      rows_of(kHeader + "a.png,\"Melanoma, NOS\",,,,,0\nb.png,nevus,,,,,\n");
+  const auto error = [&](auto column, const std::string& wanted) {
+    return care_test::error_of([&] {
+      trainer::check_known("--x", rows, column, {"nevus", wanted});
+    });
+  };
+  CHECK(error(&Row::label, "Melanoma, NOS").empty());
+  CHECK(
+      error(&Row::label, "Melanoma") ==
+      "--x: expected one of 'Melanoma, NOS', 'nevus', but got 'Melanoma'");
+  CHECK(
+      error(&Row::fold, "0") ==
+      "--x: expected one of '', '0', but got 'nevus'");
 }

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <limits>
 #include <map>
 #include <random>
@@ -604,7 +605,7 @@ TEST_CASE("weights: broken files are refused or read, no more", "[fuzz]") {
   const int64_t count = given == nullptr ? 10000 : std::atoll(given);
   std::map<std::string, std::string> files; // sorted
   for (const auto& entry : fs::directory_iterator(data(""))) {
-    files[entry.path().filename().string()] = common::read_file(entry.path());
+    files[entry.path().filename().string()] = care_test::read_text(entry.path());
   }
   int64_t read = 0, refused = 0;
   for (const auto& [name, whole] : files) {

@@ -1,4 +1,5 @@
-// Catch2, version 2 or 3, beside LibTorch. Tests include only this.
+// Catch2, version 2 or 3, beside LibTorch. Tests that see LibTorch include this
+// and not Catch2.
 //
 // LibTorch comes first and its CHECK goes: in the other order CHECK is the one
 // of LibTorch's logging, and a check that fails ends the program.
@@ -10,15 +11,6 @@
 
 #undef CHECK
 
-#if __has_include(<catch2/catch_test_macros.hpp>)
-#include <catch2/catch_approx.hpp>
-#include <catch2/catch_template_test_macros.hpp>
-#include <catch2/catch_test_macros.hpp>
-#include <catch2/generators/catch_generators.hpp>
-#include <catch2/generators/catch_generators_range.hpp>
-using Catch::Approx;
-#else
-#include <catch2/catch.hpp>
-#endif
+#include "support/plain_catch.hpp"
 
 #endif // CARE_TESTS_SUPPORT_CATCH_HPP

@@ -3,8 +3,9 @@
 #ifndef CARE_TESTS_SUPPORT_PROGRAM_HPP
 #define CARE_TESTS_SUPPORT_PROGRAM_HPP
 
-#include "common/files.hpp"
+#include "support/files.hpp"
 
+#include <fcntl.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,23 +19,6 @@
 #include <thread>
 
 namespace care_test {
-
-/// A folder of its own for each test, gone afterwards.
-class Folder {
- public:
-  Folder() {
-    auto name =
-        (std::filesystem::temp_directory_path() / "care-test-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::filesystem::remove_all(path);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  std::filesystem::path path;
-};
 
 struct ProgramOutcome {
   int status = 0;
@@ -50,7 +34,7 @@ inline ProgramOutcome run_program(
   const auto command =
       program + " " + arguments + " > " + log.string() + " 2>&1 < /dev/null";
   const int status = std::system(command.c_str());
-  return {WEXITSTATUS(status), common::read_file(log)};
+  return {WEXITSTATUS(status), read_text(log)};
 }
 
 /// A program that runs beside the test, in silence; killed at the latest when
@@ -60,8 +44,9 @@ class Child {
   Child(const std::string& program, const std::string& arguments)
       : pid_(fork()) {
     if (pid_ == 0) {
-      std::freopen("/dev/null", "w", stdout);
-      std::freopen("/dev/null", "w", stderr);
+      const int nothing = ::open("/dev/null", O_WRONLY);
+      ::dup2(nothing, 1);
+      ::dup2(nothing, 2);
       const auto command = "exec " + program + " " + arguments;
       execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
       _exit(127);

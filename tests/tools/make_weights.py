@@ -316,7 +316,8 @@ def efficientnet(folder, weights):
     with torch.no_grad():
         logits = net(load_file(folder / "x.safetensors")["x"])
     save_file({"logits": logits}, folder / "logits.safetensors")
-    save_file(state, folder / "tensors.safetensors")
+    save_file({k: v.contiguous() for k, v in state.items()},
+              folder / "tensors.safetensors")
 
 
 # ----------------------------------------------------------- networks ---

@@ -4,6 +4,7 @@
 #define CARE_ATTENTION_CLASS_ATTENTION_MAP_HPP
 
 #include <care/attention/scores.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
@@ -34,18 +35,9 @@ inline torch::Tensor features_in_weight(
   return gradients.requires_grad() ? features : features.detach();
 }
 
-/// In float32 at least: half precision holds no sum over a map.
-inline torch::Tensor widened(const torch::Tensor& tensor) {
-  return tensor.scalar_type() == torch::kDouble ? tensor
-                                                : tensor.to(torch::kFloat);
-}
-
-/// A widened map as a policy returns it: cut or signed, in the features' dtype.
-inline torch::Tensor finished(
-    const torch::Tensor& map,
-    bool relu,
-    const torch::Tensor& features) {
-  return (relu ? map.relu() : map).to(features.scalar_type());
+/// A map as a policy returns it: cut or signed.
+inline torch::Tensor finished(const torch::Tensor& map, bool relu) {
+  return relu ? map.relu() : map;
 }
 
 /// features [N, C, P], weights [N, C] -> [N, P]. A matrix product reads the
@@ -81,23 +73,25 @@ struct WeightedChannels : torch::autograd::Function<WeightedChannels> {
   }
 };
 
-/// sum_c weights[n, c] features[n, c], with `weights` [N, C], widened.
+/// sum_c weights[n, c] features[n, c], with `weights` [N, C], in float32 at
+/// least: half precision holds no sum over a map.
 inline torch::Tensor weighted_channels(
     const torch::Tensor& features,
     const torch::Tensor& weights) {
-  const auto wide = widened(features);
+  const auto wide = at_least_float(features);
   return WeightedChannels::apply(
              wide.flatten(2), weights.to(wide.scalar_type()))
       .view({features.size(0), features.size(2), features.size(3)});
 }
 
-/// The mean over h and w of gradients [N, C, h, w]: [N, C], widened.
+/// The mean over h and w of gradients [N, C, h, w]: [N, C], in
+/// float32 at least.
 inline torch::Tensor channel_weights(const torch::Tensor& gradients) {
   // An expanded constant has one value for all places.
   const bool same = !gradients.requires_grad() && gradients.stride(2) == 0 &&
       gradients.stride(3) == 0;
-  return same ? widened(gradients.select(3, 0).select(2, 0))
-              : widened(gradients).mean({2, 3});
+  return same ? at_least_float(gradients.select(3, 0).select(2, 0))
+              : at_least_float(gradients).mean({2, 3});
 }
 
 } // namespace detail
@@ -110,10 +104,12 @@ inline torch::Tensor channel_weights(const torch::Tensor& gradients) {
 /// [N, h, w]: `GradCam`, `GradCamPlusPlus`, `HiResCam`, `XGradCam`, `LayerCam`,
 /// `ElementWiseCam`, or your own.
 /// Shapes: features [N, C, h, w], scores [N] (see `class_scores`) -> [N, h, w],
-/// raw. Gradient: to the features; with kFull also to what the gradients depend
-/// on. Errors: see `score_gradients`; c10::ValueError for a policy whose result
-/// has another shape. Cost: one backward pass through the part of the network
-/// behind the features, and what the policy does.
+/// raw; by the library's policies float32 (float64 for double features), as
+/// half precision would call the map of a large layer flat. Gradient: to the
+/// features; with kFull also to what the gradients depend on. Errors: see
+/// `score_gradients`; c10::ValueError for a policy whose result has another
+/// shape. Cost: one backward pass through the part of the network behind the
+/// features, and what the policy does.
 ///
 ///   auto map = care::class_attention_map(
 ///       features, care::class_scores(logits, target), care::LayerCam());
@@ -132,7 +128,7 @@ torch::Tensor class_attention_map(
       "care::class_attention_map: Map must be callable as "
       "torch::Tensor(features [N,C,h,w], gradients [N,C,h,w]); see "
       "docs/attention.md");
-  const torch::Tensor result =
+  torch::Tensor result =
       map(features, score_gradients(features, scores, order));
   TORCH_CHECK_VALUE(
       result.defined() && result.dim() == 3 &&

@@ -4,6 +4,7 @@
 #define CARE_ATTENTION_ELEMENT_WISE_HPP
 
 #include <care/attention/class_attention_map.hpp>
+#include <care/detail/at_least_float.hpp>
 
 #include <torch/types.h>
 
@@ -14,18 +15,17 @@ namespace care {
 ///   A[n] = sum_c max(gradients[n, c] * features[n, c], 0)
 ///
 /// HiResCAM in which no channel speaks against the class.
-/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] of the features'
-/// dtype, raw: at least 0, not normalised. Gradient: reaches the features, and
-/// what the gradients' own history reaches.
-/// Throws c10::ValueError for wrong shapes. Source: GradCAMElementWise of
-/// pytorch-grad-cam; no paper.
+/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] float32 (float64 for
+/// double), raw: at least 0, not normalised. Gradient: reaches the features,
+/// and what the gradients' own history reaches. Throws c10::ValueError for
+/// wrong shapes. Source: GradCAMElementWise of pytorch-grad-cam; no paper.
 struct ElementWiseCam {
   torch::Tensor operator()(
       const torch::Tensor& features,
       const torch::Tensor& gradients) const {
     detail::check_gradients("care::ElementWiseCam", features, gradients);
-    const auto products = detail::widened(gradients) * features;
-    return products.relu().sum(1).to(features.scalar_type());
+    const auto products = detail::at_least_float(gradients) * features;
+    return products.relu().sum(1);
   }
 };
 

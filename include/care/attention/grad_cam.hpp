@@ -5,6 +5,7 @@
 
 #include <care/attention/class_attention_map.hpp>
 #include <care/attention/scores.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
 
@@ -29,9 +30,10 @@ struct AttentionOptions {
 ///
 ///   A[n] = sum_c w[n, c] features[n, c],  w = spatial mean of the gradients
 ///
-/// Shapes: features, gradients [N, C, h, w] -> [N, h, w], raw: signed unless
-/// `relu`, not normalised (each loss does that for itself). Gradient: reaches
-/// the features, and what the gradients' own history reaches.
+/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] float32 (float64 for
+/// double), raw: signed unless `relu`, not normalised (each loss does that for
+/// itself). Gradient: reaches the features, and what the gradients' own history
+/// reaches.
 /// Source: Selvaraju et al. 2017 eq. 1-2; P19 leaves out the ReLU.
 struct GradCam {
   bool relu = false;
@@ -41,8 +43,7 @@ struct GradCam {
       const torch::Tensor& gradients) const {
     detail::check_gradients("care::GradCam", features, gradients);
     const auto weights = detail::channel_weights(gradients);
-    return detail::finished(
-        detail::weighted_channels(features, weights), relu, features);
+    return detail::finished(detail::weighted_channels(features, weights), relu);
   }
 };
 
@@ -71,7 +72,8 @@ inline torch::Tensor grad_cam(
 ///
 ///   A[n] = sum_c W[target[n], c] / (h w) features[n, c]
 ///
-/// Shapes: features [N, C, h, w], weight [K, C], target [N] int64 -> [N, h, w].
+/// Shapes: features [N, C, h, w], weight [K, C], target [N] int64 -> [N, h, w]
+/// float32 (float64 for double features).
 /// Gradient: kFirst reaches the features, kFull also the weight.
 /// Throws c10::ValueError for wrong shapes, c10::IndexError for a class outside
 /// [0, K). Source: Zhou et al. 2016; equality with Grad-CAM: Selvaraju 2017.
@@ -91,14 +93,14 @@ inline torch::Tensor grad_cam_linear(
       "], but got ",
       detail::sizes_of(weight));
   detail::check_classes(where, target, features.size(0), weight.size(0));
-  auto rows = weight.index_select(
-      0, detail::to_device(target, weight.device()).to(torch::kLong));
+  auto rows = detail::at_least_float(weight.index_select(
+      0, detail::to_device(target, weight.device()).to(torch::kLong)));
   rows = rows / static_cast<double>(features.size(2) * features.size(3));
   if (options.order() == GradientOrder::kFirst) {
     rows = rows.detach();
   }
   return detail::finished(
-      detail::weighted_channels(features, rows), options.relu(), features);
+      detail::weighted_channels(features, rows), options.relu());
 }
 
 /// The CARE attention module: `grad_cam` as a module without parameters.

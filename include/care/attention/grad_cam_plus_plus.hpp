@@ -4,6 +4,7 @@
 #define CARE_ATTENTION_GRAD_CAM_PLUS_PLUS_HPP
 
 #include <care/attention/class_attention_map.hpp>
+#include <care/detail/at_least_float.hpp>
 
 #include <torch/types.h>
 
@@ -22,8 +23,8 @@ namespace care {
 /// are not negative: no epsilon is needed. For signed features, for which the
 /// paper does not say, a negative S counts as 0, so alpha is at most 1/2.
 ///
-/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] of the features'
-/// dtype, raw: signed unless `relu` (only signed features make it negative),
+/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] float32 (float64 for
+/// double), raw: signed unless `relu` (only signed features make it negative),
 /// not normalised. Gradient: reaches the features; constant gradients (first
 /// order) make w a constant, the features in it included, and gradients with a
 /// history (full order) are followed through all of w.
@@ -39,14 +40,13 @@ struct GradCamPlusPlus {
       const torch::Tensor& gradients) const {
     detail::check_gradients("care::GradCamPlusPlus", features, gradients);
     const auto inside =
-        detail::widened(detail::features_in_weight(features, gradients));
-    const auto positive = detail::widened(gradients).relu();
+        detail::at_least_float(detail::features_in_weight(features, gradients));
+    const auto positive = detail::at_least_float(gradients).relu();
     // An overflow of the sum must not meet a gradient of 0.
     const auto sum = inside.sum({2, 3}, /*keepdim=*/true)
                          .clamp(0, std::numeric_limits<float>::max());
     const auto weights = (positive / (2 + sum * positive)).sum({2, 3});
-    return detail::finished(
-        detail::weighted_channels(features, weights), relu, features);
+    return detail::finished(detail::weighted_channels(features, weights), relu);
   }
 };
 

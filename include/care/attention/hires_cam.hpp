@@ -4,6 +4,7 @@
 #define CARE_ATTENTION_HIRES_CAM_HPP
 
 #include <care/attention/class_attention_map.hpp>
+#include <care/detail/at_least_float.hpp>
 
 #include <torch/types.h>
 
@@ -15,8 +16,8 @@ namespace care {
 ///
 /// Where the head is linear in the features, a map of what each cell adds to
 /// the score: its sum is the score without the bias.
-/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] of the features'
-/// dtype, raw: signed unless `relu`, not normalised. Gradient: reaches the
+/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] float32 (float64 for
+/// double), raw: signed unless `relu`, not normalised. Gradient: reaches the
 /// features, and what the gradients' own history reaches.
 /// Throws c10::ValueError for wrong shapes. Equal to Grad-CAM where gradients
 /// do not vary over space, as behind global average pooling.
@@ -28,8 +29,8 @@ struct HiResCam {
       const torch::Tensor& features,
       const torch::Tensor& gradients) const {
     detail::check_gradients("care::HiResCam", features, gradients);
-    const auto products = detail::widened(gradients) * features;
-    return detail::finished(products.sum(1), relu, features);
+    const auto products = detail::at_least_float(gradients) * features;
+    return detail::finished(products.sum(1), relu);
   }
 };
 

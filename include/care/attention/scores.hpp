@@ -75,17 +75,57 @@ inline void check_classes(
   check_indices(where, "target", "classes", target, images, classes);
 }
 
+/// The target of a binary head as classes [N]: [N] or [N, 1], of integers, or
+/// of floating 0 and 1 as a binary cross-entropy wants it.
+inline torch::Tensor binary_classes(
+    const char* where,
+    const torch::Tensor& target,
+    int64_t images) {
+  TORCH_CHECK_VALUE(
+      target.defined() &&
+          (target.sizes() == torch::IntArrayRef({images}) ||
+           target.sizes() == torch::IntArrayRef({images, 1})),
+      where,
+      ": expected target of shape [",
+      images,
+      "] or [",
+      images,
+      ", 1], but got ",
+      sizes_of(target));
+  const auto flat = target.detach().reshape({images});
+  if (c10::isIntegralType(flat.scalar_type(), /*includeBool=*/false)) {
+    check_classes(where, flat, images, 2);
+    return flat;
+  }
+  const auto ok = (flat == 0) | (flat == 1);
+  if (flat.device().is_cpu()) {
+    const auto bad = first_false(ok);
+    TORCH_CHECK_VALUE(
+        bad < 0,
+        where,
+        ": expected a binary target of 0 and 1, but target[",
+        bad,
+        "] is ",
+        flat[bad < 0 ? 0 : bad].item<double>());
+  }
+  // On a device the gather reports what is no class.
+  return torch::where(
+      ok, flat.to(torch::kLong), torch::full_like(ok, 2, torch::kLong));
+}
+
 } // namespace detail
 
 /// The score of one class per image: its raw logit.
 ///
 /// Shapes: `logits` [N, K] with K of at least 2, `target` [N] integers -> [N].
 /// A binary head has one logit per image, [N, 1] or [N], that speaks for class
-/// 1. Its score is the logit where the target is 1, and minus the logit where
-/// it is 0: the map of "not the lesion", which is not where the lesion is.
-/// Throws c10::IndexError for a class outside [0, K), of a binary head outside
-/// [0, 2) (host targets); c10::ValueError for wrong shapes, c10::TypeError for
-/// a target that is not of integers.
+/// 1; its target is [N] or [N, 1], of integers or floating 0 and 1. Its score
+/// is the logit where the target is 1, and minus the logit where it is 0: the
+/// map of "not the lesion", which is not where the lesion is. Throws
+/// c10::IndexError for a class outside [0, K), of a binary head outside [0, 2);
+/// c10::ValueError for wrong shapes and a binary target between 0 and 1;
+/// c10::TypeError for another target that is not of integers. (Values of a
+/// target on a device are left to the gather there.)
 inline torch::Tensor class_scores(
     const torch::Tensor& logits,
     const torch::Tensor& target) {
@@ -99,11 +139,15 @@ inline torch::Tensor class_scores(
   const bool binary = logits.dim() == 1 || logits.size(1) == 1;
   const auto one = binary ? logits.view({logits.size(0)}) : logits;
   const auto all = binary ? torch::stack({-one, one}, 1) : logits;
-  detail::check_classes(where, target, all.size(0), all.size(1));
+  const auto classes =
+      binary ? detail::binary_classes(where, target, all.size(0)) : target;
+  detail::check_classes(where, classes, all.size(0), all.size(1));
   return all
       .gather(
           1,
-          detail::to_device(target, all.device()).to(torch::kLong).unsqueeze(1))
+          detail::to_device(classes, all.device())
+              .to(torch::kLong)
+              .unsqueeze(1))
       .squeeze(1);
 }
 
@@ -145,7 +189,8 @@ inline torch::Tensor class_scores(
 }
 
 /// d (sum of scores) / d features, [N, C, h, w]: the raw material of every
-/// class attention map.
+/// class attention map. In float32 (float64 for double features): a mean over
+/// many cells has a gradient that half precision does not hold.
 ///
 /// `features` [N, C, h, w] must lie on the autograd path to `scores` [M] (one
 /// per image, or those of some images only: the others' gradient is 0). The
@@ -185,8 +230,10 @@ inline torch::Tensor score_gradients(
       features.requires_grad() ? "the scores" : "the features",
       " have none (detached, or computed under torch::NoGradGuard)");
   const bool full = order == GradientOrder::kFull;
+  const auto dtype =
+      features.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   if (scores.size(0) == 0) {
-    return torch::zeros_like(features).set_requires_grad(full);
+    return torch::zeros_like(features, dtype).set_requires_grad(full);
   }
   const auto gradient_of = [&](const torch::Tensor& x) {
     return torch::autograd::grad(
@@ -202,7 +249,7 @@ inline torch::Tensor score_gradients(
       mean.defined()) {
     const auto cells = static_cast<double>(features.size(2) * features.size(3));
     const auto of_mean = gradient_of(mean);
-    gradient = (of_mean / cells)
+    gradient = (of_mean.to(dtype) / cells)
                    .view({features.size(0), features.size(1), 1, 1})
                    .expand(features.sizes());
   } else {
@@ -213,6 +260,7 @@ inline torch::Tensor score_gradients(
       where,
       ": expected scores computed from the features, but no path leads from "
       "the scores back to this tensor");
+  gradient = gradient.to(dtype);
   if (full && gradient.requires_grad()) {
     return gradient;
   }

@@ -4,6 +4,7 @@
 #define CARE_ATTENTION_XGRAD_CAM_HPP
 
 #include <care/attention/class_attention_map.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/normalise.hpp>
 
 #include <torch/types.h>
@@ -15,8 +16,8 @@ namespace care {
 ///   A[n] = sum_c w[n, c] features[n, c]
 ///   w = sum over space of gradients * features / sum over space of features
 ///
-/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] of the features'
-/// dtype, raw: signed unless `relu`, not normalised. Gradient: reaches the
+/// Shapes: features, gradients [N, C, h, w] -> [N, h, w] float32 (float64 for
+/// double), raw: signed unless `relu`, not normalised. Gradient: reaches the
 /// features; constant gradients (first order) make w a constant, the features
 /// in it included, and gradients with a history (full order) are followed
 /// through all of w. Throws c10::ValueError for wrong shapes.
@@ -32,7 +33,7 @@ struct XGradCam {
       const torch::Tensor& gradients) const {
     detail::check_gradients("care::XGradCam", features, gradients);
     const auto inside =
-        detail::widened(detail::features_in_weight(features, gradients));
+        detail::at_least_float(detail::features_in_weight(features, gradients));
     const auto sum = inside.sum({2, 3});
     // The smallest sums are left out too, before a quotient of them overflows.
     const auto least = flat_range(features.scalar_type()) *
@@ -42,8 +43,7 @@ struct XGradCam {
         torch::where(empty, torch::ones_like(sum), sum);
     return detail::finished(
         detail::weighted_channels(features, weights.masked_fill(empty, 0)),
-        relu,
-        features);
+        relu);
   }
 };
 

@@ -10,6 +10,7 @@
 #include <care/guide/guided.hpp>
 #include <care/guide/options.hpp>
 #include <care/loss.hpp>
+#include <care/normalise.hpp>
 #include <care/rasterize.hpp>
 #include <care/region_weights.hpp>
 #include <care/seen.hpp>
@@ -20,6 +21,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace care::detail {
@@ -53,51 +55,62 @@ struct Attended {
   }
 };
 
-/// The maps of `images` (on the network's device), each of its own class, those
-/// of several layers fused.
+/// The maps of a round's images, each of its own class, those of several layers
+/// fused.
 template <class Map>
 torch::Tensor guided_maps(
     const Map& map,
     const GuideOptions& options,
-    const torch::Tensor& images,
-    const torch::Tensor& classes,
+    const Guided& guided,
     const Seen& seen,
     bool multi_label) {
   // Without a graph to extend, the full order has nothing to offer.
   const auto order =
       torch::GradMode::is_enabled() ? options.order() : GradientOrder::kFirst;
-  const auto scores_of = [&](const torch::Tensor& logits) {
-    return multi_label
-        ? class_scores(logits, torch::arange(images.size(0)), classes)
-        : class_scores(logits, classes);
-  };
   torch::AutoGradMode record(true);
-  if (seen.frozen_head) {
-    const auto features = seen.features.index_select(0, images);
-    const auto scores = scores_of(seen.frozen_head(features));
-    return map(features, score_gradients(features, scores, order));
-  }
+  auto features = seen.features;
+  const auto images =
+      to_device(torch::tensor(guided.images, torch::kLong), features.device());
   // They come in order: where all are guided, nothing needs to be copied.
-  const bool all = images.size(0) == seen.features.size(0);
-  const auto guided = [&](const torch::Tensor& x) {
+  bool all = images.size(0) == features.size(0);
+  const auto of_guided = [&](const torch::Tensor& x) {
     return all ? x : x.index_select(0, images);
   };
-  const auto scores = scores_of(guided(seen.logits));
-  const auto map_of = [&](const torch::Tensor& features) {
-    const auto gradients = score_gradients(features, scores, order);
+  auto rows = torch::tensor(guided.row_class, torch::kLong);
+  const auto asked = (rows >= 0).nonzero().view(-1);
+  const auto classes = rows.index_select(0, asked);
+  const auto scores_of = [&](const torch::Tensor& logits) {
+    const auto chosen = asked.size(0) == logits.size(0)
+        ? logits
+        : logits.index_select(0, to_device(asked, logits.device()));
+    return multi_label
+        ? class_scores(chosen, torch::arange(asked.size(0)), classes)
+        : class_scores(chosen, classes);
+  };
+  auto logits = seen.logits;
+  if (seen.frozen_head) {
+    if (!seen.rows.defined()) { // each image for itself: the guided suffice
+      features = of_guided(features);
+      all = true;
+    }
+    logits = seen.frozen_head(features);
+  }
+  const auto scores = scores_of(logits);
+  const auto map_of = [&](const torch::Tensor& layer) {
+    const auto gradients = score_gradients(layer, scores, order);
     if constexpr (std::is_same_v<Map, GradCam>) {
       // One pass over the features, which costs less than to copy some.
-      return guided(map(features, gradients));
+      return of_guided(map(layer, gradients));
     } else {
-      return map(guided(features), guided(gradients));
+      return map(of_guided(layer), of_guided(gradients));
     }
   };
   if (seen.more.empty()) {
-    return map_of(seen.features);
+    return map_of(features);
   }
-  std::vector<torch::Tensor> layers{map_of(seen.features)};
-  for (const auto& features : seen.more) {
-    layers.push_back(map_of(features));
+  std::vector<torch::Tensor> layers{map_of(features)};
+  for (const auto& layer : seen.more) {
+    layers.push_back(map_of(layer));
   }
   return fuse(layers, options.fusion());
 }
@@ -105,6 +118,7 @@ torch::Tensor guided_maps(
 /// One round: each image at most once.
 template <class Map, class Loss>
 Attended attend(
+    const char* where,
     const Map& map,
     const Loss& loss,
     const GuideOptions& options,
@@ -113,57 +127,80 @@ Attended attend(
     bool multi_label,
     const Boxes& boxes) {
   const auto device = seen.features.device();
-  const auto images = torch::tensor(guided.images, torch::kLong);
-  const auto classes = torch::tensor(guided.classes, torch::kLong);
+  const auto g = static_cast<int64_t>(guided.images.size());
+  const auto chosen = guided_boxes(where, boxes, guided);
   Attended result;
-  result.maps = guided_maps(
-      map, options, to_device(images, device), classes, seen, multi_label);
-  const auto g = images.size(0);
+  result.maps = guided_maps(map, options, guided, seen, multi_label);
   TORCH_CHECK_VALUE(
       result.maps.defined() && result.maps.dim() == 3 &&
           result.maps.size(0) == g,
-      "care::Guide: expected the map policy to return [",
+      where,
+      ": expected the map policy to return [",
       g,
       ", h, w], but got ",
       sizes_of(result.maps));
   const Size map_size{result.maps.size(1), result.maps.size(2)};
   const auto& raster = options.raster();
-  const auto on_boxes = [&](const torch::Tensor& x) {
-    return x.to(boxes.device());
-  };
-  auto chosen =
-      g == boxes.num_images() ? boxes : boxes.select(on_boxes(images));
-  chosen = chosen.for_classes(on_boxes(classes));
   result.regions = rasterize(chosen, map_size, raster).to(device);
   result.boxes = result.regions.inside;
   if (chosen.has_weights()) {
-    const auto flat = chosen.filter(chosen.weights() > 0).without_weights();
-    result.boxes = rasterize(flat, map_size, raster).to(device).inside;
+    result.boxes =
+        rasterize(chosen.counting(), map_size, raster).to(device).inside;
   }
   const auto image =
       image_to_cells(boxes.image_size(), map_size, raster.mode());
   result.image = to_device(image.to(result.boxes.scalar_type()), device);
   result.per_image = loss(result.maps, result.regions);
-  check_shape("care::Guide", "the loss policy's result", result.per_image, {g});
+  check_shape(where, "the loss policy's result", result.per_image, {g});
   return result;
 }
 
 /// All guided pairs of a batch; several of one image come in later rounds.
 template <class Map, class Loss>
 Attended attend(
+    const char* where,
     const Map& map,
     const Loss& loss,
     const GuideOptions& options,
     const Seen& seen,
     const torch::Tensor& target,
     const Boxes& boxes) {
-  const bool multi_label = target.dim() == 2;
+  const auto classes = is_binary(seen.logits) ? 2 : seen.logits.size(1);
   Attended result;
-  for (const auto& round : guided_images(target, boxes, options.classes())) {
-    result.append(attend(map, loss, options, round, seen, multi_label, boxes));
+  for (const auto& round : guided_images(
+           where, target, boxes, seen.rows, options.classes(), classes)) {
+    result.append(attend(
+        where, map, loss, options, round, seen, is_multi_label(target), boxes));
   }
   return result;
 }
+
+/// A loss that asks for no more attention inside than `options.tau()`.
+template <class Loss, class = void>
+struct HasTau : std::false_type {};
+template <class Loss>
+struct HasTau<
+    Loss,
+    std::void_t<decltype(std::declval<const Loss&>().options.tau())>>
+    : std::true_type {};
+
+/// How a loss brings maps to [0, 1]: `options.normalisation()`, or by minimum
+/// and maximum where it has no such option.
+template <class Loss, class = void>
+struct NormalisationOf {
+  static Normalisation of(const Loss& /*loss*/) {
+    return Normalisation::kMinMax;
+  }
+};
+template <class Loss>
+struct NormalisationOf<
+    Loss,
+    std::void_t<
+        decltype(std::declval<const Loss&>().options.normalisation())>> {
+  static Normalisation of(const Loss& loss) {
+    return loss.options.normalisation();
+  }
+};
 
 /// What of it is logged.
 template <class Loss>

@@ -4,11 +4,19 @@
 #define CARE_GUIDE_AUDIT_HPP
 
 #include <care/attention/scores.hpp>
+#include <care/boxes.hpp>
+#include <care/detail/probabilities.hpp>
+#include <care/guide/attended.hpp>
+#include <care/guide/batch.hpp>
+#include <care/guide/figures.hpp>
+#include <care/guide/guided.hpp>
+#include <care/guide/options.hpp>
 #include <care/seen.hpp>
 
 #include <fmt/format.h>
 #include <torch/autograd.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <cstddef>
@@ -31,6 +39,8 @@ struct Audit {
   int64_t flat = 0; ///< of these, flat: no gradient at all
   int64_t inert_batches = 0; ///< guided, but La moves no parameter
   std::string inert_cause; ///< the first one's
+  int64_t probability_batches = 0; ///< whose logits look like probabilities
+  int64_t detached_batches = 0; ///< whose Lc has no gradient history
   int64_t measured = 0; ///< batches in the means below
   double attention_norm = 0; ///< mean norm of La's gradient
   double classification_norm = 0; ///< mean norm of Lc's gradient
@@ -64,6 +74,8 @@ struct Audit {
     saturated += other.saturated;
     flat += other.flat;
     inert_batches += other.inert_batches;
+    probability_batches += other.probability_batches;
+    detached_batches += other.detached_batches;
     if (inert_cause.empty()) {
       inert_cause = other.inert_cause;
     }
@@ -88,6 +100,21 @@ struct Audit {
           inert_batches,
           batches - unguided_batches,
           inert_cause));
+    }
+    if (detached_batches > 0) {
+      result.push_back(fmt::format(
+          "the classification loss has no gradient history in {} of {} "
+          "batches: it trains nothing",
+          detached_batches,
+          batches));
+    }
+    if (probability_batches > 0) {
+      result.push_back(fmt::format(
+          "the logits look like probabilities in {} of {} batches: class "
+          "attention maps are those of raw logits; hand over what the softmax "
+          "or sigmoid is taken of",
+          probability_batches,
+          batches));
     }
     if (guided > 0 && flat == guided) {
       result.push_back(fmt::format("all {} guided maps are flat", guided));
@@ -193,18 +220,87 @@ inline void measure_gradients(
   }
 }
 
-/// The share of the first image's score gradient that lies on the features of
-/// the others.
+/// Whether logits are what a softmax, its logarithm or a sigmoid gives: by the
+/// graph, or, where it does not tell, because several classes sum to 1.
+inline bool look_like_probabilities(const torch::Tensor& logits) {
+  if (!probabilities_by(logits).empty()) {
+    return true;
+  }
+  if (is_binary(logits) || logits.size(0) == 0) {
+    return false;
+  }
+  const auto values = logits.detach().to(torch::kDouble);
+  const auto off = (values.sum(1) - 1).abs().max().item<double>();
+  return off < 1e-3 && values.min().item<double>() >= 0;
+}
+
+/// The share of the first row's score gradient that lies on the features of
+/// images that lead to others.
 inline void measure_coupling(Audit& audit, const Seen& seen) {
-  if (seen.frozen_head || seen.features.size(0) < 2) {
+  const auto images = seen.features.size(0);
+  if (seen.frozen_head || images < 2) {
     return;
   }
   const auto gradient =
       score_gradients(seen.features, seen.logits.flatten().slice(0, 0, 1))
           .to(torch::kDouble);
+  const auto rows = seen.rows.defined() ? seen.rows : torch::arange(images);
+  const auto of_others = (rows != 0).to(gradient.options());
   const auto norm = gradient.norm().item<double>();
-  const auto others = gradient.slice(0, 1).norm().item<double>();
+  const auto others =
+      (gradient * of_others.view({-1, 1, 1, 1})).norm().item<double>();
   audit.batch_coupling = norm > 0 ? others / norm : 0;
+}
+
+/// `Guide::audit`, but for the schedule.
+template <class Map, class Loss>
+Audit audit_batch(
+    const Map& map,
+    const Loss& loss,
+    const GuideOptions& options,
+    const torch::Tensor& classification,
+    const Seen& seen,
+    const torch::Tensor& target,
+    const Boxes& boxes,
+    const std::vector<torch::Tensor>& parameters) {
+  const char* where = "care::Guide::audit";
+  check_batch(where, seen, target, boxes, options);
+  Audit audit;
+  audit.batches = 1;
+  const bool recording = torch::GradMode::is_enabled();
+  const bool history = seen.features.requires_grad();
+  audit.probability_batches = look_like_probabilities(seen.logits) ? 1 : 0;
+  audit.detached_batches = recording && !classification.requires_grad() ? 1 : 0;
+  const auto guided = guided_images(
+      where, target, boxes, seen.rows, options.classes(), torch::nullopt);
+  if (guided.empty()) {
+    audit.unguided_batches = 1;
+    return audit;
+  }
+  const auto attended = history
+      ? attend(where, map, loss, options, seen, target, boxes)
+      : Attended();
+  const AttentionFigures all = figures(attended, loss);
+  audit.guided = all.guided;
+  audit.saturated = all.saturated.item<int64_t>();
+  audit.flat = all.flat.item<int64_t>();
+  if (!recording || !history || !attended.per_image.requires_grad()) {
+    audit.add_inert(
+        !recording ? "torch::NoGradGuard is on"
+            : !history
+            ? "the features have no gradient history: detached, or their "
+              "backbone is frozen"
+            : "the map or the loss policy detaches the map");
+    return audit;
+  }
+  const bool additive = options.weight().has_value();
+  measure_gradients(
+      audit,
+      additive ? classification : (1 - options.alpha()) * classification,
+      options.weight().value_or(options.alpha()) * attended.per_image.mean(),
+      parameters);
+  measure_coupling(audit, seen);
+  return audit;
 }
 
 } // namespace detail

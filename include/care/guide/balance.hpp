@@ -68,17 +68,20 @@ class Balance {
   }
 
   /// Takes both gradients at `features` into the means. A batch in which one of
-  /// them is 0 or not finite changes nothing. Both losses are scalars with a
-  /// history; features that only one of them depends on are fine.
+  /// them is 0 or not finite changes nothing, nor does one under
+  /// torch::NoGradGuard. Both losses are scalars with a history that leads to
+  /// the features (to some of them: those that only one of the losses depends
+  /// on are fine); c10::ValueError for one that has none, detached or of
+  /// another forward.
   void update(
       const torch::Tensor& classification,
       const torch::Tensor& attention,
       const std::vector<torch::Tensor>& features) {
-    const auto c = norm_of(classification, features);
-    const auto a = norm_of(attention, features);
-    if (!c.defined() || !a.defined()) {
+    if (!torch::GradMode::is_enabled()) {
       return;
     }
+    const auto c = norm_of("classification", classification, features);
+    const auto a = norm_of("attention", attention, features);
     const auto usable = (c > 0) & (a > 0) & c.isfinite() & a.isfinite();
     // Both start at 0 and have seen the same batches: what they lack of the
     // true means is the same share, and cancels in their ratio.
@@ -134,13 +137,15 @@ class Balance {
   }
 
  private:
-  /// Undefined where the loss does not depend on the features.
   static torch::Tensor norm_of(
+      const char* name,
       const torch::Tensor& loss,
       const std::vector<torch::Tensor>& features) {
-    if (!loss.requires_grad()) {
-      return {};
-    }
+    TORCH_CHECK_VALUE(
+        loss.requires_grad(),
+        "care::Balance: expected the ",
+        name,
+        " loss with a gradient history, but it has none (detached?)");
     torch::Tensor sum;
     for (const auto& gradient : torch::autograd::grad(
              {loss},
@@ -154,7 +159,12 @@ class Balance {
         sum = sum.defined() ? sum + square : square;
       }
     }
-    return sum.defined() ? sum.sqrt() : sum;
+    TORCH_CHECK_VALUE(
+        sum.defined(),
+        "care::Balance: expected a ",
+        name,
+        " loss of these features, but no path leads from it to them");
+    return sum.sqrt();
   }
 
   torch::Tensor running(

@@ -3,12 +3,14 @@
 #ifndef CARE_GUIDE_HEAD_HPP
 #define CARE_GUIDE_HEAD_HPP
 
+#include <care/detail/main_output.hpp>
+#include <care/detail/run_module.hpp>
+
 #include <torch/nn/module.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -16,56 +18,43 @@
 
 namespace care::detail {
 
-/// A module itself, or what points to one (a holder such as torch::nn::Linear).
-template <class Head, class = void>
-struct IsModuleLike
-    : std::is_base_of<torch::nn::Module, std::remove_reference_t<Head>> {};
+/// The scores of a head, in whatever form, in float32.
 template <class Head>
-struct IsModuleLike<Head, std::void_t<decltype(*std::declval<Head&>())>>
-    : std::is_base_of<
-          torch::nn::Module,
-          std::remove_reference_t<decltype(*std::declval<Head&>())>> {};
-
-template <class Head>
-torch::nn::Module& module_of(Head& head) {
-  if constexpr (std::is_base_of_v<torch::nn::Module, Head>) {
-    return head;
-  } else {
-    return *head;
-  }
+torch::Tensor run_head(Head& head, const torch::Tensor& features) {
+  const char* where = "care::Guide::watch";
+  return in_float(main_output(where, run_module(where, head, features)));
 }
 
-template <class Head>
-torch::Tensor call_head(Head& head, const torch::Tensor& features) {
-  if constexpr (std::is_base_of_v<torch::nn::Module, Head>) {
-    return head.forward(features);
-  } else if constexpr (IsModuleLike<Head>::value) {
-    return head->forward(features);
-  } else {
-    return head(features);
-  }
-}
-
-/// `head` to be called later: a module itself by reference, what points to one
-/// and a function by copy.
+/// `head` to be called later. A holder, a pointer and a function are copied; a
+/// module itself is kept alive where a shared_ptr owns it. That of another, and
+/// what cannot be copied, must outlive the call.
 template <class Head>
 auto kept_head(Head& head) {
   if constexpr (std::is_base_of_v<torch::nn::Module, Head>) {
-    return [&head](const torch::Tensor& x) { return head.forward(x); };
+    return [&head, owner = head.weak_from_this().lock()](
+               const torch::Tensor& x) { return run_head(head, x); };
+  } else if constexpr (!std::is_copy_constructible_v<Head>) {
+    return [&head](const torch::Tensor& x) { return run_head(head, x); };
   } else {
-    return
-        [head](const torch::Tensor& x) mutable { return call_head(head, x); };
+    return [head](const torch::Tensor& x) mutable { return run_head(head, x); };
   }
 }
 
-/// The running statistics of a module's BatchNorms, as they are now.
+/// The running statistics of a module's BatchNorms, as they are now. Keeps the
+/// module alive where a shared_ptr owns it; it must else outlive this.
 class FrozenStatistics {
  public:
-  explicit FrozenStatistics(torch::nn::Module& module) {
-    add(module);
-    for (const auto& part : module.modules(/*include_self=*/false)) {
-      add(*part);
+  explicit FrozenStatistics(torch::nn::Module& module)
+      : parts_(parts_of(module)) {
+    for (const auto& part : parts_) {
+      add_if<torch::nn::BatchNorm1dImpl>(*part);
+      add_if<torch::nn::BatchNorm2dImpl>(*part);
+      add_if<torch::nn::BatchNorm3dImpl>(*part);
     }
+  }
+
+  torch::nn::Module& module() const {
+    return *parts_.front();
   }
 
   /// Puts them in place of the live ones, or the live ones back.
@@ -77,12 +66,6 @@ class FrozenStatistics {
 
  private:
   /// A module that is registered twice is met twice.
-  void add(torch::nn::Module& module) {
-    add_if<torch::nn::BatchNorm1dImpl>(module);
-    add_if<torch::nn::BatchNorm2dImpl>(module);
-    add_if<torch::nn::BatchNorm3dImpl>(module);
-  }
-
   template <class Norm>
   void add_if(torch::nn::Module& module) {
     if (auto* norm = dynamic_cast<Norm*>(&module)) {
@@ -98,6 +81,7 @@ class FrozenStatistics {
     }
   }
 
+  std::vector<std::shared_ptr<torch::nn::Module>> parts_;
   std::vector<std::pair<torch::Tensor*, torch::Tensor>> pairs_;
 };
 
@@ -105,33 +89,20 @@ class FrozenStatistics {
 /// then each part is as it was.
 class FrozenMode {
  public:
-  FrozenMode(torch::nn::Module& module, FrozenStatistics& statistics)
-      : module_(module),
-        statistics_(statistics),
-        was_training_(module.is_training()),
-        parts_(module.modules(/*include_self=*/false)) {
-    for (const auto& part : parts_) {
-      part_was_training_.push_back(part->is_training());
-    }
-    module.eval();
-    statistics.swap();
+  explicit FrozenMode(FrozenStatistics& statistics)
+      : mode_(statistics.module()),
+        statistics_(statistics) {
+    statistics_.swap();
   }
   ~FrozenMode() {
     statistics_.swap();
-    module_.train(was_training_);
-    for (size_t i = 0; i < parts_.size(); ++i) { // parents come first
-      parts_[i]->train(part_was_training_[i]);
-    }
   }
   FrozenMode(const FrozenMode&) = delete;
   FrozenMode& operator=(const FrozenMode&) = delete;
 
  private:
-  torch::nn::Module& module_;
+  const EvaluationMode<torch::nn::Module> mode_;
   FrozenStatistics& statistics_;
-  bool was_training_;
-  std::vector<std::shared_ptr<torch::nn::Module>> parts_;
-  std::vector<bool> part_was_training_;
 };
 
 } // namespace care::detail

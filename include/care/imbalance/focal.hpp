@@ -3,6 +3,7 @@
 #ifndef CARE_IMBALANCE_FOCAL_HPP
 #define CARE_IMBALANCE_FOCAL_HPP
 
+#include <care/detail/at_least_float.hpp>
 #include <care/imbalance/detail/classes.hpp>
 
 #include <torch/arg.h>

@@ -3,6 +3,7 @@
 #ifndef CARE_IMBALANCE_LDAM_HPP
 #define CARE_IMBALANCE_LDAM_HPP
 
+#include <care/detail/at_least_float.hpp>
 #include <care/imbalance/detail/classes.hpp>
 
 #include <torch/arg.h>
@@ -132,7 +133,7 @@ TORCH_MODULE(LdamLoss);
 /// Shapes: x [N, in_features] -> [N, out_features] in [-1, 1]. One parameter,
 /// `weight` [out_features, in_features], drawn uniformly in direction with
 /// length 1; there is no bias. Lengths below 1e-6 count as 1e-6, so that
-/// features of 0 give logits of 0 and a bounded gradient. Throws
+/// features of 0 give logits of 0 and bounded gradients of every order. Throws
 /// c10::ValueError for sizes below 1 and wrong shapes. Source: the head of Cao
 /// et al. 2019's code; Wang et al. 2018 (CosFace).
 class NormalisedLinearImpl : public torch::nn::Cloneable<NormalisedLinearImpl> {
@@ -179,8 +180,9 @@ class NormalisedLinearImpl : public torch::nn::Cloneable<NormalisedLinearImpl> {
   /// In float32 for half precision, where squares overflow.
   static torch::Tensor unit_rows(const torch::Tensor& rows) {
     auto wide = detail::at_least_float(rows);
-    auto length = wide.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-6);
-    return (wide / length).to(rows.scalar_type());
+    // Not `norm`: its second derivative at 0 is NaN.
+    auto square = wide.square().sum(1, /*keepdim=*/true);
+    return (wide / square.clamp_min(1e-12).sqrt()).to(rows.scalar_type());
   }
 };
 

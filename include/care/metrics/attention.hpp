@@ -70,6 +70,14 @@ inline torch::Tensor maps_at_masks(
       .squeeze(1);
 }
 
+/// The pixels of a region, `[N, H, W]` bool: those that it covers by half, or,
+/// if it is so small that it covers none by half, all that it touches.
+inline torch::Tensor region_pixels(const torch::Tensor& masks) {
+  const auto half = masks >= 0.5;
+  return half |
+      (half.flatten(1).any(1).logical_not().view({-1, 1, 1}) & (masks > 0));
+}
+
 inline torch::Tensor nan_unless(
     const torch::Tensor& defined,
     const torch::Tensor& value) {
@@ -168,8 +176,9 @@ inline torch::Tensor inside_outside_ratio(
 }
 
 /// Pointing game: 1 where a maximum of the positive attention lies inside the
-/// region (masks of at least 0.5), else 0. Arguments, NaN and errors as in
-/// `energy_pointing_game`; of equal maxima one inside is enough.
+/// region (masks of at least 0.5; of a region smaller than that, every pixel it
+/// touches), else 0. Arguments, NaN and errors as in `energy_pointing_game`; of
+/// equal maxima one inside is enough.
 inline torch::Tensor pointing_game(
     const torch::Tensor& maps,
     const torch::Tensor& image_masks) {
@@ -178,17 +187,18 @@ inline torch::Tensor pointing_game(
   if (map.size(0) == 0) {
     return torch::empty({0}, map.options());
   }
-  const auto inside = image_masks >= 0.5;
+  const auto inside = detail::region_pixels(image_masks);
   const auto top = map.amax({1, 2});
   const auto best = map.masked_fill(inside.logical_not(), -1).amax({1, 2});
   const auto region = inside.flatten(1).any(1);
   return detail::nan_unless((top > 0) & region, best >= top);
 }
 
-/// Intersection over union of the region (masks of at least 0.5) and the pixels
-/// where the positive attention, scaled to [0, 1] by its minimum and maximum at
-/// the masks' size, is above `threshold` (0 to 1, 1 excluded). Arguments, NaN
-/// and errors as in `energy_pointing_game`; a flat map is NaN too.
+/// Intersection over union of the region (its pixels as in `pointing_game`) and
+/// the pixels where the positive attention, scaled to [0, 1] by its minimum and
+/// maximum at the masks' size, is above `threshold` (0 to 1, 1 excluded).
+/// Arguments, NaN and errors as in `energy_pointing_game`; a flat map is NaN
+/// too.
 inline torch::Tensor iou_at(
     double threshold,
     const torch::Tensor& maps,
@@ -203,7 +213,7 @@ inline torch::Tensor iou_at(
   }
   const auto low = map.amin({1, 2}, true);
   const auto range = map.amax({1, 2}, true) - low;
-  const auto region = image_masks >= 0.5;
+  const auto region = detail::region_pixels(image_masks);
   const auto seen = map - low > threshold * range;
   const auto both = (seen & region).sum({1, 2}).to(torch::kDouble);
   // Interpolating a flat map leaves rounding noise, which is no attention.
@@ -222,7 +232,7 @@ inline torch::Tensor best_iou(
     return torch::empty({0}, map.options());
   }
   const auto values = map.flatten(1);
-  const auto region = (image_masks >= 0.5).flatten(1);
+  const auto region = detail::region_pixels(image_masks).flatten(1);
   const auto range = values.amax(1) - values.amin(1);
   // Above a threshold lie the first pixels in falling order, up to the last of
   // equal ones; the lowest are above none.

@@ -199,7 +199,7 @@ class ConfusionMatrix {
         name,
         " of shape [N], but got ",
         labels.sizes());
-    const auto host = labels.to(torch::kCPU, torch::kLong);
+    auto host = labels.to(torch::kCPU, torch::kLong);
     const auto bad = detail::first_false((host >= 0) & (host < classes()));
     TORCH_CHECK_INDEX(
         bad < 0,

@@ -20,6 +20,9 @@ inline bool is_spatial_mean(
     const torch::Tensor& mean,
     const torch::Tensor& features) {
   const auto n = features.size(0), c = features.size(1);
+  if (mean.device() != features.device()) {
+    return false;
+  }
   if (mean.dim() == 4) {
     return mean.sizes() == torch::IntArrayRef({n, c, 1, 1});
   }
@@ -30,13 +33,18 @@ inline bool is_spatial_mean(
 /// Stands for the spatial mean of `features` in the graph of `scores`, to take
 /// gradients of: [N, C] or [N, C, 1, 1], its values are not those of the mean.
 /// Undefined unless the features reach the scores by that mean alone, as they
-/// do in most classifiers. The graph's node is known by its name, the axes of
-/// the mean by the shape of its result; a node with another name is not taken
-/// for a mean.
+/// do in most classifiers; a copy of them in another dtype stands for them. The
+/// graph's nodes are known by their names, the axes of the mean by the shape of
+/// its result; a node with another name is not taken for a mean.
 inline torch::Tensor spatial_mean_behind(
     const torch::Tensor& scores,
     const torch::Tensor& features) {
   const auto wanted = torch::autograd::impl::gradient_edge(features);
+  const auto is_wanted = [&](const torch::autograd::Edge& edge) {
+    return edge == wanted ||
+        (edge.is_valid() && edge.function->name() == "ToCopyBackward0" &&
+         edge.function->next_edge(0) == wanted);
+  };
   torch::autograd::Edge mean;
   std::set<const torch::autograd::Node*> visited;
   std::vector<torch::autograd::Edge> open{
@@ -48,7 +56,7 @@ inline torch::Tensor spatial_mean_behind(
       continue;
     }
     for (const auto& edge : here.function->next_edges()) {
-      if (!(edge == wanted)) {
+      if (!is_wanted(edge)) {
         open.push_back(edge);
       } else if (mean.is_valid() || here.function->name() != "MeanBackward1") {
         return {};

@@ -3,21 +3,19 @@
 #ifndef CARE_CAPTURE_DETAIL_GRAPH_HPP
 #define CARE_CAPTURE_DETAIL_GRAPH_HPP
 
+#include <care/capture/detail/axes.hpp>
+#include <care/capture/detail/layouts.hpp>
+#include <care/capture/detail/node.hpp>
+#include <care/capture/detail/observer.hpp>
 #include <care/capture/detail/seen_map.hpp>
 
-#include <c10/util/Exception.h>
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/variable.h>
 #include <torch/types.h>
 
-#include <algorithm>
-#include <array>
 #include <cstddef>
-#include <cstdint>
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace care::detail {
@@ -26,8 +24,8 @@ namespace care::detail {
 /// over: an in-place operator changes a tensor's place.
 class SeenMaps {
  public:
-  explicit SeenMaps(const std::vector<SeenMap>& maps) {
-    for (const auto& map : maps) {
+  SeenMaps(const Observer& observer, Layouts& layouts) : layouts_(layouts) {
+    for (const auto& map : observer.maps()) {
       const auto place = map.place();
       if (place.first != nullptr && maps_.emplace(place, &map).second) {
         order_.push_back(&map);
@@ -35,14 +33,23 @@ class SeenMaps {
     }
   }
 
+  /// The map at a place where there is one, told from the graph if no operator
+  /// returned it, or if it was overwritten.
+  const SeenMap* at(const Place& place) {
+    const auto here = maps_.find(place);
+    if (here != maps_.end()) {
+      return here->second;
+    }
+    hidden_.emplace_back(layouts_.sizes(place), place.first->name());
+    return maps_.emplace(place, &hidden_.back()).first->second;
+  }
+
   /// On every way back from `from` through the graph, the first map that
   /// `wanted` accepts.
   template <class Wanted>
-  std::vector<const SeenMap*> behind(const torch::Tensor& from, Wanted wanted)
-      const {
+  std::vector<const SeenMap*> behind(const torch::Tensor& from, Wanted wanted) {
     std::vector<const SeenMap*> found;
     std::set<Place> visited;
-    std::set<const torch::autograd::Node*> expanded;
     std::vector<Place> open{place_of(from)};
     while (!open.empty()) {
       const auto place = open.back();
@@ -50,19 +57,14 @@ class SeenMaps {
       if (place.first == nullptr || !visited.insert(place).second) {
         continue;
       }
-      const auto here = maps_.find(place);
-      if (here != maps_.end() && wanted(*here->second)) {
-        found.push_back(here->second);
-      } else if (expanded.insert(place.first).second) {
-        TORCH_CHECK_VALUE(
-            place.first->name().find("DifferentiableGraph") ==
-                std::string::npos,
-            "care::capture: expected to see each operator, but an earlier "
-            "forward made TorchScript fuse them; hand over the module and its "
-            "images: capture(net, images)");
-        for (const auto& edge : place.first->next_edges()) {
-          open.emplace_back(edge.function.get(), edge.input_nr);
-        }
+      const auto* here = is_map(place) ? at(place) : nullptr;
+      if (here != nullptr && wanted(*here)) {
+        found.push_back(here);
+        continue;
+      }
+      check_unfused(place.first->name());
+      for (const auto& edge : place.first->next_edges()) {
+        open.push_back(place_of(edge));
       }
     }
     return found;
@@ -72,11 +74,11 @@ class SeenMaps {
   /// `from` to an earlier map leads; null if there is none. Of two branches
   /// that start at one map, it is that map.
   template <class Wanted>
-  const SeenMap* gate(const torch::Tensor& from, Wanted wanted) const {
+  const SeenMap* gate(const torch::Tensor& from, Wanted wanted) {
     for (auto map = order_.rbegin(); map != order_.rend(); ++map) {
       if (wanted(**map)) {
         const auto reached = behind(from, [&](const SeenMap& other) {
-          return &other <= *map; // seen no later
+          return !other.hidden && &other <= *map; // seen no later
         });
         if (reached.size() == 1 && reached[0] == *map) {
           return *map;
@@ -86,21 +88,43 @@ class SeenMaps {
     return nullptr;
   }
 
-  /// The last ones, a line each, for an error message.
+  /// The last ones, a line each, for an error message; copies and changes of
+  /// layout are left out.
   std::string str() const {
     constexpr size_t kMost = 12;
+    std::vector<std::string> lines; // each once: blocks repeat themselves
+    for (auto map = order_.rbegin(); map != order_.rend(); ++map) {
+      const auto line = "\n  " + (*map)->str();
+      if (lines.size() < kMost &&
+          !is_rearranging(operator_of(*(*map)->place().first)) &&
+          std::find(lines.begin(), lines.end(), line) == lines.end()) {
+        lines.push_back(line);
+      }
+    }
     std::string text;
-    for (size_t i = order_.size() > kMost ? order_.size() - kMost : 0;
-         i < order_.size();
-         ++i) {
-      text += "\n  " + order_[i]->str();
+    for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
+      text += *line;
     }
     return text.empty() ? "\n  none" : text;
   }
 
  private:
+  /// Seen, or of a node that no operator is known to have made.
+  bool is_map(const Place& place) {
+    if (maps_.count(place) > 0) {
+      return true;
+    }
+    if (is_leaf(place.first) || layouts_.was_noted(place) ||
+        is_rearranging(operator_of(*place.first))) {
+      return false;
+    }
+    return is_map_size(layouts_.sizes(place));
+  }
+
+  Layouts& layouts_;
   std::map<Place, const SeenMap*> maps_;
   std::vector<const SeenMap*> order_; // of calls
+  std::deque<SeenMap> hidden_;
 };
 
 } // namespace care::detail

@@ -1,21 +1,25 @@
-// Sees the maps that the operators of this thread return, while it lives.
+// Sees what the operators of this thread return, until it is told to stop.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_CAPTURE_DETAIL_OBSERVER_HPP
 #define CARE_CAPTURE_DETAIL_OBSERVER_HPP
 
+#include <care/capture/detail/axes.hpp>
+#include <care/capture/detail/layouts.hpp>
+#include <care/capture/detail/node.hpp>
 #include <care/capture/detail/seen_map.hpp>
+#include <care/detail/torchscript.hpp>
 
 #include <ATen/record_function.h>
 #include <c10/util/Exception.h>
-#include <torch/csrc/jit/python/update_graph_executor_opt.h>
 #include <torch/types.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -24,7 +28,12 @@
 namespace care::detail {
 
 /// Collects every 4-D result with more than one cell and a gradient history,
-/// from construction to destruction, in this thread. Observers may nest.
+/// and how each result with a history lies in memory, from construction to
+/// `stop`, in this thread. Observers may nest.
+///
+/// The result of a torch::autograd::Function gets its history when its
+/// operators have returned: what has none is looked at again at the next
+/// operator.
 ///
 /// What the network has let go of is let go of here too, so that a watched
 /// forward needs no more memory than another: a result that nobody else holds
@@ -35,11 +44,8 @@ class Observer {
  public:
   explicit Observer(std::function<bool(const SeenMap&)> keep)
       : keep_(std::move(keep)),
-        outer_(current()),
-        optimise_(torch::jit::getGraphExecutorOptimize()) {
+        outer_(current()) {
     current() = this;
-    // The executor of TorchScript fuses operators, which are then not seen.
-    torch::jit::setGraphExecutorOptimize(false);
     if (outer_ == nullptr) {
       // Only outputs: RecordFunction::inputs() is not safe in a Debug build
       // against a release LibTorch.
@@ -50,28 +56,58 @@ class Observer {
     }
   }
   ~Observer() {
-    if (outer_ == nullptr) {
-      at::removeCallback(handle_);
-    }
-    torch::jit::setGraphExecutorOptimize(optimise_);
-    current() = outer_;
+    stop();
   }
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
+
+  /// The forward is over: what runs from here on is not seen.
+  void stop() {
+    if (!watching_) {
+      return;
+    }
+    watching_ = false;
+    if (outer_ == nullptr) {
+      at::removeCallback(handle_);
+    }
+    current() = outer_;
+    look_again();
+    for (const auto& map : maps_) { // those that were edited in place
+      if (map.result.defined()) {
+        geometries_.note(map.result, map.place());
+      }
+    }
+  }
 
   /// In the order in which they were first returned.
   const std::vector<SeenMap>& maps() const {
     return maps_;
   }
-  /// How many 4-D results had no gradient history, and the last one of them.
-  int64_t without_history() const {
-    return without_history_;
+  const Geometries& geometries() const {
+    return geometries_;
   }
-  const std::string& last_without_history() const {
-    return last_without_history_;
+  /// The last result of a convolution that had no gradient history.
+  const std::string& frozen() const {
+    return frozen_;
+  }
+  /// The last result [N, C, D, h, w].
+  const std::string& volume() const {
+    return volume_;
   }
 
  private:
+  static constexpr std::array<const char*, 4> kConvolutions{
+      "aten::conv2d",
+      "aten::conv_transpose2d",
+      "aten::convolution",
+      "aten::_convolution"};
+
+  // A node that is gone may leave its address to another.
+  using Numbered = std::pair<Place, uint64_t>;
+  static Numbered numbered(const Place& place) {
+    return {place, place.first->sequence_nr()};
+  }
+
   static Observer*& current() {
     thread_local Observer* observer = nullptr;
     return observer;
@@ -79,12 +115,17 @@ class Observer {
 
   static std::unique_ptr<at::ObserverContext> begin(
       const at::RecordFunction& /*unused*/) {
+    const at::DisableRecordFunctionGuard unseen;
+    for (auto* observer = current(); observer; observer = observer->outer_) {
+      observer->look_again();
+    }
     return nullptr;
   }
 
   static void end(
       const at::RecordFunction& function,
       at::ObserverContext* /*unused*/) {
+    const at::DisableRecordFunctionGuard unseen; // a history may need operators
     for (const auto& value : function.outputs()) {
       if (value.isTensor()) {
         offer(value.toTensor(), function);
@@ -99,34 +140,81 @@ class Observer {
   static void offer(
       const torch::Tensor& x,
       const at::RecordFunction& function) {
-    if (!x.defined() || x.dim() != 4 || x.size(2) * x.size(3) <= 1) {
-      return;
-    }
-    for (auto* observer = current(); observer; observer = observer->outer_) {
+    for (auto* observer = current(); x.defined() && observer;
+         observer = observer->outer_) {
       observer->add(x, function.name());
     }
   }
 
-  void add(const torch::Tensor& x, const char* operation) {
-    if (!x.requires_grad()) {
-      ++without_history_;
-      last_without_history_ = c10::str(operation, " ", x.sizes());
+  void add(const torch::Tensor& x, const std::string& operation) {
+    if (!x.requires_grad() || !x.grad_fn()) {
+      without_history_.emplace_back(x.getIntrusivePtr());
+      if (is_one_of(operation, kConvolutions)) {
+        frozen_ = c10::str(operation, " ", x.sizes());
+        frozen_result_ = x.unsafeGetTensorImpl();
+      }
       return;
     }
+    if (x.unsafeGetTensorImpl() == frozen_result_) { // within an operator
+      frozen_.clear();
+    }
+    const auto place = place_of(x);
+    geometries_.note(x, place);
+    if (is_map_size(x.sizes())) {
+      add_map(x, place, operation);
+    } else if (x.dim() == 5) {
+      volume_ = c10::str(operation, " ", x.sizes());
+    }
+  }
+
+  void add_map(
+      const torch::Tensor& x,
+      const Place& place,
+      const std::string& operation) {
     drop_what_nobody_holds();
-    const auto [place, is_new] =
+    const auto [known, is_new] =
         known_.try_emplace(x.unsafeGetTensorImpl(), maps_.size());
-    const auto index = place->second;
+    const auto index = known->second;
     if (is_new) {
       maps_.emplace_back(x);
       held_.push_back(index);
     }
     maps_[index].names.push_back({operation, ++counts_[operation]});
-    if (x.grad_fn()) {
-      for (const auto& edge : x.grad_fn()->next_edges()) {
-        made_from_[{edge.function.get(), edge.input_nr}].push_back(index);
+    if (ends_the_search(x, *place.first)) {
+      for (const auto& edge : place.first->next_edges()) {
+        if (edge.is_valid()) {
+          shadowed_.insert(numbered(place_of(edge)));
+        }
       }
     }
+  }
+
+  /// What had no history and has one now, but not from an operator.
+  void look_again() {
+    if (without_history_.empty()) {
+      return;
+    }
+    auto waiting = std::move(without_history_);
+    without_history_.clear();
+    for (auto& weak : waiting) {
+      const auto impl = weak.lock();
+      if (!impl) {
+        continue;
+      }
+      const torch::Tensor x(impl);
+      if (!x.requires_grad() || !x.grad_fn()) {
+        without_history_.push_back(std::move(weak));
+      } else if (geometries_.find(place_of(x)) == nullptr) {
+        add(x, x.grad_fn()->name());
+      }
+    }
+  }
+
+  /// Whether the search for the last map never goes past `x`, made by `node`.
+  static bool ends_the_search(const torch::Tensor& x, const Node& node) {
+    const auto name = operator_of(node);
+    return x.size(2) > 1 && x.size(3) > 1 && !is_pooling(name) &&
+        !is_rearranging(name) && name != "Pow" && name != "Exp";
   }
 
   void drop_what_nobody_holds() {
@@ -138,12 +226,7 @@ class Observer {
       if (!map.result.has_storage() || map.result.storage().use_count() > 1) {
         return true; // the graph has saved it for the backward pass: no cost
       }
-      const auto made = made_from_.find(map.place());
-      if (made == made_from_.end() ||
-          std::none_of(
-              made->second.begin(), made->second.end(), [&](size_t other) {
-                return maps_[other].is_map(2);
-              })) {
+      if (shadowed_.count(numbered(map.place())) == 0) {
         return false; // it may be the last map
       }
       if (!keep_(map)) {
@@ -158,15 +241,19 @@ class Observer {
 
   std::function<bool(const SeenMap&)> keep_;
   Observer* outer_;
-  bool optimise_;
+  const UnfusedScripts unfused_; // fused operators are not seen
+  bool watching_ = true;
   at::CallbackHandle handle_ = 0;
   std::vector<SeenMap> maps_;
   std::unordered_map<const c10::TensorImpl*, size_t> known_; // not dropped
   std::vector<size_t> held_; // those that may still be dropped
-  std::map<Place, std::vector<size_t>> made_from_; // the maps made from it
+  std::set<Numbered> shadowed_; // behind another map, where the search ends
+  Geometries geometries_;
+  std::vector<c10::weak_intrusive_ptr<c10::TensorImpl>> without_history_;
   std::unordered_map<std::string, int64_t> counts_;
-  int64_t without_history_ = 0;
-  std::string last_without_history_;
+  std::string frozen_;
+  const c10::TensorImpl* frozen_result_ = nullptr;
+  std::string volume_;
 };
 
 } // namespace care::detail

@@ -3,7 +3,9 @@
 #ifndef CARE_IMBALANCE_DETAIL_CLASSES_HPP
 #define CARE_IMBALANCE_DETAIL_CLASSES_HPP
 
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/probabilities.hpp>
 #include <care/detail/to_device.hpp>
 
 #include <torch/enum.h>
@@ -70,6 +72,14 @@ inline void check_logits(
   check_floating(where, "logits", logits);
   check_shape(where, "target", target, {logits.size(0)});
   check_integral(where, "target", target);
+  if (const auto end = probabilities_by(logits);
+      end == "softmax" || end == "sigmoid") {
+    TORCH_WARN_ONCE(
+        where,
+        ": the logits come from a ",
+        end,
+        ", which this loss would take again; hand over what it is taken of");
+  }
   if (!target.device().is_cpu()) {
     return;
   }
@@ -114,12 +124,6 @@ inline void check_weight(
     check_shape(where, "weight", weight, {classes});
     check_floating(where, "weight", weight);
   }
-}
-
-/// float32 for half precision: exp and log of half are too coarse to train on.
-inline torch::Tensor at_least_float(const torch::Tensor& logits) {
-  return logits.scalar_type() == torch::kDouble ? logits
-                                                : logits.to(torch::kFloat);
 }
 
 /// `values` [K] at the logits' device and dtype.

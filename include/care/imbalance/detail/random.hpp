@@ -90,6 +90,7 @@ inline std::vector<Deck> decks_by_class(const std::vector<int64_t>& targets) {
     by_class[targets[i]].add(i);
   }
   std::vector<Deck> decks;
+  decks.reserve(by_class.size());
   for (auto& entry : by_class) {
     decks.push_back(std::move(entry.second));
   }

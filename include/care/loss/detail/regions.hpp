@@ -3,6 +3,7 @@
 #ifndef CARE_LOSS_DETAIL_REGIONS_HPP
 #define CARE_LOSS_DETAIL_REGIONS_HPP
 
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/normalise.hpp>
 #include <care/region_weights.hpp>
@@ -64,7 +65,7 @@ inline torch::Tensor mean_over(
 /// it. The peers' normalisation (Rao et al. 2023).
 inline NormalisedMaps over_largest(const torch::Tensor& maps) {
   const auto dtype = maps.scalar_type();
-  auto wide = dtype == torch::kDouble ? maps : maps.to(torch::kFloat);
+  auto wide = at_least_float(maps);
   auto per_image = [](const torch::Tensor& x) { return x.view({-1, 1, 1}); };
   auto zero = torch::zeros({}, wide.options());
   auto broken = torch::isfinite(wide).flatten(1).all(1).logical_not();

@@ -220,16 +220,22 @@ inline torch::Tensor host_coordinates(const Boxes& boxes) {
   return boxes.xyxy().detach().to(torch::kDouble).contiguous();
 }
 
-/// That every box, on the host, has an area on its image.
-inline void check_on_image(const char* where, const Boxes& boxes) {
+/// That every box, on the host, has an area on its image; or every one for
+/// which `which` ([M] bool) is true.
+inline void check_on_image(
+    const char* where,
+    const Boxes& boxes,
+    const torch::Tensor& which = {}) {
   const auto xyxy = host_coordinates(boxes);
   const auto* box = xyxy.data_ptr<double>();
   const auto size = boxes.image_size();
   const auto width = static_cast<double>(size.width);
   const auto height = static_cast<double>(size.height);
+  const auto* asked = which.defined() ? which.data_ptr<bool>() : nullptr;
   for (int64_t m = 0; m < boxes.num_boxes(); ++m, box += 4) {
     TORCH_CHECK_VALUE(
-        box[2] > 0 && box[3] > 0 && box[0] < width && box[1] < height,
+        (asked != nullptr && !asked[m]) ||
+            (box[2] > 0 && box[3] > 0 && box[0] < width && box[1] < height),
         where,
         ": expected boxes on images of ",
         size,

@@ -1,0 +1,39 @@
+// What a manifest is written with.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_COMMON_CSV_HPP
+#define CARE_EXAMPLES_COMMON_CSV_HPP
+
+#include <filesystem>
+#include <string>
+
+namespace common {
+
+/// A field of a CSV file, in quotes where it may need them (RFC 4180).
+inline std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\r\n\t ") == std::string::npos) {
+    return text;
+  }
+  std::string quoted = "\"";
+  for (const char c : text) {
+    quoted += c == '"' ? "\"\"" : std::string(1, c);
+  }
+  return quoted + '"';
+}
+
+/// The way to a file from a folder, whether they are spelled with links or not;
+/// the file's own name stays as it is.
+inline std::string way_to(
+    const std::filesystem::path& file,
+    const std::filesystem::path& folder) {
+  const auto whole = [](const std::filesystem::path& path) {
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
+  };
+  return (whole(std::filesystem::absolute(file).parent_path()) /
+          file.filename())
+      .lexically_relative(whole(folder))
+      .generic_string();
+}
+
+} // namespace common
+
+#endif // CARE_EXAMPLES_COMMON_CSV_HPP

@@ -1,0 +1,119 @@
+// A training's whole state in one file, so that it goes on exactly.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RESNET_TRAINER_CHECKPOINT_HPP
+#define RESNET_TRAINER_CHECKPOINT_HPP
+
+#include "picture.hpp"
+
+#include <c10/util/Exception.h>
+#include <torch/nn/module.h>
+#include <torch/optim/optimizer.h>
+#include <torch/serialize.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace trainer {
+
+/// What changes while a network trains, beside the network itself.
+struct Progress {
+  int64_t epoch = 0; ///< finished ones
+  double best = -1; ///< the best validation figure so far
+  std::string history; ///< metrics.csv so far
+  std::string identity; ///< what the training is of: settings and data
+};
+
+/// Copies every parameter and buffer of one network into another like it.
+inline void copy_weights(const torch::nn::Module& from, torch::nn::Module& to) {
+  torch::NoGradGuard no_grad;
+  auto parameters = to.named_parameters();
+  for (const auto& item : from.named_parameters()) {
+    parameters[item.key()].copy_(item.value());
+  }
+  auto buffers = to.named_buffers();
+  for (const auto& item : from.named_buffers()) {
+    buffers[item.key()].copy_(item.value());
+  }
+}
+
+/// Writes everything; `best` is the network of the best epoch.
+template <class Guide>
+void save_checkpoint(
+    const std::filesystem::path& path,
+    const Progress& progress,
+    const torch::nn::Module& net,
+    const torch::nn::Module& best,
+    const torch::optim::Optimizer& optimizer,
+    const Guide& guide) {
+  torch::serialize::OutputArchive archive, parts[4];
+  net.save(parts[0]);
+  best.save(parts[1]);
+  optimizer.save(parts[2]);
+  parts[3] << guide;
+  archive.write("net", parts[0]);
+  archive.write("best", parts[1]);
+  archive.write("optimizer", parts[2]);
+  archive.write("guide", parts[3]);
+  archive.write("epoch", c10::IValue(progress.epoch));
+  archive.write("best_figure", c10::IValue(progress.best));
+  archive.write("history", c10::IValue(progress.history));
+  archive.write("identity", c10::IValue(progress.identity));
+  std::ostringstream bytes;
+  archive.save_to(bytes);
+  write_atomically(path, bytes.str());
+}
+
+/// Reads what `save_checkpoint` wrote into parts like those it had. Throws
+/// std::runtime_error for a damaged file and for a training of another
+/// `progress.identity`.
+template <class Guide>
+void load_checkpoint(
+    const std::filesystem::path& path,
+    Progress& progress,
+    torch::nn::Module& net,
+    torch::nn::Module& best,
+    torch::optim::Optimizer& optimizer,
+    Guide& guide,
+    torch::Device device) {
+  try {
+    torch::serialize::InputArchive archive, parts[4];
+    archive.load_from(path.string(), device);
+    const auto value = [&](const char* key) {
+      c10::IValue read;
+      archive.read(key, read);
+      return read;
+    };
+    const auto identity = value("identity").toStringRef();
+    if (identity != progress.identity) {
+      throw std::runtime_error(
+          path.string() + ": expected a training of\n" + progress.identity +
+          "\nbut it is one of\n" + identity +
+          "\nUse another folder, or --fresh to forget it");
+    }
+    archive.read("net", parts[0]);
+    archive.read("best", parts[1]);
+    archive.read("optimizer", parts[2]);
+    archive.read("guide", parts[3]);
+    net.load(parts[0]);
+    best.load(parts[1]);
+    optimizer.load(parts[2]);
+    parts[3] >> guide;
+    progress.epoch = value("epoch").toInt();
+    progress.best = value("best_figure").toDouble();
+    progress.history = value("history").toStringRef();
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(
+        path.string() +
+        ": cannot go on from this checkpoint; --fresh starts "
+        "anew (" +
+        error.what_without_backtrace() + ")");
+  }
+}
+
+} // namespace trainer
+
+#endif // RESNET_TRAINER_CHECKPOINT_HPP

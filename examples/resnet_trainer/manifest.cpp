@@ -1,0 +1,253 @@
+// Reads a manifest: a CSV file that lists pictures, classes and lesion boxes.
+// SPDX-License-Identifier: Apache-2.0
+#include "manifest.hpp"
+
+#include "csv.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <locale>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+namespace trainer {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<std::string>
+    kNeeded{"path", "label", "xmin", "ymin", "xmax", "ymax"};
+const std::vector<std::string> kOptional{
+    "split",
+    "fold",
+    "group",
+    "mask",
+    "confidence"};
+
+bool parse_number(const std::string& text, double& number) {
+  std::istringstream stream(text);
+  stream.imbue(std::locale::classic()); // 1.5, whatever the user's language
+  return static_cast<bool>(stream >> number) && std::isfinite(number) &&
+      stream.peek() == std::istringstream::traits_type::eof();
+}
+
+/// Adds the line's box, if it has one.
+void read_box(const Csv& csv, const Csv::Line& line, Row& row) {
+  std::array<double, 4> box{};
+  size_t empty = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    const auto field = csv.field(line, kNeeded[i + 2]);
+    if (field.empty()) {
+      ++empty;
+    } else if (!parse_number(field, box[i])) {
+      csv.fail(line, "a number in " + kNeeded[i + 2], "'" + field + "'");
+    }
+  }
+  if (empty == 4) {
+    return;
+  }
+  if (empty > 0) {
+    csv.fail(
+        line,
+        "all four box fields or none",
+        std::to_string(4 - empty) + " of them");
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    if (!(box[i] < box[i + 2])) {
+      const auto &low = kNeeded[i + 2], &high = kNeeded[i + 4];
+      csv.fail(
+          line,
+          low + " < " + high,
+          csv.field(line, low) + " and " + csv.field(line, high));
+    }
+  }
+  const auto field = csv.field(line, "confidence");
+  double confidence = 1;
+  if (!field.empty() &&
+      (!parse_number(field, confidence) || confidence < 0 || confidence > 1)) {
+    csv.fail(line, "a confidence from 0 to 1", "'" + field + "'");
+  }
+  row.has_confidence = row.has_confidence || !field.empty();
+  row.boxes.push_back(box);
+  row.confidence.push_back(confidence);
+  row.box_where.push_back(csv.where(line));
+}
+
+/// The picture that a line speaks of, without its box.
+Row read_row(const Csv& csv, const Csv::Line& line, const fs::path& folder) {
+  Row row;
+  row.path = csv.field(line, "path");
+  row.label = csv.field(line, "label");
+  row.split = csv.field(line, "split");
+  row.fold = csv.field(line, "fold");
+  row.group = csv.field(line, "group");
+  row.where = csv.where(line);
+  if (row.path.empty() || row.label.empty()) {
+    csv.fail(
+        line, "a path and a label", row.path.empty() ? "no path" : "no label");
+  }
+  const std::set<std::string> splits{"", "train", "val", "test"};
+  if (splits.count(row.split) == 0) {
+    csv.fail(line, "a split of train, val or test", "'" + row.split + "'");
+  }
+  if (row.fold.find_first_not_of("0123456789") != std::string::npos) {
+    csv.fail(line, "a fold of 0, 1, 2, ...", "'" + row.fold + "'");
+  }
+  row.file = folder / row.path;
+  const auto mask = csv.field(line, "mask");
+  row.mask = mask.empty() ? fs::path() : folder / mask;
+  for (const auto& [name, place] : csv.columns()) {
+    const auto known = [&name = name](const std::vector<std::string>& list) {
+      return std::find(list.begin(), list.end(), name) != list.end();
+    };
+    if (!name.empty() && !known(kNeeded) && !known(kOptional)) {
+      row.more[name] = line.fields[place];
+    }
+  }
+  return row;
+}
+
+/// One file is one picture, however it is spelled.
+std::string identity_of(const fs::path& file) {
+  std::error_code error;
+  const auto whole = fs::weakly_canonical(file, error);
+  return (error ? file.lexically_normal() : whole).string();
+}
+
+} // namespace
+
+std::vector<Row> read_manifest(const fs::path& manifest) {
+  const Csv csv(manifest);
+  csv.expect(kNeeded, kOptional);
+  std::vector<Row> rows;
+  std::map<std::string, size_t> place; // of each file in rows
+  for (const auto& line : csv.lines()) {
+    auto row = read_row(csv, line, manifest.parent_path());
+    const auto [found, is_new] =
+        place.emplace(identity_of(row.file), rows.size());
+    if (is_new) {
+      rows.push_back(std::move(row));
+    } else {
+      const auto& first = rows[found->second];
+      const std::vector<std::string> columns{"label", "split", "fold", "group"};
+      const std::vector<std::string Row::*> members{
+          &Row::label, &Row::split, &Row::fold, &Row::group};
+      for (size_t i = 0; i < columns.size(); ++i) {
+        if (row.*members[i] != first.*members[i]) {
+          csv.fail(
+              line,
+              "the " + columns[i] + " '" + first.*members[i] + "' as in " +
+                  first.where + ", which is the same picture",
+              "'" + row.*members[i] + "'");
+        }
+      }
+    }
+    read_box(csv, line, rows[found->second]);
+  }
+  double largest = 0; // of any box's sides
+  const Row* boxed = nullptr;
+  for (const auto& row : rows) {
+    for (const auto& box : row.boxes) {
+      largest = std::max({largest, box[2], box[3]});
+      boxed = boxed == nullptr ? &row : boxed;
+    }
+  }
+  if (boxed != nullptr && largest <= 1) {
+    throw std::runtime_error(
+        boxed->box_where[0] +
+        ": expected boxes in pixels of the picture, but got all of them within "
+        "[0, 1]: are they fractions?");
+  }
+  if (rows.empty()) {
+    throw std::runtime_error(
+        manifest.string() + ": expected at least one picture, but got none");
+  }
+  return rows;
+}
+
+std::vector<Row> read_folder(
+    const fs::path& folder,
+    const std::string& unlabelled) {
+  const std::set<std::string> kinds{
+      ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2"};
+  std::vector<Row> rows;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    auto kind = entry.path().extension().string();
+    std::transform(kind.begin(), kind.end(), kind.begin(), [](char c) {
+      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    const auto path = entry.path().lexically_relative(folder);
+    const auto label =
+        path.has_parent_path() ? path.begin()->string() : unlabelled;
+    if (kinds.count(kind) > 0 && !label.empty()) {
+      Row row;
+      row.path = path.generic_string();
+      row.file = entry.path();
+      row.label = label;
+      if (utf8_end(row.path) < row.path.size()) {
+        throw std::runtime_error(
+            folder.string() + ": expected names in UTF-8, but got " + row.path);
+      }
+      row.where = entry.path().string();
+      rows.push_back(std::move(row));
+    }
+  }
+  if (rows.empty()) {
+    throw std::runtime_error(
+        folder.string() +
+        ": expected a folder for each class with pictures in it, but got none");
+  }
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+    return a.path < b.path; // folders are listed in no order
+  });
+  return rows;
+}
+
+std::vector<std::string> labels_of(const std::vector<Row>& rows) {
+  std::set<std::string> labels;
+  for (const auto& row : rows) {
+    labels.insert(row.label);
+  }
+  return {labels.begin(), labels.end()};
+}
+
+void check_known(
+    const std::string& option,
+    const std::vector<Row>& rows,
+    std::string Row::*column,
+    const std::vector<std::string>& wanted) {
+  std::set<std::string> known;
+  for (const auto& row : rows) {
+    known.insert(row.*column);
+  }
+  for (const auto& value : wanted) {
+    if (known.count(value) == 0) {
+      std::string list;
+      for (const auto& name : known) {
+        list += (list.empty() ? "'" : ", '") + name + "'";
+      }
+      throw std::invalid_argument(
+          option + ": expected one of " + list + ", but got '" + value + "'");
+    }
+  }
+}
+
+std::vector<int64_t> targets_of(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes) {
+  std::vector<int64_t> targets;
+  for (const auto& row : rows) {
+    const auto found = std::find(classes.begin(), classes.end(), row.label);
+    if (found == classes.end()) {
+      throw std::runtime_error(
+          row.where + ": expected one of the known labels, but got '" +
+          row.label + "'");
+    }
+    targets.push_back(found - classes.begin());
+  }
+  return targets;
+}
+
+} // namespace trainer

@@ -1,0 +1,68 @@
+// Reads a manifest: a CSV file that lists pictures, classes and lesion boxes.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RESNET_TRAINER_MANIFEST_HPP
+#define RESNET_TRAINER_MANIFEST_HPP
+
+#include <array>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace trainer {
+
+/// One picture of a manifest.
+struct Row {
+  std::string path; ///< as written in the manifest
+  std::filesystem::path file; ///< the same, found from the manifest's folder
+  std::string label;
+  /// xmin, ymin, xmax, ymax in pixels of the stored picture, half-open.
+  std::vector<std::array<double, 4>> boxes;
+  std::vector<double> confidence; ///< of each box, in [0, 1]; 1: none given
+  bool has_confidence = false; ///< some box was given one
+  std::string split; ///< train, val or test; empty: none given
+  std::string fold; ///< 0, 1, ...; empty: none given
+  std::string group; ///< what no split may part; empty: of its own
+  std::filesystem::path mask; ///< a picture of the lesion; empty: none given
+  std::map<std::string, std::string> more; ///< the other columns
+  std::string where; ///< "manifest.csv:17", the picture's first line
+  std::vector<std::string> box_where; ///< the line of each box
+};
+
+/// Reads a CSV file with the header
+/// path,label,xmin,ymin,xmax,ymax[,split][,fold][,group][,mask][,confidence].
+///
+/// Columns may come in any order. Paths are relative to the manifest. Several
+/// rows of one file, however it is spelled, are several boxes of one picture;
+/// empty box fields mean no box. Fields may be quoted (RFC 4180). Rows keep the
+/// order in which their files first appear. Throws std::runtime_error
+/// "<manifest>:<line>: expected ..., but got ...": nothing is guessed.
+std::vector<Row> read_manifest(const std::filesystem::path& manifest);
+
+/// The pictures of a folder that holds a folder for each class: no boxes. Those
+/// in no such folder get the label `unlabelled`; empty: they are left out.
+/// Throws std::runtime_error if there are none, and for names not in UTF-8.
+std::vector<Row> read_folder(
+    const std::filesystem::path& folder,
+    const std::string& unlabelled = "");
+
+/// The labels that occur, each once, sorted.
+std::vector<std::string> labels_of(const std::vector<Row>& rows);
+
+/// Throws std::invalid_argument that names `option` unless each of `wanted` is
+/// the value of `column` in some row.
+void check_known(
+    const std::string& option,
+    const std::vector<Row>& rows,
+    std::string Row::*column,
+    const std::vector<std::string>& wanted);
+
+/// The place of each row's label in `classes`. Throws std::runtime_error that
+/// names the line for a label that is not there.
+std::vector<int64_t> targets_of(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes);
+
+} // namespace trainer
+
+#endif // RESNET_TRAINER_MANIFEST_HPP

@@ -1,0 +1,157 @@
+// The command line of the trainer.
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <stdexcept>
+
+namespace trainer {
+namespace {
+
+void add_options(CLI::App& app, Options& o) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str();
+  };
+  const auto number = [&](const char* name,
+                          auto& value,
+                          double least,
+                          double most,
+                          const char* help) {
+    add(name, value, help)->check(CLI::Range(least, most));
+  };
+  const auto names = [&](const char* name, auto& value, const char* help) {
+    app.add_option(name, value, help)->allow_extra_args(false);
+  };
+  const auto flag = [&](const char* name, bool& value, const char* help) {
+    app.add_flag(name, value, help);
+  };
+  constexpr double kMany = 1e9;
+
+  app.add_option("--data", o.data, "a manifest, or a folder for each class")
+      ->required()
+      ->check(CLI::ExistingPath);
+  names("--exclude", o.exclude, "a label to leave out; repeat for more");
+  add("--test-fold", o.split.test_fold, "the fold to test");
+  number("--test-share", o.split.test_share, .01, .99, "share to test");
+  number("--val-share", o.split.val_share, 0, .99, "share to validate with");
+  add("--size", o.size, "network input: pixels, or WIDTHxHEIGHT")
+      ->delimiter('x')
+      ->expected(1, 2)
+      ->allow_extra_args(false)
+      ->check(CLI::Range(32, 4096));
+
+  number("--depth", o.depth, 18, 152, "of the ResNet: 18, 34, 50, 101 or 152");
+  number("--width", o.width, .01, 8, "factor on its channels");
+  number("--last-stride", o.last_stride, 1, 2, "1 doubles the map's size");
+
+  number("--stage1", o.stage1, 0, kMany, "epochs of plain training");
+  number("--stage2", o.stage2, 1, kMany, "epochs with the attention loss");
+  number("--batch", o.batch, 1, kMany, "images in a batch");
+  const std::map<std::string, Optimizer> optimizers{
+      {"adamw", Optimizer::kAdamW},
+      {"adam", Optimizer::kAdam},
+      {"sgd", Optimizer::kSgd}};
+  app.add_option("--optimizer", o.optimizer, "adamw; sgd has momentum 0.9")
+      ->transform(CLI::CheckedTransformer(optimizers));
+  number("--lr", o.lr, 1e-9, 100, "learning rate");
+  number("--lr-warmup", o.lr_warmup, 0, kMany, "epochs in which it rises");
+  flag("--cosine,!--constant", o.cosine, "how the rate goes on");
+  number("--weight-decay", o.weight_decay, 0, 10, "");
+  number("--clip", o.clip, 0, kMany, "most of the gradients' norm; 0: any");
+  flag("--class-weights", o.class_weights, "by inverse frequency");
+  flag("--balanced", o.balanced, "draw all classes alike");
+  flag("--best", o.best, "test the best epoch of stage 2, not the last");
+  add("--augment", o.augment, "none, flips or strong")
+      ->check(CLI::IsMember({"none", "flips", "strong"}));
+  flag("--bfloat16", o.bfloat16, "train under autocast");
+  flag("--channels-last,!--channels-first", o.channels_last, "memory order");
+
+  number("--alpha", o.alpha, 0, 1, "(1 - alpha) Lc + alpha La; 0: plain");
+  names("--guide", o.guide, "a class to guide, or \"all\"; repeat for more");
+  number("--lambda", o.lambda, 0, 1e3, "weight of the outer term");
+  number("--tau", o.tau, 1e-6, 1, "attention inside that is enough");
+  number("--warmup", o.warmup, 0, kMany, "epochs in which La rises");
+
+  number("--seed", o.seed, 0, kMany, "of everything that is drawn");
+  number("--threads", o.threads, 0, 4096, "0: all cores");
+  number("--workers", o.workers, 0, 4096, "threads that decode pictures");
+  flag("--cache", o.cache, "keep the decoded pictures in memory");
+  add("--device", o.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  number("--pictures", o.pictures, 0, 1000, "rows of the attention sheet");
+  add("--out", o.out, "folder for everything a run leaves");
+  flag("--fresh", o.fresh, "start anew instead of going on");
+}
+
+} // namespace
+
+Options parse_options(int argc, char** argv) {
+  Options options;
+  CLI::App app(
+      "Trains a ResNet on pictures with lesion boxes, plainly or with CARE. "
+      "For "
+      "research and education; not a medical device.",
+      "resnet_trainer");
+  add_options(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
+  options.size.resize(2, options.size.front());
+  const std::set<std::string> harmless{
+      "--data",
+      "--threads",
+      "--workers",
+      "--cache",
+      "--device",
+      "--pictures",
+      "--out",
+      "--fresh"};
+  for (const auto* option : app.get_options()) {
+    if (option->count() > 0) {
+      options.given.push_back(option->get_name());
+      if (harmless.count(option->get_name()) == 0) {
+        options.identity += option->get_name() + " " +
+            CLI::detail::join(option->results()) + "\n";
+      }
+    }
+  }
+  return options;
+}
+
+void check_effects(const Options& options, const std::vector<Row>& rows) {
+  const auto needs = [&](const char* name, bool has, const char* what) {
+    const auto& given = options.given;
+    if (!has && std::find(given.begin(), given.end(), name) != given.end()) {
+      throw std::invalid_argument(
+          std::string(name) + ": expected " + what + ", but got none");
+    }
+  };
+  bool splits = false, folds = false, val = false;
+  for (const auto& row : rows) {
+    splits = splits || !row.split.empty();
+    folds = folds || !row.fold.empty();
+    val = val || row.split == "val";
+  }
+  needs("--test-fold", folds && !splits, "a manifest whose folds divide it");
+  needs("--test-share", !folds && !splits, "a manifest that nothing divides");
+  needs("--val-share", !val, "a manifest without a validation part");
+  for (const char* name : {"--guide", "--lambda", "--tau", "--warmup"}) {
+    needs(name, options.alpha > 0, "an --alpha above 0");
+  }
+  needs("--best", val || options.split.val_share > 0, "a validation part");
+  if (folds && !splits && options.split.test_fold.empty()) {
+    throw std::invalid_argument(
+        "--test-fold: expected the fold to test, as the manifest has folds, "
+        "but "
+        "got none");
+  }
+}
+
+} // namespace trainer

@@ -1,0 +1,238 @@
+// Picture files of any depth and format as 8-bit RGB.
+// SPDX-License-Identifier: Apache-2.0
+#include "picture.hpp"
+
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <vector>
+
+namespace trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using Bytes = std::vector<unsigned char>;
+
+bool begins_with(const Bytes& bytes, std::string_view mark, size_t from = 0) {
+  return bytes.size() >= from + mark.size() &&
+      std::equal(
+             mark.begin(),
+             mark.end(),
+             bytes.begin() + from,
+             [](char a, unsigned char b) {
+               return static_cast<unsigned char>(a) == b;
+             });
+}
+
+/// OpenCV decodes a JPEG that ends too early and fills the rest with grey: look
+/// for the end marker of the picture's own scans. What stands behind it (the
+/// film of a motion photo) is none of ours.
+bool is_cut_off_jpeg(const Bytes& bytes) {
+  if (!begins_with(bytes, "\xff\xd8")) {
+    return false;
+  }
+  for (size_t at = 2; at + 1 < bytes.size();) {
+    if (bytes[at] != 0xff) {
+      ++at; // a scan's data
+      continue;
+    }
+    const auto marker = bytes[at + 1];
+    if (marker == 0xd9) {
+      return false;
+    }
+    const bool alone = marker <= 0x01 || (marker >= 0xd0 && marker <= 0xd8);
+    if (alone || marker == 0xff) {
+      at += marker == 0xff ? 1 : 2;
+    } else if (at + 3 < bytes.size()) {
+      at += 2 + (size_t{bytes[at + 2]} << 8U | bytes[at + 3]);
+    } else {
+      return true;
+    }
+  }
+  return true;
+}
+
+/// The significant bits a sample that a PNG names (its chunk sBIT), the most of
+/// its channels; 0: it names none.
+int significant_bits(const Bytes& bytes) {
+  const auto number = [&](size_t at) {
+    return size_t{bytes[at]} << 24U | size_t{bytes[at + 1]} << 16U |
+        size_t{bytes[at + 2]} << 8U | bytes[at + 3];
+  };
+  if (!begins_with(bytes, "\x89PNG\r\n\x1a\n")) {
+    return 0;
+  }
+  for (size_t at = 8; at + 12 <= bytes.size();) {
+    const auto length = number(at);
+    if (begins_with(bytes, "IDAT", at + 4) || length > bytes.size() - at - 12) {
+      return 0;
+    }
+    if (begins_with(bytes, "sBIT", at + 4) && length > 0) {
+      const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(at + 8);
+      return *std::max_element(
+          from, from + static_cast<std::ptrdiff_t>(length));
+    }
+    at += 12 + length;
+  }
+  return 0;
+}
+
+/// Whether 16-bit samples hold `bits` bits in their upper part, as PNG wants
+/// them (shifted up, or with the upper bits repeated below).
+bool is_scaled_up(const cv::Mat& samples, int bits) {
+  const int spare = 16 - bits;
+  const uint16_t low =
+      static_cast<uint16_t>((1U << static_cast<unsigned>(spare)) - 1);
+  const cv::Mat flat = samples.reshape(1);
+  return std::all_of(
+      flat.begin<uint16_t>(), flat.end<uint16_t>(), [&](uint16_t x) {
+        const auto below = static_cast<uint16_t>(x & low);
+        return below == 0 || below == static_cast<uint16_t>((x >> bits) & low);
+      });
+}
+
+/// Samples of more than 8 bits to bytes.
+cv::Mat to_bytes(const cv::Mat& picture, int bits, const fs::path& file) {
+  double least = 0, most = 65535;
+  if (picture.depth() == CV_16U && bits > 0 && bits <= 16) {
+    if (!is_scaled_up(picture, bits)) {
+      most = static_cast<double>((1 << bits) - 1);
+    }
+  } else {
+    cv::minMaxLoc(picture.reshape(1), &least, &most);
+    if (!std::isfinite(least) || !std::isfinite(most)) {
+      throw std::runtime_error(
+          file.string() + ": expected finite samples, but got others");
+    }
+    static std::atomic<bool> said{false};
+    if (!said.exchange(true)) {
+      std::cerr << "note: " << file.string() << " has more than 8 bits a sample"
+                << " and does not say how many count: pictures like it are"
+                << " brought to bytes from their least to their largest"
+                << " sample, here " << least << " to " << most << '\n';
+    }
+  }
+  cv::Mat bytes;
+  const double scale = most > least ? 255 / (most - least) : 0;
+  picture.convertTo(bytes, CV_8U, scale, -least * scale);
+  return bytes;
+}
+
+/// libjpeg writes its warnings to the standard error stream and does not say of
+/// which file: from now on this thread's have the name in front.
+void name_warnings_of(const fs::path& file) {
+#ifdef __GLIBC__
+  thread_local std::string name;
+  name = file.string() + ": ";
+  static FILE* const named = [] {
+    cookie_io_functions_t functions{};
+    functions.write = [](void*, const char* text, size_t size) -> ssize_t {
+      const auto line = name + std::string(text, size);
+      return ::write(2, line.data(), line.size()) < 0
+          ? -1
+          : static_cast<ssize_t>(size);
+    };
+    FILE* stream = fopencookie(nullptr, "w", functions);
+    std::setvbuf(stream, nullptr, _IOLBF, 0);
+    return stream;
+  }();
+  stderr = named;
+#endif
+}
+
+Bytes read_bytes(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream || fs::is_directory(file)) {
+    throw std::runtime_error(
+        file.string() + ": expected a picture, but it cannot be opened");
+  }
+  return Bytes{
+      std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+} // namespace
+
+cv::Mat read_picture(const fs::path& file) {
+  const auto fail = [&](const std::string& reason) {
+    throw std::runtime_error(
+        file.string() + ": expected a picture, but it " + reason);
+  };
+  const auto bytes = read_bytes(file);
+  if (begins_with(bytes, "DICM", 128)) {
+    fail("is DICOM, which is not read here: export it as PNG of 16 bits");
+  }
+  if (is_cut_off_jpeg(bytes)) {
+    fail("is a JPEG that ends too early");
+  }
+  cv::Mat picture;
+  std::string reason;
+  try {
+    name_warnings_of(file);
+    picture = cv::imread(file.string(), cv::IMREAD_UNCHANGED);
+  } catch (const cv::Exception& error) {
+    reason = " (OpenCV: " + error.err + ")";
+  }
+  if (picture.empty()) {
+    fail("is damaged, too large or in an unknown format" + reason);
+  }
+  if (picture.depth() != CV_8U) {
+    picture = to_bytes(picture, significant_bits(bytes), file);
+  }
+  const int channels = picture.channels();
+  cv::cvtColor(
+      picture,
+      picture,
+      channels == 1       ? cv::COLOR_GRAY2RGB
+          : channels == 4 ? cv::COLOR_BGRA2RGB
+                          : cv::COLOR_BGR2RGB);
+  return picture;
+}
+
+cv::Mat resized(const cv::Mat& picture, cv::Size size) {
+  cv::Mat result;
+  const bool shrinks = size.area() < picture.size().area();
+  cv::resize(
+      picture, result, size, 0, 0, shrinks ? cv::INTER_AREA : cv::INTER_LINEAR);
+  return result;
+}
+
+void write_atomically(const fs::path& path, std::string_view bytes) {
+  auto part = path;
+  part += ".part";
+  std::ofstream stream(part, std::ios::binary | std::ios::trunc);
+  stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  stream.close();
+  std::error_code error;
+  if (stream) {
+    fs::rename(part, path, error);
+  }
+  if (!stream || error) {
+    throw std::runtime_error(
+        path.string() + ": cannot be written" +
+        (error ? ": " + error.message() : ""));
+  }
+}
+
+void write_picture(const fs::path& path, const cv::Mat& rgb) {
+  cv::Mat bgr;
+  cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
+  Bytes bytes;
+  cv::imencode(path.extension().string(), bgr, bytes);
+  write_atomically(
+      path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+} // namespace trainer

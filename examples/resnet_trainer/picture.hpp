@@ -1,0 +1,39 @@
+// Picture files of any depth and format as 8-bit RGB.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RESNET_TRAINER_PICTURE_HPP
+#define RESNET_TRAINER_PICTURE_HPP
+
+#include <opencv2/core.hpp>
+
+#include <filesystem>
+#include <string_view>
+
+namespace trainer {
+
+/// The picture as 8-bit RGB (not OpenCV's BGR), as it is stored: EXIF
+/// orientation is ignored, so that boxes stay true; alpha is dropped.
+///
+/// More than 8 bits a sample are brought down by the significant bits that a
+/// PNG names (sBIT), else by the range from the picture's least to its largest
+/// sample, which is said once on the standard error stream. Throws
+/// std::runtime_error that names the file and what is wrong with it: missing,
+/// cut off, damaged, too large for OpenCV, or DICOM, which no decoder here
+/// reads.
+cv::Mat read_picture(const std::filesystem::path& file);
+
+/// The picture at another size: a mean over areas when it shrinks, else
+/// bilinear.
+cv::Mat resized(const cv::Mat& picture, cv::Size size);
+
+/// Writes the whole file or nothing, through `<path>.part`. Throws
+/// std::runtime_error.
+void write_atomically(
+    const std::filesystem::path& path,
+    std::string_view bytes);
+
+/// 8-bit RGB as a file of the path's extension, likewise.
+void write_picture(const std::filesystem::path& path, const cv::Mat& rgb);
+
+} // namespace trainer
+
+#endif // RESNET_TRAINER_PICTURE_HPP

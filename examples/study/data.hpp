@@ -1,0 +1,77 @@
+// The pictures of a study: which there are, and which a network learns from.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_STUDY_DATA_HPP
+#define CARE_EXAMPLES_STUDY_DATA_HPP
+
+#include "resnet_trainer/manifest.hpp"
+#include "study/plan.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace study {
+
+using trainer::Row;
+
+struct Parts {
+  std::vector<Row> train, test;
+  std::vector<std::string> lacking; ///< classes without a picture in one part
+};
+
+class Data {
+ public:
+  /// Reads the manifest; generated data is painted into `folder` first. Throws
+  /// std::invalid_argument for labels and columns that the manifest lacks, and
+  /// for splits it leaves no room for.
+  Data(const Plan& plan, const std::filesystem::path& folder);
+
+  /// "342 pictures listed in manifest.csv.", for the report.
+  std::string sentence;
+  std::vector<Row> rows;
+  std::vector<std::string> classes;
+  std::vector<int64_t> rare;
+  std::vector<std::string> test_sets{"test"}; ///< the main one first
+  /// Of the subgroups, a class and a value each: "waterbird, land".
+  std::vector<std::string> subgroups;
+
+  /// Of each share and split: what the report says of it.
+  struct Split {
+    size_t train = 0, rare = 0; ///< pictures to learn from; rare ones of them
+    std::vector<std::string> lacking;
+  };
+  std::map<std::pair<double, int64_t>, Split> splits;
+
+  /// What a job learns from and is tested with.
+  Parts parts(const Plan& plan, const Job& job) const;
+
+  /// Places of the labels in `classes`; "all" and "rare" stand for lists.
+  /// Throws std::invalid_argument that names `key` for an unknown label.
+  std::vector<int64_t> classes_of(
+      const std::string& key,
+      const std::vector<std::string>& labels) const;
+
+  size_t target_of(const Row& row) const;
+  bool is_rare(size_t target) const;
+  /// The place of the row's test set; of its subgroup, -1 without subgroups.
+  size_t test_set_of(const Plan& plan, const Row& row) const;
+  int64_t subgroup_of(const Plan& plan, const Row& row) const;
+
+  /// The test rows that pictures are taken of: the first `most` of the main
+  /// set's rare classes that have boxes, the classes in turn.
+  std::vector<Row> shown(
+      const Plan& plan,
+      const std::vector<Row>& test,
+      size_t most) const;
+};
+
+/// Changes when what the rows say does, not when their manifest moves.
+std::string fingerprint(const std::vector<Row>& rows);
+
+} // namespace study
+
+#endif // CARE_EXAMPLES_STUDY_DATA_HPP

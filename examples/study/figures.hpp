@@ -1,0 +1,64 @@
+// The figures of networks: of one, and of many with their intervals.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_STUDY_FIGURES_HPP
+#define CARE_EXAMPLES_STUDY_FIGURES_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace study {
+
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// A figure and the interval it lies in: of NaN where there is none.
+struct Interval {
+  double value = kNaN, low = kNaN, high = kNaN;
+};
+
+/// What one network made of one test image.
+struct Answer {
+  std::string id; ///< of the image
+  int64_t target = 0, predicted = 0;
+  int64_t subgroup = -1;
+  double epg = kNaN; ///< no box, or a map without a positive cell
+};
+using Answers = std::vector<Answer>;
+
+/// What figures there are.
+struct Measures {
+  int64_t classes = 0, subgroups = 0;
+  std::vector<int64_t> rare;
+
+  /// The places of a network's figures: first come MCA, accuracy, rare recall
+  /// and EPG; then the recall of each class, the EPG of the rare ones, and,
+  /// with subgroups, the accuracy of each and that of the worst.
+  enum Place : size_t { kMca, kAccuracy, kRareRecall, kEpg, kRecall };
+  size_t rare_epg() const {
+    return kRecall + static_cast<size_t>(classes);
+  }
+};
+using Figures = std::vector<Interval>;
+
+/// The figures of one network; NaN where nothing was measured.
+std::vector<double> figures_of(const Answers& answers, const Measures& of);
+
+/// Means over units (splits, seeds) with two-way bootstrap intervals over
+/// images and units. With `less`, of the same units, the paired differences:
+/// what is NaN in one is left out of both.
+Figures bootstrap(
+    const std::vector<Answers>& units,
+    const std::vector<Answers>* less,
+    const Measures& of);
+
+/// The corrected resampled t interval (Nadeau and Bengio) of each figure of
+/// paired differences over networks; NaN for fewer than two.
+Figures corrected_t(
+    const std::vector<std::vector<double>>& differences,
+    double test_over_train);
+
+} // namespace study
+
+#endif // CARE_EXAMPLES_STUDY_FIGURES_HPP

@@ -1,0 +1,47 @@
+// Run: what one trained network said of its test pictures, and its file.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_STUDY_RUN_HPP
+#define CARE_EXAMPLES_STUDY_RUN_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace study {
+
+struct Prediction {
+  std::string id; ///< the picture's path in the manifest
+  std::vector<double> probability; ///< of each class
+  bool boxed = false; ///< it has a box, so its attention was measured
+  std::optional<double> epg; ///< none: no box, or no positive cell
+
+  int64_t predicted() const; ///< the first of equals
+};
+
+/// Where the network looks for a picture's true class: a raw Grad-CAM.
+struct Look {
+  std::string id;
+  int64_t height = 0;
+  std::vector<double> map; ///< row by row
+};
+
+struct Run {
+  double seconds = 0;
+  std::vector<Prediction> predictions;
+  std::vector<Look> looks; ///< at the pictures that are shown
+
+  const Prediction* find(const std::string& id) const; ///< null: not there
+};
+
+/// As JSON: numbers to the last bit.
+void save_run(const std::filesystem::path& path, const Run& run);
+/// Throws std::runtime_error that names a file that is damaged or of another
+/// kind.
+Run load_run(const std::filesystem::path& path);
+
+} // namespace study
+
+#endif // CARE_EXAMPLES_STUDY_RUN_HPP

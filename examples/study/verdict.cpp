@@ -1,0 +1,122 @@
+// The verdict: what the tables say, in words.
+// SPDX-License-Identifier: Apache-2.0
+#include "study/report.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h> // join
+
+#include <cmath>
+
+namespace study {
+namespace {
+
+/// "from 50.0 % to 57.0 %: +7.0 points (95 % interval +1.0 to +12.0; corrected
+/// t ...)", the first guided arm's figure at `place`.
+std::string change(const Comparison& c, size_t place) {
+  const auto& d = c.difference[place];
+  const auto& t = c.corrected[place];
+  const auto percent = [](double x) {
+    return std::isnan(x) ? std::string("none")
+                         : fmt::format("{:.1f} %", x * 100);
+  };
+  auto text = fmt::format(
+      "from {} to {}",
+      percent(c.of_baseline[place].value),
+      percent(c.of_arm[place].value));
+  if (std::isnan(d.value)) {
+    return text;
+  }
+  text += fmt::format(
+      ": {:+.1f} points (95 % interval {:+.1f} to {:+.1f}",
+      d.value * 100,
+      d.low * 100,
+      d.high * 100);
+  if (!(d.low > 0 || d.high < 0)) {
+    text += ", which includes zero";
+  }
+  if (!std::isnan(t.low)) {
+    text += fmt::format(
+        "; corrected t {:+.1f} to {:+.1f}", t.low * 100, t.high * 100);
+  }
+  return text + ")";
+}
+
+/// The first guided arm of the settings, where it has the most splits.
+const Comparison* first_of(const Tables& tables) {
+  const Comparison* first = nullptr;
+  for (const auto& c : tables.comparisons) {
+    if (first == nullptr || c.arm < first->arm ||
+        (c.arm == first->arm && c.units > first->units)) {
+      first = &c;
+    }
+  }
+  return first;
+}
+
+} // namespace
+
+std::string verdict(
+    const Plan& plan,
+    const Data& data,
+    const std::vector<Tables>& all) {
+  const auto* c = first_of(all[0]);
+  if (c == nullptr) {
+    return "No two arms have a split in common yet.";
+  }
+  const auto& arm = plan.arms[c->arm].name;
+  const auto& baseline = plan.arms[c->baseline].name;
+  constexpr auto kRare = Measures::kRareRecall;
+  std::vector<std::string> names;
+  for (const auto label : data.rare) {
+    names.push_back(data.classes[static_cast<size_t>(label)]);
+  }
+  const auto rare = fmt::format(
+      "the recall of the rare class{} ({})",
+      names.size() == 1 ? "" : "es",
+      fmt::join(names, ", "));
+  const auto& d = c->difference[kRare];
+  auto text = d.low > 0 || d.high < 0
+      ? fmt::format(
+            "With \"{}\" in place of \"{}\" {} {}, {}.",
+            arm,
+            baseline,
+            rare,
+            d.value > 0 ? "rose" : "fell",
+            change(*c, kRare))
+      : fmt::format(
+            "These runs do not show that \"{}\" in place of \"{}\" changes "
+            "{}: it went {}.",
+            arm,
+            baseline,
+            rare,
+            change(*c, kRare));
+  text += fmt::format(
+      " Mean class accuracy went {}. The share of attention inside the boxes "
+      "of "
+      "rare pictures went {}.",
+      change(*c, Measures::kMca),
+      change(*c, Measures::kRecall + data.classes.size()));
+  for (size_t set = 1; set < all.size(); ++set) {
+    if (const auto* other = first_of(all[set])) {
+      const auto lost = [&](Figures Comparison::*side) {
+        return 100 * ((other->*side)[kRare].value - (c->*side)[kRare].value);
+      };
+      text += fmt::format(
+          " Against the test set \"{}\", \"{}\" loses {:.1f} points of rare "
+          "recall on \"{}\", \"{}\" {:.1f}.",
+          all[set].test_set,
+          baseline,
+          lost(&Comparison::of_baseline),
+          all[0].test_set,
+          arm,
+          lost(&Comparison::of_arm));
+    }
+  }
+  if (c->units < 2) {
+    text +=
+        " There is one seed, so the intervals speak of the test images alone.";
+  }
+  return text;
+}
+
+} // namespace study

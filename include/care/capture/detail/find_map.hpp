@@ -1,0 +1,245 @@
+// Finds the map that a TargetLayer asks for, or says why there is none.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_CAPTURE_DETAIL_FIND_MAP_HPP
+#define CARE_CAPTURE_DETAIL_FIND_MAP_HPP
+
+#include <care/capture/detail/axes.hpp>
+#include <care/capture/detail/graph.hpp>
+#include <care/capture/detail/last_map.hpp>
+#include <care/capture/detail/layouts.hpp>
+#include <care/capture/detail/observer.hpp>
+#include <care/capture/detail/seen_map.hpp>
+#include <care/capture/target_layer.hpp>
+#include <care/size.hpp>
+
+#include <c10/util/Exception.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace care::detail {
+
+/// What can be told of a map without its tensor: size, stride, operator.
+inline bool may_fulfil(
+    const SeenMap& map,
+    const TargetLayer& layer,
+    const torch::optional<Size>& input) {
+  const Size size{map.sizes[2], map.sizes[3]};
+  return (!layer.map_size() || size == *layer.map_size()) &&
+      (!layer.stride() || !input ||
+       is_at_stride(size, *input, *layer.stride())) &&
+      (layer.operation().empty() ||
+       std::any_of(map.names.begin(), map.names.end(), [&](const auto& name) {
+         return name.operation == layer.operation();
+       }));
+}
+
+inline bool fulfils(
+    const SeenMap& map,
+    const TargetLayer& layer,
+    const torch::optional<Size>& input) {
+  return may_fulfil(map, layer, input) &&
+      (!layer.where() ||
+       (!map.hidden &&
+        std::any_of(map.names.begin(), map.names.end(), [&](const auto& name) {
+          return (layer.operation().empty() ||
+                  name.operation == layer.operation()) &&
+              layer.where()({map.result, name.operation, name.count});
+        })));
+}
+
+/// The one result that `layer` names by operator and count.
+inline const SeenMap* counted(
+    const std::vector<SeenMap>& maps,
+    const std::string& seen,
+    const TargetLayer& layer) {
+  std::map<int64_t, const SeenMap*> named;
+  for (const auto& map : maps) {
+    for (const auto& name : map.names) {
+      if (name.operation == layer.operation()) {
+        named[name.count] = &map;
+      }
+    }
+  }
+  const auto size = static_cast<int64_t>(named.size());
+  const auto count =
+      layer.count() > 0 ? layer.count() : size + layer.count() + 1;
+  TORCH_CHECK_VALUE(
+      count >= 1 && count <= size,
+      "care::capture: expected result ",
+      layer.count(),
+      " of ",
+      layer.operation(),
+      ", but the forward has ",
+      size,
+      " of them. Seen:",
+      seen);
+  return named[count];
+}
+
+/// The maps that a search found, and what it has to say of them.
+struct FoundMaps {
+  std::vector<const SeenMap*> maps;
+  std::string doubt; ///< of the first one that may be no map, empty if none
+  std::string passed; ///< a user's own node on the way
+};
+
+/// The last maps before the pooling.
+inline FoundMaps last_maps(
+    SeenMaps& maps,
+    Layouts& layouts,
+    const torch::Tensor& logits) {
+  FoundMaps found;
+  LastMapSearch search(layouts);
+  search.run(logits);
+  found.passed = search.passed();
+  for (const auto& place : search.doubtful()) {
+    const auto& axes = layouts.of(place);
+    found.doubt =
+        maps.at(place)->str() + (axes ? ", laid out " + axes_text(*axes) : "");
+  }
+  for (const auto& place : search.maps()) {
+    if (!search.found_volumes()) {
+      found.maps.push_back(maps.at(place));
+    }
+  }
+  return found;
+}
+
+/// The maps that `layer` asks for.
+inline FoundMaps chosen_maps(
+    SeenMaps& maps,
+    const Observer& observer,
+    const torch::Tensor& logits,
+    const TargetLayer& layer,
+    const torch::optional<Size>& input) {
+  const auto* chosen = layer.count() != 0
+      ? counted(observer.maps(), maps.str(), layer)
+      : nullptr;
+  const auto wanted = [&](const SeenMap& map) {
+    return (chosen == nullptr || chosen->place() == map.place()) &&
+        fulfils(map, layer, input);
+  };
+  FoundMaps found;
+  found.maps = maps.behind(logits, wanted);
+  if (found.maps.size() >
+      1) { // a block that makes the map smaller has branches
+    if (const auto* gate = maps.gate(logits, wanted)) {
+      found.maps = {gate};
+    }
+  }
+  return found;
+}
+
+/// Why there may be no map, for an error message.
+inline std::string why_none(
+    const Observer& observer,
+    const std::string& passed) {
+  std::string text;
+  if (!observer.frozen().empty()) {
+    text = observer.frozen() +
+        " has no gradient history: is the backbone frozen, or detached from "
+        "its head?";
+  } else if (!observer.volume().empty()) {
+    text = "maps are 2-D, and this network has volumes, such as " +
+        observer.volume();
+  } else if (!passed.empty()) {
+    text = "what runs within " + passed + " is hidden";
+  }
+  return text.empty() ? text : " (" + text + ")";
+}
+
+/// What to do about a network whose backbone has no gradient history.
+enum class Frozen { kRefuse, kNoFeatures };
+
+/// The map that `layer` asks for; undefined if there is none and `frozen`
+/// permits it.
+inline torch::Tensor find_map(
+    const Observer& observer,
+    const torch::Tensor& logits,
+    const TargetLayer& layer,
+    const torch::optional<Size>& input,
+    Frozen frozen) {
+  const char* where = "care::capture";
+  TORCH_CHECK_VALUE(
+      !layer.stride() || input,
+      where,
+      ": expected to see the network's input, of which the stride is counted; "
+      "hand over the module and its images (capture(net, images)), or choose "
+      "by TargetLayer::map_size");
+  Layouts layouts(observer.geometries());
+  SeenMaps maps(observer, layouts);
+  const auto found = layer.is_default()
+      ? last_maps(maps, layouts, logits)
+      : chosen_maps(maps, observer, logits, layer, input);
+  TORCH_CHECK_VALUE(
+      found.doubt.empty(),
+      where,
+      ": expected a spatial map [N, C, h, w] behind the logits, but what comes "
+      "last there may be tokens or another layout: ",
+      found.doubt,
+      "; choose by a TargetLayer, or pass features by hand. Seen:",
+      maps.str());
+  if (found.maps.empty() && frozen == Frozen::kNoFeatures &&
+      !observer.frozen().empty()) {
+    return {};
+  }
+  TORCH_CHECK_VALUE(
+      !found.maps.empty(),
+      where,
+      ": expected a spatial map [N, C, h, w] ",
+      layer.is_default() ? "" : "that the TargetLayer asks for ",
+      "behind the logits, but there is none",
+      why_none(observer, found.passed),
+      ". Seen with a gradient history:",
+      maps.str());
+  std::string list;
+  for (const auto* map : found.maps) {
+    list += "\n  " + map->str();
+  }
+  TORCH_CHECK_VALUE(
+      found.maps.size() == 1,
+      where,
+      ": expected one spatial map behind the logits, but got ",
+      found.maps.size(),
+      "; choose by a TargetLayer, or pass features by hand:",
+      list);
+  const auto& map = *found.maps[0];
+  TORCH_CHECK_VALUE(
+      !map.hidden,
+      where,
+      ": expected to see the last map, but no operator of this forward and "
+      "thread returned it, or it was overwritten: ",
+      map.str(),
+      "; choose another by a TargetLayer, or pass features by hand. Seen:",
+      maps.str());
+  TORCH_CHECK_VALUE(
+      map.sizes[0] == logits.size(0),
+      where,
+      ": expected a map of ",
+      logits.size(0),
+      " images, but got ",
+      map.str());
+  TORCH_CHECK_VALUE(
+      map.result.defined(),
+      where,
+      ": expected the network to keep its last map, but it went on to another "
+      "one and let go of ",
+      map.str(),
+      "; choose it by a TargetLayer, which keeps it: "
+      "TargetLayer().operation(\"",
+      map.names.back().operation,
+      "\", ",
+      map.names.back().count,
+      ")");
+  return map.result;
+}
+
+} // namespace care::detail
+
+#endif // CARE_CAPTURE_DETAIL_FIND_MAP_HPP

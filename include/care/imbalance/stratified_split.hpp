@@ -1,0 +1,160 @@
+// Divides a data set in two, class by class, without parting a patient.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_IMBALANCE_STRATIFIED_SPLIT_HPP
+#define CARE_IMBALANCE_STRATIFIED_SPLIT_HPP
+
+#include <care/imbalance/detail/random.hpp>
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace care {
+
+/// Two parts of a data set: the places of their images, ascending.
+struct StratifiedSplit {
+  std::vector<size_t> first, second;
+  /// Classes without an image in one of the parts, ascending: those whose
+  /// images share a single group, or whose groups no draw could place.
+  std::vector<int64_t> lacking;
+};
+
+namespace detail {
+
+/// The images of each group, groups in the order in which they first appear; an
+/// image of the empty name is a group of its own.
+inline std::vector<std::vector<size_t>> images_by_group(
+    const std::vector<std::string>& groups) {
+  std::vector<std::vector<size_t>> images;
+  std::map<std::string, size_t> known;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const auto [found, is_new] = known.emplace(groups[i], images.size());
+    if (groups[i].empty() || is_new) {
+      images.push_back({i});
+    } else {
+      images[found->second].push_back(i);
+    }
+  }
+  return images;
+}
+
+/// The groups of each class: a group counts as of its rarest class.
+inline std::map<int64_t, std::vector<size_t>> groups_by_rarest_class(
+    const std::vector<int64_t>& targets,
+    const std::vector<std::vector<size_t>>& groups) {
+  std::map<int64_t, size_t> count;
+  for (const auto target : targets) {
+    ++count[target];
+  }
+  std::map<int64_t, std::vector<size_t>> strata;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const auto rank = [&](size_t image) {
+      return std::make_pair(count[targets[image]], targets[image]);
+    };
+    const auto rarest = *std::min_element(
+        groups[g].begin(), groups[g].end(), [&](size_t a, size_t b) {
+          return rank(a) < rank(b);
+        });
+    strata[targets[rarest]].push_back(g);
+  }
+  return strata;
+}
+
+inline StratifiedSplit draw_split(
+    const std::vector<int64_t>& targets,
+    const std::vector<std::vector<size_t>>& groups,
+    double share,
+    EpochRandom& random) {
+  std::vector<char> is_first(targets.size());
+  for (auto& [target, members] : groups_by_rarest_class(targets, groups)) {
+    random.shuffle(members);
+    const auto count = static_cast<int64_t>(members.size());
+    const auto wanted = std::llround(share * static_cast<double>(count));
+    const auto taken =
+        count > 1 ? std::clamp<int64_t>(wanted, 1, count - 1) : 1;
+    for (int64_t i = 0; i < taken; ++i) {
+      for (const auto image : groups[members[static_cast<size_t>(i)]]) {
+        is_first[image] = 1;
+      }
+    }
+  }
+  StratifiedSplit split;
+  std::map<int64_t, std::pair<bool, bool>> present;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const bool first = is_first[i] != 0;
+    (first ? split.first : split.second).push_back(i);
+    auto& [in_first, in_second] = present[targets[i]];
+    (first ? in_first : in_second) = true;
+  }
+  for (const auto& [target, where] : present) {
+    if (!where.first || !where.second) {
+      split.lacking.push_back(target);
+    }
+  }
+  return split;
+}
+
+} // namespace detail
+
+/// Divides images at random into two parts, about `share` of each class in the
+/// first: training and test, or training and validation.
+///
+/// `targets`: the class of each image. `groups`: what no split may part (a
+/// patient, a lesion, a slide); images of one name stay together, those of the
+/// empty name are free; an empty list: all are. A group counts as of its rarest
+/// class, so that a patient with one rare image among common ones is dealt out
+/// with the rare. A class of two or more groups gets at least one in each part;
+/// a draw in which a class lacks on one side all the same (its images lie in
+/// groups of rarer classes) is drawn again, up to 100 times, and the best one
+/// is taken: look at `lacking`. The same images in the same order, share and
+/// seed give the same parts on every platform.
+/// Throws c10::ValueError for no image, a share outside (0, 1), and groups of
+/// another number than the targets.
+///
+///   auto split = care::stratified_split(targets, patients, 0.8, seed);
+inline StratifiedSplit stratified_split(
+    const std::vector<int64_t>& targets,
+    const std::vector<std::string>& groups,
+    double share,
+    uint64_t seed) {
+  const char* where = "care::stratified_split";
+  TORCH_CHECK_VALUE(
+      !targets.empty(), where, ": expected at least one image, but got none");
+  TORCH_CHECK_VALUE(
+      share > 0 && share < 1,
+      where,
+      ": expected a share between 0 and 1, but got ",
+      share);
+  TORCH_CHECK_VALUE(
+      groups.empty() || groups.size() == targets.size(),
+      where,
+      ": expected a group for each of ",
+      targets.size(),
+      " targets or none at all, but got ",
+      groups.size());
+  const auto images = detail::images_by_group(
+      groups.empty() ? std::vector<std::string>(targets.size()) : groups);
+  StratifiedSplit best;
+  for (uint64_t draw = 0; draw < 100; ++draw) {
+    detail::EpochRandom random(seed, draw);
+    auto split = detail::draw_split(targets, images, share, random);
+    if (draw == 0 || split.lacking.size() < best.lacking.size()) {
+      best = std::move(split);
+    }
+    if (best.lacking.empty()) {
+      break;
+    }
+  }
+  return best;
+}
+
+} // namespace care
+
+#endif // CARE_IMBALANCE_STRATIFIED_SPLIT_HPP

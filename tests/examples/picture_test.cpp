@@ -1,0 +1,227 @@
+// Tests of the trainer's picture reader: what people's files are like.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/files.hpp"
+#include "support/plain_catch.hpp"
+
+#include "resnet_trainer/picture.hpp"
+
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace {
+
+using care_test::contains;
+using care_test::error_of;
+using care_test::read_text;
+using care_test::write_text;
+using trainer::read_picture;
+
+std::string encoded(const std::string& kind, const cv::Mat& picture) {
+  std::vector<uchar> bytes;
+  cv::imencode(kind, picture, bytes);
+  return {bytes.begin(), bytes.end()};
+}
+
+/// A JPEG of some grain, so that its scan is longer than a few bytes.
+std::string jpeg() {
+  cv::Mat picture(48, 64, CV_8UC3);
+  cv::randu(picture, 0, 255);
+  return encoded(".jpg", picture);
+}
+
+uint32_t crc_of(const std::string& bytes) {
+  uint32_t crc = 0xffffffff;
+  for (const char byte : bytes) {
+    crc ^= static_cast<unsigned char>(byte);
+    for (int bit = 0; bit < 8; ++bit) {
+      crc = crc >> 1U ^ (crc & 1U ? 0xedb88320 : 0);
+    }
+  }
+  return ~crc;
+}
+
+/// The PNG with a chunk that says how many bits of a sample count.
+std::string with_significant_bits(std::string png, int bits) {
+  const auto number = [](uint32_t n) {
+    return std::string{
+        static_cast<char>(n >> 24U),
+        static_cast<char>(n >> 16U),
+        static_cast<char>(n >> 8U),
+        static_cast<char>(n)};
+  };
+  const std::string chunk = "sBIT" + std::string(1, static_cast<char>(bits));
+  return png.insert(33, number(1) + chunk + number(crc_of(chunk)));
+}
+
+/// Ground with a square lesion, 16 bits a sample.
+cv::Mat deep(uint16_t ground, uint16_t lesion) {
+  cv::Mat picture(32, 32, CV_16U, cv::Scalar(ground));
+  picture(cv::Rect(8, 8, 8, 8)) = lesion;
+  return picture;
+}
+
+int at(const cv::Mat& rgb, int y, int x) {
+  return rgb.at<cv::Vec3b>(y, x)[0];
+}
+
+} // namespace
+
+TEST_CASE("picture: reads every format as RGB of 8 bits, as it is stored") {
+  const care_test::Folder folder;
+  cv::Mat bgr(8, 12, CV_8UC3, cv::Scalar(10, 100, 200));
+  for (const char* kind : {".png", ".bmp", ".tiff", ".webp", ".jpg"}) {
+    CAPTURE(kind);
+    const auto file = folder.path / (std::string("a") + kind);
+    write_text(file, encoded(kind, bgr));
+    const auto rgb = read_picture(file);
+    REQUIRE(rgb.type() == CV_8UC3);
+    CHECK(rgb.size() == cv::Size(12, 8));
+    CHECK(std::abs(at(rgb, 4, 4) - 200) < 8);
+  }
+  cv::Mat grey(4, 4, CV_8U, cv::Scalar(77)),
+      alpha(4, 4, CV_8UC4, cv::Scalar(1, 2, 3, 0));
+  CHECK(
+      at(read_picture(write_text(folder.path / "g.png", encoded(".png", grey))),
+         0,
+         0) == 77);
+  CHECK(
+      at(read_picture(
+             write_text(folder.path / "t.png", encoded(".png", alpha))),
+         0,
+         0) == 3);
+}
+
+TEST_CASE("picture: a JPEG ends at the end of its own scans") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "a.jpg";
+  const auto whole = jpeg();
+  // The film of a motion photo: start-of-scan markers, no end marker.
+  const std::string film = std::string("ftypmp42\xff\xda\x00\x08", 12) + "abc";
+  for (const auto& behind :
+       {std::string(), film, film + film, std::string(5000, 'x')}) {
+    write_text(file, whole + behind);
+    CHECK(read_picture(file).cols == 64);
+  }
+  // A thumbnail in a segment has an end marker of its own, which is not ours.
+  const std::string thumbnail(
+      "\xff\xe1\x00\x0a"
+      "Exif\xff\xda\xff\xd9",
+      12);
+  auto cut = whole;
+  cut.insert(2, thumbnail).resize(cut.size() - 40);
+  write_text(file, cut);
+  CHECK(contains(error_of([&] { read_picture(file); }), "ends too early"));
+  for (const size_t length :
+       {size_t{3}, size_t{100}, whole.size() / 2, whole.size() - 3}) {
+    write_text(file, whole.substr(0, length));
+    const auto error = error_of([&] { read_picture(file); });
+    CHECK(contains(error, "ends too early"));
+    CHECK(contains(error, file.string()));
+  }
+}
+
+TEST_CASE("picture: 16 bits keep what they show") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "a.png";
+  const auto read = [&](const std::string& bytes) {
+    return read_picture(write_text(file, bytes));
+  };
+  // Without a word in the file: from the least sample to the largest.
+  for (const auto& [ground, lesion] :
+       std::vector<std::pair<uint16_t, uint16_t>>{
+           {1540, 1700}, {30000, 30010}, {10, 200}, {0, 65535}}) {
+    const auto rgb = read(encoded(".png", deep(ground, lesion)));
+    CHECK(at(rgb, 0, 0) == 0);
+    CHECK(at(rgb, 12, 12) == 255);
+  }
+  CHECK(at(read(encoded(".png", deep(9, 9))), 0, 0) == 0); // flat, not NaN
+  // 12 significant bits as they came from the device.
+  auto rgb = read(with_significant_bits(encoded(".png", deep(1540, 1701)), 12));
+  CHECK(at(rgb, 0, 0) == 96); // 1540 / 4095 * 255
+  CHECK(at(rgb, 12, 12) == 106);
+  // The same scaled up to 16 bits, as PNG wants them.
+  rgb = read(
+      with_significant_bits(encoded(".png", deep(1540 << 4, 1701 << 4)), 12));
+  CHECK(at(rgb, 0, 0) == 96);
+  CHECK(at(rgb, 12, 12) == 106);
+}
+
+TEST_CASE("picture: takes samples of floats, refuses infinite ones") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "a.tiff";
+  cv::Mat picture(8, 8, CV_32F, cv::Scalar(-0.5f));
+  picture.at<float>(3, 3) = 1.5f;
+  write_text(file, encoded(".tiff", picture));
+  const auto rgb = read_picture(file);
+  CHECK(at(rgb, 0, 0) == 0);
+  CHECK(at(rgb, 3, 3) == 255);
+  picture.at<float>(0, 0) = std::numeric_limits<float>::infinity();
+  write_text(file, encoded(".tiff", picture));
+  CHECK(contains(error_of([&] { read_picture(file); }), "finite samples"));
+}
+
+TEST_CASE("picture: says what is wrong with a file") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "a.dcm";
+  CHECK(contains(error_of([&] { read_picture(file); }), "cannot be opened"));
+  CHECK(contains(
+      error_of([&] { read_picture(folder.path); }), "cannot be opened"));
+  for (const auto& text : {std::string(), std::string("no picture")}) {
+    write_text(file, text);
+    CHECK(contains(error_of([&] { read_picture(file); }), "is damaged"));
+  }
+  write_text(file, std::string(128, '\0') + "DICM" + std::string(200, '\0'));
+  CHECK(contains(error_of([&] { read_picture(file); }), "is DICOM"));
+
+  const std::filesystem::path large =
+      CARE_SHARED "/cases/07-over-a-thousand-megapixels/1.png";
+  if (std::filesystem::exists(large)) { // OpenCV's own reason is kept
+    CHECK(contains(
+        error_of([&] { read_picture(large); }), "CV_IO_MAX_IMAGE_PIXELS"));
+  } else {
+    WARN("no " << large << ": not tried");
+  }
+}
+
+TEST_CASE("picture: libjpeg's warnings name the file") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "worn.jpg";
+  auto bytes = jpeg();
+  bytes.insert(bytes.size() - 2, "extraneous"); // before the end marker
+  write_text(file, bytes);
+  const auto log = folder.path / "log";
+  std::fflush(stderr);
+  const int before = ::dup(2);
+  const int to = ::open(log.c_str(), O_WRONLY | O_CREAT, 0600);
+  ::dup2(to, 2);
+  const auto picture = read_picture(file);
+  ::dup2(before, 2);
+  ::close(to);
+  ::close(before);
+  CHECK(picture.cols == 64);
+  CHECK(contains(read_text(log), "worn.jpg: Corrupt JPEG data"));
+}
+
+TEST_CASE("picture: is resized and written whole or not at all") {
+  const care_test::Folder folder;
+  cv::Mat rgb(40, 60, CV_8UC3, cv::Scalar(200, 100, 10));
+  const auto file = folder.path / "a.png";
+  write_text(folder.path / "a.png.part", "left by a killed run");
+  trainer::write_picture(file, trainer::resized(rgb, {30, 20}));
+  CHECK(at(read_picture(file), 10, 10) == 200);
+  CHECK(read_picture(file).size() == cv::Size(30, 20));
+  CHECK_FALSE(std::filesystem::exists(folder.path / "a.png.part"));
+  CHECK(contains(
+      error_of(
+          [&] { trainer::write_atomically(folder.path / "none" / "a", "x"); }),
+      "cannot be written"));
+}

@@ -1,0 +1,110 @@
+// Tests of an arm as criterion, guide and network.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/support.hpp"
+
+#include "study/method.hpp"
+
+#include <map>
+#include <string>
+
+namespace {
+
+const std::vector<int64_t> kCounts{20, 10, 5};
+
+/// Every choice of an enum.
+template <class Choice>
+std::vector<Choice> all_of() {
+  std::vector<Choice> choices;
+  for (size_t i = 0; i < study::kNames<Choice>.size(); ++i) {
+    choices.push_back(static_cast<Choice>(i));
+  }
+  return choices;
+}
+
+} // namespace
+
+TEST_CASE("study: every criterion gives a finite loss and gradient") {
+  const auto logits =
+      torch::tensor({{0.5, -0.2, 0.1}, {-0.3, 0.4, 0.2}}, torch::kFloat);
+  const auto target = torch::tensor({0, 2}, torch::kLong);
+  std::map<std::string, double> values;
+  for (const auto imbalance : all_of<study::Imbalance>()) {
+    INFO(study::name_of(imbalance));
+    const auto criterion =
+        study::criterion_of(imbalance, kCounts, 10, torch::kCPU);
+    auto x = logits.clone().requires_grad_();
+    const auto loss = criterion(x, target, 0);
+    loss.backward();
+    CHECK(x.grad().isfinite().all().item<bool>());
+    values[study::name_of(imbalance)] = loss.item<double>();
+  }
+  const auto ce =
+      torch::nn::functional::cross_entropy(logits, target).item<double>();
+  CHECK(values.size() == 12);
+  CHECK(values["ce"] == Approx(ce));
+  CHECK(values["class_balanced_sampling"] == Approx(ce));
+  CHECK(values["class_weights"] != Approx(ce));
+  CHECK(values["balanced_softmax"] != Approx(ce));
+
+  // LDAM's weights come in the last fifth of the epochs.
+  const auto ldam =
+      study::criterion_of(study::Imbalance::kLdamDrw, kCounts, 10, torch::kCPU);
+  const auto at = [&](int64_t epoch) {
+    return ldam(logits, target, epoch).item<double>();
+  };
+  CHECK(at(0) == at(7));
+  CHECK(at(7) != Approx(at(8)));
+}
+
+TEST_CASE("study: every guidance and map trains a network") {
+  study::Recipe recipe;
+  recipe.size = "32";
+  recipe.width = 0.125;
+  const auto images = torch::rand({4, 3, 32, 32});
+  const auto target = torch::tensor({0, 1, 2, 2}, torch::kLong);
+  const auto boxes = care::Boxes::from_lists(
+      {{{4, 4, 20, 20}}, {{8, 8, 30, 30}}, {{0, 0, 9, 9}}, {}}, {32, 32});
+  const auto check = [&](study::Arm arm) {
+    torch::manual_seed(0);
+    auto net = study::make_network(recipe, arm, 3);
+    const study::ArmGuide guide(arm, {0, 1, 2}, recipe);
+    const auto seen = guide.watch(net, images);
+    const auto loss = guide.loss(
+        torch::nn::functional::cross_entropy(seen.logits, target),
+        seen,
+        target,
+        boxes);
+    CHECK(loss.attention.guided == (arm.is_guided() ? 3 : 0));
+    loss.backward();
+    CHECK(net->parameters()[0].grad().isfinite().all().item<bool>());
+  };
+  study::Arm arm;
+  for (const auto guidance : all_of<study::Guidance>()) {
+    INFO(study::name_of(guidance));
+    arm.guidance = guidance;
+    check(arm);
+  }
+  arm.guidance = study::Guidance::kCare;
+  for (const auto map : all_of<study::AttentionMap>()) {
+    INFO(study::name_of(map));
+    arm.map = map;
+    check(arm);
+  }
+  arm.map_stride = 8;
+  arm.full_gradient = true;
+  arm.balance = 1;
+  check(arm);
+}
+
+TEST_CASE("study: LDAM's logits are cosines") {
+  study::Recipe recipe;
+  recipe.width = 0.125;
+  study::Arm arm;
+  arm.imbalance = study::Imbalance::kLdamDrw;
+  auto net = study::make_network(recipe, arm, 3);
+  const auto logits = net->forward(torch::rand({2, 3, 32, 32}) * 100);
+  CHECK((logits.abs() <= 1 + 1e-5).all().item<bool>());
+  for (const auto& item : net->named_parameters()) {
+    CHECK(item.key().find("fc.bias") == std::string::npos);
+  }
+}

@@ -1,0 +1,264 @@
+// Tests of the study as a program: resumed, shared, failing, on real cases.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/files.hpp"
+#include "support/plain_catch.hpp"
+#include "support/program.hpp"
+
+#include "common/files.hpp"
+#include "resnet_trainer/manifest.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <thread>
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using care_test::contains;
+using care_test::Folder;
+using Json = nlohmann::json;
+
+/// A study of seconds on the generated set: 2 seeds, 5 arms with the controls.
+Json tiny() {
+  return {
+      {"counts", {8, 6, 6, 6}},
+      {"test_count", 4},
+      {"rare", {"dermatofibroma"}},
+      {"recipe",
+       {{"size", "32"}, {"width", 0.125}, {"epochs", 3}, {"batch", 8}}},
+      {"seeds", {0, 1}},
+      {"arms",
+       {{{"name", "weights"}, {"imbalance", "class_weights"}},
+        {{"name", "weights + CARE"},
+         {"imbalance", "class_weights"},
+         {"guidance", "care"}},
+        {{"name", "LDAM + automatic"},
+         {"imbalance", "ldam_drw"},
+         {"guidance", "care"},
+         {"balance", 1.0}},
+        {{"name", "Energy"},
+         {"imbalance", "square_root_sampling"},
+         {"guidance", "energy"},
+         {"map", "layer_cam"},
+         {"map_stride", 8},
+         {"outside", "other_class"}}}}};
+}
+
+fs::path write_settings(const Folder& folder, const Json& json) {
+  return care_test::write_text(folder.path / "settings.json", json.dump());
+}
+
+care_test::ProgramOutcome run(
+    const fs::path& settings,
+    const fs::path& out,
+    const std::string& more = "") {
+  return care_test::run_program(
+      CARE_STUDY, settings.string() + " --out " + out.string() + " " + more);
+}
+
+/// Every finished run without its time, by file.
+std::map<std::string, Json> runs_in(const fs::path& out) {
+  std::map<std::string, Json> all;
+  for (const auto& entry : fs::recursive_directory_iterator(out / "runs")) {
+    if (entry.path().extension() == ".json") {
+      auto json = common::read_json(entry.path());
+      json.erase("seconds");
+      all[fs::relative(entry.path(), out).string()] = json;
+    }
+  }
+  return all;
+}
+
+size_t lines_of(const std::string& text) {
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+} // namespace
+
+TEST_CASE("study: a whole one, started again and killed", "[study]") {
+  const Folder whole, broken;
+  const auto settings = write_settings(whole, tiny());
+  const auto out = whole.path / "out";
+  const auto first = run(settings, out);
+  INFO(first.text);
+  REQUIRE(first.status == 0);
+  const auto finished = runs_in(out);
+  // 4 arms, 2 more controls, the shuffled boxes; 2 seeds each.
+  CHECK(finished.size() == 14);
+  const auto csv = care_test::read_text(out / "runs.csv");
+  CHECK(lines_of(csv) == 1 + 2 * 14); // two test sets
+  CHECK(contains(csv, "\"trap\""));
+  const auto html = care_test::read_text(out / "report.html");
+  CHECK(contains(html, "Where the networks look"));
+  CHECK(contains(html, "trap/dermatofibroma-0000.png"));
+  CHECK(contains(html, "not a medical device"));
+  CHECK_FALSE(contains(html, "<script"));
+  CHECK(contains(first.text, "Against the test set \"as_trained\""));
+  CHECK(contains(first.text, "| weights + CARE | weights | 2 |"));
+  CHECK(fs::exists(out / "charts" / "MCA-all.svg"));
+  CHECK(fs::exists(out / "attention.png"));
+  CHECK(fs::exists(out / "arms" / "weights.json"));
+
+  // Again: nothing is trained.
+  const auto again = run(settings, out);
+  CHECK(again.status == 0);
+  CHECK(contains(again.text, "trained 0 networks"));
+
+  // Two processes side by side, killed now and then, give the same.
+  const auto other = broken.path / "out";
+  const auto arguments = settings.string() + " --out " + other.string();
+  for (int round = 0; round < 3; ++round) {
+    care_test::Child one(CARE_STUDY, arguments), two(CARE_STUDY, arguments);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1500 + 700 * round));
+    one.kill();
+    two.kill();
+  }
+  fs::create_directories(other / "runs");
+  care_test::write_text(other / "runs" / "half.json.part", "half");
+  CHECK(run(settings, other, "--processes 2").status == 0);
+  CHECK(runs_in(other) == finished);
+  CHECK(
+      care_test::read_text(other / "results.md") ==
+      care_test::read_text(out / "results.md"));
+  for (const auto& entry : fs::recursive_directory_iterator(other)) {
+    INFO(entry.path());
+    CHECK(entry.path().extension() != ".part");
+    CHECK(entry.path().extension() != ".pt");
+    CHECK(entry.path().extension() != ".claim");
+  }
+
+  // Another recipe, or another arm of an old name, is refused.
+  auto json = tiny();
+  json["recipe"]["epochs"] = 4;
+  const auto recipe = run(write_settings(broken, json), out);
+  CHECK(recipe.status == 1);
+  CHECK(contains(recipe.text, "epochs = 3, but now it is 4"));
+  json = tiny();
+  json["arms"][1]["tau"] = 0.7;
+  const auto arm = run(write_settings(broken, json), out);
+  CHECK(arm.status == 1);
+  CHECK(contains(arm.text, "tau = 1.0, but now it is 0.7"));
+}
+
+TEST_CASE("study: a failed start claims no folder", "[study]") {
+  const Folder folder;
+  auto json = tiny();
+  json["arms"][1]["guide"] = "freckle";
+  const auto out = folder.path / "out";
+  auto outcome = run(write_settings(folder, json), out);
+  CHECK(outcome.status == 1);
+  CHECK(contains(outcome.text, "guide: expected one of 'dermatofibroma'"));
+  CHECK_FALSE(fs::exists(out / "study.json"));
+  CHECK_FALSE(fs::exists(out / "arms"));
+  json = tiny();
+  json["arms"][1]["boxes"] = "nowhere.csv";
+  outcome = run(write_settings(folder, json), out);
+  CHECK(outcome.status == 1);
+  CHECK(contains(outcome.text, "nowhere.csv"));
+  CHECK_FALSE(fs::exists(out / "study.json"));
+}
+
+TEST_CASE("study: a bad job does not stop the others", "[study]") {
+  // The class that the first arm guides has no boxes.
+  const Folder folder;
+  std::string csv = "path,label,xmin,ymin,xmax,ymax,split\n";
+  for (int i = 0; i < 12; ++i) {
+    const auto name = std::to_string(i) + ".png";
+    trainer::write_picture(
+        folder.path / name, cv::Mat(32, 32, CV_8UC3, cv::Scalar::all(20 * i)));
+    csv += name + (i % 2 == 0 ? ",cat,,,,," : ",dog,4,4,20,20,") +
+        (i < 8 ? "train\n" : "test\n");
+  }
+  const auto data = care_test::write_text(folder.path / "m.csv", csv);
+  auto json = tiny();
+  json.erase("counts");
+  json.erase("test_count");
+  json["data"] = data.string();
+  json["rare"] = {"dog"};
+  json["seeds"] = {0};
+  json["shuffled_control"] = false;
+  json["arms"] = Json::array();
+  json["arms"].push_back(
+      {{"name", "broken"}, {"guidance", "care"}, {"guide", "cat"}});
+  json["arms"].push_back({{"name", "plain"}});
+  const auto settings = write_settings(folder, json);
+  const auto out = folder.path / "out";
+  const std::string failed =
+      "failed: whole/broken/split0-seed0: expected pictures of the guided "
+      "classes with a box";
+  const auto outcome = run(settings, out);
+  INFO(outcome.text);
+  CHECK(outcome.status == 1);
+  CHECK(contains(outcome.text, failed));
+  CHECK(fs::exists(out / "runs/whole/plain/split0-seed0.json"));
+  const auto again = run(settings, out); // tries it once more
+  CHECK(again.status == 1);
+  CHECK(contains(again.text, failed));
+  CHECK(contains(again.text, "trained 0 networks"));
+}
+
+TEST_CASE("study: groups of mixed classes are dealt out", "[study]") {
+  // shared/cases/14-groups-of-mixed-classes: of the old program's 30 splits 5
+  // tested no rare picture, and class weights ended the study.
+  const fs::path cases = CARE_SHARED "/cases/14-groups-of-mixed-classes";
+  if (!fs::exists(cases)) {
+    WARN("skipped: there is no " << cases);
+    return;
+  }
+  const Folder folder;
+  auto json = common::read_json(cases / "plan.json");
+  json["data"] = (cases / "first_common.csv").string();
+  json["arms"].erase(1);
+  json["splits"][0]["numbers"]["count"] = 10;
+  const auto out = folder.path / "out";
+  const auto outcome = run(write_settings(folder, json), out);
+  INFO(outcome.text);
+  CHECK(outcome.status == 0);
+  const auto runs = runs_in(out);
+  CHECK(runs.size() == 10);
+  std::map<std::string, std::string> label;
+  for (const auto& row : trainer::read_manifest(cases / "first_common.csv")) {
+    label[row.path] = row.label;
+  }
+  for (const auto& [name, run_] : runs) {
+    INFO(name);
+    int rare = 0;
+    for (const auto& p : run_["predictions"]) {
+      rare += label.at(p["id"]) == "rare" ? 1 : 0;
+    }
+    CHECK(rare > 0);
+    CHECK(rare < 3);
+  }
+}
+
+TEST_CASE("study: a split that cannot be is named in the report", "[study]") {
+  // All pictures of the rare class are of one patient.
+  const Folder folder;
+  std::string csv = "path,label,xmin,ymin,xmax,ymax,group\n";
+  for (int i = 0; i < 12; ++i) {
+    const auto name = std::to_string(i) + ".png";
+    trainer::write_picture(folder.path / name, cv::Mat(32, 32, CV_8UC3));
+    csv += name + (i < 3 ? ",rare,,,,,one\n" : ",common,,,,,\n");
+  }
+  const auto data = care_test::write_text(folder.path / "m.csv", csv);
+  Json json = tiny();
+  json.erase("counts");
+  json.erase("test_count");
+  json["data"] = data.string();
+  json["rare"] = {"rare"};
+  json["seeds"] = {0};
+  json["splits"] = {{{"train_share", 0.5}, {"numbers", {0, 1, 2}}}};
+  json["arms"] = Json::array({{{"name", "CE"}}});
+  const auto out = folder.path / "out";
+  const auto outcome = run(write_settings(folder, json), out);
+  INFO(outcome.text);
+  CHECK(outcome.status == 0);
+  CHECK(contains(
+      care_test::read_text(out / "report.html"),
+      "Split 0 of 50 % of each class to learn from: there are no pictures of "
+      "rare on one side"));
+}

@@ -1,0 +1,289 @@
+// Tests of the training loop to copy, and of its checkpoint.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/catch.hpp"
+#include "support/files.hpp"
+#include "support/support.hpp"
+
+#include "resnet_trainer/checkpoint.hpp"
+#include "resnet_trainer/resnet.hpp"
+#include "resnet_trainer/train.hpp"
+
+#include <torch/optim/sgd.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace F = torch::nn::functional;
+using care_test::contains;
+using care_test::error_of;
+using trainer::Batch;
+
+/// Batches of three random pictures of two classes; the second has boxes.
+std::vector<Batch> batches(int64_t count) {
+  torch::manual_seed(7);
+  std::vector<Batch> result;
+  for (int64_t b = 0; b < count; ++b) {
+    result.push_back(
+        {torch::randint(256, {3, 3, 32, 32}, torch::kByte),
+         torch::tensor({0, 1, 1}, torch::kLong),
+         care::Boxes::from_lists(
+             {{}, {{4, 4, 16, 20}}, {{8, 8, 30, 30}}}, {32, 32}),
+         torch::arange(3 * b, 3 * b + 3)});
+  }
+  return result;
+}
+
+trainer::ResNet small_net() {
+  torch::manual_seed(1);
+  trainer::ResNetOptions options;
+  options.classes = 2;
+  options.width = 0.125;
+  options.last_stride = 1;
+  return trainer::ResNet(options);
+}
+
+const auto criterion = [](const torch::Tensor& logits,
+                          const torch::Tensor& target) {
+  return F::cross_entropy(logits, target);
+};
+
+std::vector<torch::Tensor> weights_of(const torch::nn::Module& net) {
+  std::vector<torch::Tensor> all;
+  for (const auto& p : net.parameters()) {
+    all.push_back(p.detach().clone());
+  }
+  return all;
+}
+
+bool same(
+    const std::vector<torch::Tensor>& a,
+    const std::vector<torch::Tensor>& b) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!torch::equal(a[i], b[i])) {
+      return false;
+    }
+  }
+  return a.size() == b.size();
+}
+
+} // namespace
+
+TEST_CASE("train: an epoch is the loop written out by hand", "[train]") {
+  auto data = batches(3);
+  const care::Guide guide(care::GuideOptions().classes({1}).alpha(0.5));
+  trainer::Input input;
+  input.channels_last = false;
+
+  auto net = small_net();
+  torch::optim::SGD optimizer(net->parameters(), 0.05);
+  const auto epoch =
+      trainer::train_epoch(net, criterion, guide, optimizer, data, input, {});
+
+  auto other = small_net();
+  torch::optim::SGD by_hand(other->parameters(), 0.05);
+  double loss_sum = 0;
+  int64_t hits = 0;
+  other->train();
+  for (const auto& batch : data) {
+    const auto x = (batch.images.to(torch::kFloat) / 255 - 0.5) / 0.25;
+    auto features = other->features(x);
+    const auto logits = other->fc(features.mean({2, 3}));
+    const auto loss = guide.loss(
+        criterion(logits, batch.targets),
+        {logits, features},
+        batch.targets,
+        batch.boxes);
+    by_hand.zero_grad();
+    loss.backward();
+    by_hand.step();
+    loss_sum += 3 * loss.total.item<double>();
+    hits += (logits.argmax(1) == batch.targets).sum().item<int64_t>();
+  }
+  const auto a = weights_of(*net), b = weights_of(*other);
+  for (size_t i = 0; i < a.size(); ++i) {
+    CHECK((a[i] - b[i]).abs().max().item<double>() < 1e-5);
+  }
+  CHECK(epoch.loss == Approx(loss_sum / 9).epsilon(1e-5));
+  CHECK(epoch.accuracy == Approx(static_cast<double>(hits) / 9));
+  CHECK(epoch.images == 9);
+  CHECK(epoch.guided == 6);
+  CHECK(epoch.inside > 0);
+  CHECK(epoch.inside < 1);
+}
+
+TEST_CASE("train: alpha 0 is plain training", "[train]") {
+  auto data = batches(2);
+  const care::Guide guide(care::GuideOptions().classes({1}).alpha(0));
+  trainer::Input input;
+  input.channels_last = false;
+  auto net = small_net(), plain = small_net();
+  torch::optim::SGD optimizer(net->parameters(), 0.05);
+  torch::optim::SGD other(plain->parameters(), 0.05);
+  const auto epoch =
+      trainer::train_epoch(net, criterion, guide, optimizer, data, input, {});
+  CHECK(epoch.guided == 0);
+  CHECK(std::isnan(epoch.inside));
+  for (const auto& batch : data) {
+    const auto x = (batch.images.to(torch::kFloat) / 255 - 0.5) / 0.25;
+    other.zero_grad();
+    criterion(plain->forward(x), batch.targets).backward();
+    other.step();
+  }
+  const auto a = weights_of(*net), b = weights_of(*plain);
+  for (size_t i = 0; i < a.size(); ++i) {
+    CHECK((a[i] - b[i]).abs().max().item<double>() < 1e-6);
+  }
+}
+
+TEST_CASE("train: bfloat16 leaves map, loss and logits in float", "[train]") {
+  auto data = batches(2);
+  const care::Guide guide(care::GuideOptions().classes({1}).alpha(0.5));
+  auto net = small_net(), in_float = small_net();
+  torch::optim::SGD optimizer(net->parameters(), 0.05);
+  torch::optim::SGD other(in_float->parameters(), 0.05);
+  trainer::StepOptions mixed;
+  mixed.bfloat16 = true;
+  const auto a =
+      trainer::train_epoch(net, criterion, guide, optimizer, data, {}, mixed);
+  const auto b =
+      trainer::train_epoch(in_float, criterion, guide, other, data, {}, {});
+  CHECK(a.loss == Approx(b.loss).margin(0.05));
+  CHECK(a.inside == Approx(b.inside).margin(0.1));
+  for (const auto& p : net->parameters()) {
+    CHECK(p.scalar_type() == torch::kFloat);
+    CHECK(p.isfinite().all().item<bool>());
+  }
+}
+
+TEST_CASE("train: clips the gradients' common norm", "[train]") {
+  auto net = small_net();
+  net->forward(torch::rand({2, 3, 32, 32})).square().sum().backward();
+  const auto norm = [&] {
+    double sum = 0;
+    for (const auto& p : net->parameters()) {
+      sum += p.grad().square().sum().item<double>();
+    }
+    return std::sqrt(sum);
+  };
+  const auto before = norm();
+  trainer::clip_gradients(*net, 2 * before);
+  CHECK(norm() == Approx(before).epsilon(1e-4));
+  trainer::clip_gradients(*net, before / 3);
+  CHECK(norm() == Approx(before / 3).epsilon(1e-4));
+}
+
+TEST_CASE("train: a loss that is not finite names its batch", "[train]") {
+  auto data = batches(4);
+  const care::Guide guide(care::GuideOptions().classes({1}).alpha(0.5));
+  auto net = small_net();
+  torch::optim::SGD optimizer(net->parameters(), 0.01);
+  int calls = 0;
+  const auto breaks = [&](const torch::Tensor& logits,
+                          const torch::Tensor& target) {
+    const auto loss = F::cross_entropy(logits, target);
+    return ++calls == 3 ? loss * std::numeric_limits<double>::infinity() : loss;
+  };
+  const auto error = error_of([&] {
+    trainer::train_epoch(net, breaks, guide, optimizer, data, {}, {});
+  });
+  CHECK(contains(error, "the loss of batch 3 is not finite"));
+  std::vector<Batch> none;
+  CHECK(contains(
+      error_of([&] {
+        trainer::train_epoch(net, criterion, guide, optimizer, none, {}, {});
+      }),
+      "expected a batch"));
+}
+
+TEST_CASE("train: predictions are of the network in evaluation", "[train]") {
+  auto data = batches(2);
+  auto net = small_net();
+  const trainer::Input input;
+  const auto said = trainer::predict(net, data, input, true, true);
+  const auto fast = trainer::predict(net, data, input, false);
+  CHECK(said.probabilities.sizes() == torch::IntArrayRef({6, 2}));
+  CHECK(care_test::allclose(said.probabilities, fast.probabilities));
+  CHECK(care_test::allclose(
+      said.probabilities.sum(1), torch::ones({6}, torch::kDouble)));
+  CHECK(torch::equal(
+      said.targets, torch::tensor({0, 1, 1, 0, 1, 1}, torch::kLong)));
+  CHECK(torch::equal(
+      said.boxed, torch::tensor({0, 1, 1, 0, 1, 1}).to(torch::kBool)));
+  CHECK(said.epg.isnan()[0].item<bool>());
+  CHECK(fast.epg.isnan().all().item<bool>());
+
+  net->eval();
+  const auto x = (data[1].images.to(torch::kFloat) / 255 - 0.5) / 0.25;
+  auto features = net->features(x);
+  const auto logits = net->fc(features.mean({2, 3}));
+  const auto map =
+      care::grad_cam(features, care::class_scores(logits, data[1].targets));
+  CHECK((said.maps.slice(0, 3) - map).abs().max().item<double>() < 1e-5);
+  for (const auto& p : net->parameters()) {
+    CHECK_FALSE(p.grad().defined());
+  }
+}
+
+TEST_CASE("checkpoint: gives back everything, or says why not", "[train]") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "c.pt";
+  auto data = batches(2);
+  const auto options = care::GuideOptions().classes({1}).schedule(
+      care::ScheduleOptions().start(2));
+  care::Guide guide(options), other_guide(options);
+  auto net = small_net(), best = small_net(), other = small_net(),
+       other_best = small_net();
+  const auto momentum = torch::optim::SGDOptions(0.01).momentum(0.9);
+  torch::optim::SGD optimizer(net->parameters(), momentum);
+  torch::optim::SGD other_optimizer(other->parameters(), momentum);
+  trainer::train_epoch(net, criterion, guide, optimizer, data, {}, {});
+  guide.advance();
+  trainer::Progress progress{3, 0.5, "history\n", "identity"};
+  trainer::save_checkpoint(file, progress, *net, *best, optimizer, guide);
+
+  trainer::Progress read;
+  read.identity = "identity";
+  trainer::load_checkpoint(
+      file,
+      read,
+      *other,
+      *other_best,
+      other_optimizer,
+      other_guide,
+      torch::kCPU);
+  CHECK(read.epoch == 3);
+  CHECK(read.best == 0.5);
+  CHECK(read.history == "history\n");
+  CHECK(same(weights_of(*net), weights_of(*other)));
+  CHECK(same(weights_of(*best), weights_of(*other_best)));
+  // Momentum and schedule too: the next epoch is the same to the last bit.
+  trainer::train_epoch(net, criterion, guide, optimizer, data, {}, {});
+  trainer::train_epoch(
+      other, criterion, other_guide, other_optimizer, data, {}, {});
+  CHECK(same(weights_of(*net), weights_of(*other)));
+
+  const auto load = [&](const std::string& identity) {
+    trainer::Progress p;
+    p.identity = identity;
+    return error_of([&] {
+      trainer::load_checkpoint(
+          file,
+          p,
+          *other,
+          *other_best,
+          other_optimizer,
+          other_guide,
+          torch::kCPU);
+    });
+  };
+  CHECK(contains(load("another"), "expected a training of\nanother"));
+  const auto bytes = care_test::read_text(file);
+  for (const size_t length : {size_t{0}, size_t{10}, bytes.size() / 2}) {
+    care_test::write_text(file, bytes.substr(0, length));
+    CHECK(contains(load("identity"), "cannot go on from this checkpoint"));
+  }
+}

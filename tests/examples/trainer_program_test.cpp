@@ -1,0 +1,223 @@
+// Tests of the trainer as a program: what it leaves, resumes and refuses.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/files.hpp"
+#include "support/plain_catch.hpp"
+#include "support/program.hpp"
+#include "support/small_set.hpp"
+
+#include <opencv2/imgcodecs.hpp>
+
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+using care_test::contains;
+using care_test::read_text;
+using care_test::write_text;
+
+/// A network that trains in a second.
+const std::string kSmall =
+    " --size 32 --width .125 --last-stride 1 --stage1 1 --stage2 2 "
+    "--batch 4 --threads 1 --pictures 2";
+
+care_test::ProgramOutcome train(const fs::path& data, const std::string& more) {
+  return care_test::run_program(
+      CARE_TRAINER, "--data " + data.string() + kSmall + " " + more);
+}
+
+/// metrics.csv without the column of speeds, which is the last one.
+std::string figures_of(const fs::path& run) {
+  std::istringstream lines(read_text(run / "metrics.csv"));
+  std::string line, text;
+  while (std::getline(lines, line)) {
+    text += line.substr(0, line.rfind(',')) + "\n";
+  }
+  return text;
+}
+
+} // namespace
+
+TEST_CASE("trainer: trains, tests and leaves its files", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 36);
+  const auto out = folder.path / "run";
+  const auto run = train(
+      data,
+      "--class-weights --best --clip 5 --lr-warmup 1 --augment strong "
+      "--out " +
+          out.string());
+  CAPTURE(run.text);
+  REQUIRE(run.status == 0);
+  CHECK(contains(run.text, "epoch   3: loss "));
+  CHECK(contains(run.text, "attention inside"));
+  CHECK(contains(run.text, "MCA "));
+  CHECK(contains(read_text(out / "test.txt"), "macro AUC"));
+  CHECK(fs::file_size(out / "network.pt") > 10000);
+  const auto sheet = cv::imread((out / "attention.png").string());
+  CHECK(sheet.cols == 14 + 2 * 254);
+  CHECK(contains(
+      figures_of(out), "epoch,stage,rate,loss,accuracy,inner,outer,inside"));
+  CHECK(contains(figures_of(out), "\n3,2,"));
+}
+
+TEST_CASE("trainer: goes on exactly where it was killed", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 36);
+  for (const char* more :
+       {"", "--balanced --optimizer sgd --workers 2 --cache"}) {
+    CAPTURE(more);
+    const auto whole = folder.path / "whole", parts = folder.path / "parts";
+    fs::remove_all(whole);
+    fs::remove_all(parts);
+    REQUIRE(
+        train(data, std::string(more) + " --out " + whole.string()).status ==
+        0);
+    care_test::kill_when_there(
+        CARE_TRAINER,
+        "--data " + data.string() + kSmall + " " + more + " --out " +
+            parts.string(),
+        parts / "metrics.csv");
+    const auto rest =
+        train(data, std::string(more) + " --out " + parts.string());
+    CAPTURE(rest.text);
+    REQUIRE(rest.status == 0);
+    CHECK(contains(rest.text, "going on after epoch"));
+    CHECK(figures_of(parts) == figures_of(whole));
+    CHECK(read_text(parts / "test.txt") == read_text(whole / "test.txt"));
+  }
+}
+
+TEST_CASE("trainer: where the data lies is not what it is", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 24);
+  const auto out = " --out " + (folder.path / "run").string();
+  REQUIRE(train(data, out).status == 0);
+  const auto moved = folder.path / "moved" / "manifest.csv";
+  fs::rename(folder.path / "set", folder.path / "moved");
+  CHECK(contains(train(moved, out).text, "going on after epoch 3"));
+
+  const auto other = train(moved, "--lr .01" + out);
+  CHECK(other.status == 1);
+  CHECK(contains(other.text, "--lr .01\n"));
+  CHECK(contains(other.text, "--fresh"));
+  write_text(moved, read_text(moved) + "new.png,common,,,,\n");
+  CHECK(contains(train(moved, out).text, "expected a training of"));
+}
+
+TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 24);
+  const auto out = folder.path / "run";
+  for (const auto& [options, fault] :
+       std::vector<std::pair<std::string, std::string>>{
+           {"--test-fold 1", "--test-fold: expected a manifest whose folds"},
+           {"--alpha 0 --tau .5", "--tau: expected an --alpha above 0"},
+           {"--alpha 0 --guide rare", "--guide: expected an --alpha above 0"},
+           {"--best --val-share 0", "--best: expected a validation part"},
+           {"--guide other",
+            "--guide: expected one of 'common', 'rare', but got "
+            "'other'"},
+           {"--guide common", "expected boxes of the guided classes"},
+           {"--exclude other", "--exclude: expected one of"},
+           {"--depth 20", "depth of 18, 34, 50, 101 or 152"},
+           {"--device gpu", "--device"},
+           {"--lr 0", "--lr"}}) {
+    CAPTURE(options);
+    const auto run = train(data, options + " --out " + out.string());
+    CHECK(run.status != 0);
+    CHECK(contains(run.text, fault));
+    CHECK_FALSE(fs::exists(out)); // a failed start claims no folder
+  }
+  const auto text = read_text(data);
+  write_text(
+      data,
+      "path,label,xmin,ymin,xmax,ymax\nnone.png,a,1,2,3,4\n"
+      "0.png,a,1,2,3,4\n1.png,b,,,,\n2.png,b,,,,\n");
+  const auto run = train(data, "--guide a --val-share 0 --out " + out.string());
+  CHECK(run.status == 1);
+  CHECK(contains(run.text, "none.png"));
+  CHECK(contains(run.text, "manifest.csv:2"));
+}
+
+TEST_CASE("trainer: class names may hold commas", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 24);
+  auto text = read_text(data);
+  for (size_t at = 0; (at = text.find(",rare,", at)) != std::string::npos;) {
+    text.replace(at, 6, ",\"Melanoma, NOS\",");
+  }
+  write_text(data, text);
+  const auto run = train(
+      data, "--guide 'Melanoma, NOS' --out " + (folder.path / "run").string());
+  CHECK(run.status == 0);
+  CHECK(contains(run.text, "Melanoma, NOS"));
+  const auto other = train(data, "--guide 'Melanoma' --out x");
+  CHECK(contains(other.text, "'Melanoma, NOS', 'common', but got 'Melanoma'"));
+}
+
+TEST_CASE("trainer: a folder for each class trains plainly", "[trainer]") {
+  const care_test::Folder folder;
+  const auto set = folder.path / "set";
+  care_test::write_small_set(set, 24);
+  for (int i = 0; i < 24; ++i) {
+    const auto name = std::to_string(i) + ".png";
+    const auto to = set / (i % 3 == 0 ? "rare" : "common");
+    fs::create_directories(to);
+    fs::rename(set / name, to / name);
+  }
+  const auto run =
+      train(set, "--alpha 0 --out " + (folder.path / "run").string());
+  CAPTURE(run.text);
+  CHECK(run.status == 0);
+  CHECK(contains(run.text, "MCA "));
+}
+
+TEST_CASE("trainer: takes the inputs that went wrong before", "[trainer]") {
+  const fs::path cases = CARE_SHARED "/cases";
+  if (!fs::exists(cases)) {
+    WARN("no " << cases << ": not tried");
+    return;
+  }
+  const care_test::Folder folder;
+  const auto on = [&](const char* input, const std::string& more) {
+    fs::remove_all(folder.path / "run");
+    return train(
+        cases / input, more + " --out " + (folder.path / "run").string());
+  };
+  const std::string even = "--test-share .5 --val-share 0 ";
+  for (const char* input :
+       {"01-motion-photo-jpeg/m.csv", "02-sixteen-bit-picture/m.csv"}) {
+    CAPTURE(input);
+    const auto run = on(input, "--val-share 0 --test-fold 0 --guide all");
+    CAPTURE(run.text);
+    CHECK(run.status == 0);
+  }
+  CHECK(contains(
+      on("07-over-a-thousand-megapixels/m.csv", "--val-share 0 --test-fold 0")
+          .text,
+      "CV_IO_MAX_IMAGE_PIXELS"));
+  for (const char* input : {"leak.csv", "contradiction.csv"}) {
+    const auto run =
+        on((std::string("08-one-picture-two-spellings/") + input).c_str(),
+           "--test-fold 0 --guide all");
+    CHECK(run.status == 1);
+    CHECK(contains(run.text, "which is the same picture"));
+  }
+  for (const char* input :
+       {"emptycol1.csv", "emptycol2.csv", "notetwice.csv", "emptyrows.csv"}) {
+    CAPTURE(input);
+    const auto run =
+        on((std::string("10-excel-columns-and-rows/") + input).c_str(),
+           "--test-fold 0 --guide all --val-share 0");
+    CAPTURE(run.text);
+    CHECK(run.status == 0);
+  }
+  CHECK(contains(
+      on("10-excel-columns-and-rows/semicolon.csv", "").text,
+      "separated by ','"));
+  CHECK(contains(on("10-excel-columns-and-rows/cr.csv", "").text, "CR alone"));
+}
