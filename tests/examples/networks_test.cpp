@@ -260,7 +260,8 @@ TEST_CASE("networks: EfficientNet-Lite0 with its ImageNet weights") {
   const care_test::Folder folder;
   const auto x = real_pictures();
   weights::write_safetensors(folder.path / "x.safetensors", {{{"x", x}}});
-  if (!care_test::make_weights(
+  if (!care_test::run_python(
+          "make_weights.py",
           "efficientnet " + folder.path.string() + " " + path.string())) {
     return;
   }

@@ -578,7 +578,8 @@ TEST_CASE("weights: a ResNet goes to Python and comes from it") {
        {{"network", "resnet18"}, {"planes", "16"}, {"classes", "7"}}});
   weights::write_safetensors(
       folder.path / "cpp_logits.safetensors", {{{"x", x}, {"logits", net(x)}}});
-  if (!care_test::make_weights("exchange " + folder.path.string())) {
+  if (!care_test::run_python(
+          "make_weights.py", "exchange " + folder.path.string())) {
     return;
   }
   const auto io =
@@ -605,7 +606,8 @@ TEST_CASE("weights: broken files are refused or read, no more", "[fuzz]") {
   const int64_t count = given == nullptr ? 10000 : std::atoll(given);
   std::map<std::string, std::string> files; // sorted
   for (const auto& entry : fs::directory_iterator(data(""))) {
-    files[entry.path().filename().string()] = care_test::read_text(entry.path());
+    files[entry.path().filename().string()] =
+        care_test::read_text(entry.path());
   }
   int64_t read = 0, refused = 0;
   for (const auto& [name, whole] : files) {

@@ -21,16 +21,18 @@ inline std::filesystem::path python() {
   return data_dir() / "../../build/venv/bin/python";
 }
 
-/// Runs tests/tools/make_weights.py and requires that it succeeds; false,
-/// aloud, if there is no Python, or none with the packages that it needs.
-inline bool make_weights(const std::string& arguments) {
+/// Runs a script of tests/tools and requires that it succeeds; false, aloud, if
+/// there is no Python, or none with the packages that it needs.
+inline bool run_python(
+    const std::string& script,
+    const std::string& arguments) {
   if (!std::filesystem::exists(python())) {
     WARN("skipped: no Python; name one with torch in CARE_PYTHON");
     return false;
   }
-  const auto script = data_dir() / "../tools/make_weights.py";
+  const auto path = data_dir() / "../tools" / script;
   const auto outcome =
-      run_program(python().string(), script.string() + " " + arguments);
+      run_program(python().string(), path.string() + " " + arguments);
   if (outcome.status == 77) {
     WARN("skipped: " << outcome.text);
     return false;
