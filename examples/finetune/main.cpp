@@ -50,8 +50,9 @@ trainer::Model<networks::Network> make_model(
   model.card.network = {{"network", o.net}};
   model.card.mean = family.normalisation.mean;
   model.card.deviation = family.normalisation.deviation;
-  std::cout << o.weights << ": "
-            << trainer::load_weights(o.weights, *net, family.head, model.card);
+  const auto report =
+      trainer::load_weights(o.weights, *net, family.head, model.card);
+  std::cout << o.weights << ": " << report;
   networks::set_batch_norm_momentum(*net, o.momentum);
   if (!o.freeze_until.empty()) {
     net->freeze_until(o.freeze_until);

@@ -47,8 +47,9 @@ trainer::Model<Network> make_model(NetworkOptions o, int64_t classes) {
     // ImageNet's, unless the file says otherwise.
     model.card.mean = {0.485, 0.456, 0.406};
     model.card.deviation = {0.229, 0.224, 0.225};
-    std::cout << o.weights << ": "
-              << trainer::load_weights(o.weights, *model.net, "fc", model.card);
+    const auto report =
+        trainer::load_weights(o.weights, *model.net, "fc", model.card);
+    std::cout << o.weights << ": " << report;
   }
   model.groups = {{model.net->parameters()}};
   return model;

@@ -34,7 +34,7 @@ except ImportError as error:
     print(error)
     sys.exit(77)  # the test is left out, aloud
 
-page = (pathlib.Path(__file__).parents[2] / "docs" / "weights.md").read_text()
+page = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "weights.md").read_text()
 lines = re.search(r"<!-- model -->\n```python\n(.*?)```", page, re.DOTALL).group(1)
 print(lines)
 os.chdir(sys.argv[1])
