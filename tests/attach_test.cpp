@@ -4,13 +4,13 @@
 #include "support/catch.hpp"
 #include "support/support.hpp"
 
-#include "attach/networks/densenet.hpp"
-#include "attach/networks/hybrid.hpp"
-#include "attach/networks/inception.hpp"
-#include "attach/networks/mobilenet.hpp"
-#include "attach/networks/scripted.hpp"
-#include "attach/networks/sequential.hpp"
-#include "attach/networks/vgg.hpp"
+#include "networks/densenet.hpp"
+#include "networks/hybrid.hpp"
+#include "networks/inception.hpp"
+#include "networks/mobilenet.hpp"
+#include "networks/scripted.hpp"
+#include "networks/sequential.hpp"
+#include "networks/vgg.hpp"
 #include "resnet_trainer/resnet.hpp"
 
 #include <care/attention.hpp>
@@ -334,9 +334,10 @@ TEST_CASE("attach: ResNet-152", "[attach]") {
 TEST_CASE("attach: VGG-19", "[attach]") {
   torch::manual_seed(3);
   networks::VggOptions options;
+  options.depth = 19;
   options.width = 0.125;
   options.classes = kClasses;
-  check_attach(networks::Vgg19(options));
+  check_attach(networks::Vgg(options));
 }
 
 TEST_CASE("attach: DenseNet-121", "[attach]") {
@@ -460,9 +461,10 @@ TEST_CASE("attach: a block of a ResNet, by operator and count", "[attach]") {
 TEST_CASE("attach: the pooled map of VGG, if asked for", "[attach]") {
   torch::manual_seed(3);
   networks::VggOptions options;
+  options.depth = 19;
   options.width = 0.125;
   options.classes = kClasses;
-  networks::Vgg19 net(options);
+  networks::Vgg net(options);
   net->eval();
   const auto x = pictures();
   const auto pooled = torch::max_pool2d(net->features(x), 2);
@@ -496,7 +498,7 @@ TEST_CASE("networks: have the published numbers of parameters", "[networks]") {
   // As torchvision's documentation lists them for its ImageNet weights.
   CHECK(parameter_count(networks::DenseNet()) == 7978856);
   CHECK(parameter_count(networks::MobileNetV2()) == 3504872);
-  CHECK(parameter_count(networks::Vgg19()) == 143667240);
+  CHECK(parameter_count(networks::Vgg()) == 138357544);
   // torchvision's without heads, the 5x5 filters where it has 3x3, two heads.
   const int64_t larger_filters = 16 *
       (16 * 32 + 32 * 96 + 16 * 48 + 24 * 64 + 24 * 64 + 32 * 64 + 32 * 128 +
@@ -537,8 +539,9 @@ TEST_CASE("networks: have torchvision's layer names", "[networks]") {
        {"features.18.1.weight", {1280}},
        {"classifier.1.bias", {1000}}});
   networks::VggOptions narrow;
+  narrow.depth = 19;
   narrow.width = 0.125;
-  has(*networks::Vgg19(narrow),
+  has(*networks::Vgg(narrow),
       {{"features.0.weight", {8, 3, 3, 3}},
        {"features.34.bias", {64}},
        {"classifier.0.weight", {512, 64 * 7 * 7}},

@@ -1,13 +1,14 @@
 // attach: a guided step with networks that know nothing of care, and a table of
 // what is taken from each.
 // SPDX-License-Identifier: Apache-2.0
-#include "attach/networks/densenet.hpp"
-#include "attach/networks/hybrid.hpp"
-#include "attach/networks/inception.hpp"
-#include "attach/networks/mobilenet.hpp"
-#include "attach/networks/scripted.hpp"
-#include "attach/networks/sequential.hpp"
-#include "attach/networks/vgg.hpp"
+#include "networks/densenet.hpp"
+#include "networks/efficientnet_lite.hpp"
+#include "networks/hybrid.hpp"
+#include "networks/inception.hpp"
+#include "networks/mobilenet.hpp"
+#include "networks/scripted.hpp"
+#include "networks/sequential.hpp"
+#include "networks/vgg.hpp"
 #include "resnet_trainer/resnet.hpp"
 
 #include <care/care.hpp>
@@ -101,9 +102,14 @@ void attach_all(int64_t size) {
     options.depth = depth;
     attach(fmt::format("ResNet-{}", depth), trainer::ResNet(options), size);
   }
-  attach("VGG-19", networks::Vgg19(), size);
+  for (const int64_t depth : {16, 19}) {
+    networks::VggOptions options;
+    options.depth = depth;
+    attach(fmt::format("VGG-{}", depth), networks::Vgg(options), size);
+  }
   attach("DenseNet-121", networks::DenseNet(), size);
   attach("MobileNet-V2", networks::MobileNetV2(), size);
+  attach("EfficientNet-L0", networks::EfficientNetLite(), size);
   attach("GoogLeNet", networks::GoogLeNet(), size);
   networks::HybridOptions options;
   options.image = size;
@@ -118,7 +124,7 @@ int main(int argc, char** argv) {
   int64_t size = 224;
   std::string script;
   CLI::App app(
-      "One guided step with each of the networks in this folder, and what is "
+      "One guided step with each of the published networks, and what is "
       "taken from it.");
   app.add_option(
          "--size", size, "height and width of the pictures, a multiple of 16")

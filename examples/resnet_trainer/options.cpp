@@ -45,10 +45,6 @@ void add_options(CLI::App& app, Options& o) {
       ->allow_extra_args(false)
       ->check(CLI::Range(32, 4096));
 
-  number("--depth", o.depth, 18, 152, "of the ResNet: 18, 34, 50, 101 or 152");
-  number("--width", o.width, .01, 8, "factor on its channels");
-  number("--last-stride", o.last_stride, 1, 2, "1 doubles the map's size");
-
   number("--stage1", o.stage1, 0, kMany, "epochs of plain training");
   number("--stage2", o.stage2, 1, kMany, "epochs with the attention loss");
   number("--batch", o.batch, 1, kMany, "images in a batch");
@@ -90,13 +86,17 @@ void add_options(CLI::App& app, Options& o) {
 
 } // namespace
 
-Options parse_options(int argc, char** argv) {
+Options parse_options(
+    int argc,
+    char** argv,
+    const char* name,
+    const std::function<void(CLI::App&)>& add_own) {
   Options options;
   CLI::App app(
-      "Trains a ResNet on pictures with lesion boxes, plainly or with CARE. "
-      "For "
-      "research and education; not a medical device.",
-      "resnet_trainer");
+      "Trains a network on pictures with lesion boxes, plainly or with CARE. "
+      "For research and education; not a medical device.",
+      name);
+  add_own(app);
   add_options(app, options);
   try {
     app.parse(argc, argv);

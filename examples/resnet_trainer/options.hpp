@@ -7,8 +7,13 @@
 #include "split.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace trainer {
 
@@ -20,9 +25,6 @@ struct Options {
   std::vector<std::string> exclude;
   SplitOptions split;
   std::vector<int64_t> size{224}; ///< of the input: width and height, or both
-  // network
-  int64_t depth = 18, last_stride = 2;
-  double width = 1; ///< factor on its channels
   // training
   int64_t stage1 = 10, stage2 = 20, batch = 16, lr_warmup = 0;
   double lr = 1e-3, weight_decay = 1e-4, clip = 0;
@@ -44,7 +46,12 @@ struct Options {
 };
 
 /// Reads the command line; ends the program where it asks for help or is wrong.
-Options parse_options(int argc, char** argv);
+/// `add_own` adds the options of the program's own: what it trains.
+Options parse_options(
+    int argc,
+    char** argv,
+    const char* name,
+    const std::function<void(CLI::App&)>& add_own);
 
 /// Throws std::invalid_argument for an option that would do nothing with this
 /// data, or beside the others.

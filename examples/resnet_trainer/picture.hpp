@@ -10,6 +10,10 @@
 
 namespace trainer {
 
+/// How `read_picture` comes to 8 bits, for files that must say so.
+inline constexpr const char* kEightBits =
+    "significant bits, else least to most";
+
 /// The picture as 8-bit RGB (not OpenCV's BGR), as it is stored: EXIF
 /// orientation is ignored, so that boxes stay true; alpha is dropped.
 ///

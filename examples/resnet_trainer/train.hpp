@@ -17,6 +17,7 @@
 #include <torch/optim/optimizer.h>
 #include <torch/types.h>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>
@@ -29,8 +30,8 @@ namespace trainer {
 struct Input {
   torch::Device device = torch::kCPU;
   bool channels_last = true; ///< the memory order that convolutions like
-  double mean = 0.5; ///< pixels in [0, 1] become (pixel - mean) / deviation
-  double deviation = 0.25;
+  /// Pixels in [0, 1] become (pixel - mean) / deviation; red, green, blue.
+  std::array<double, 3> mean{0.5, 0.5, 0.5}, deviation{0.25, 0.25, 0.25};
 
   /// [N, 3, H, W] bytes -> float in [0, 1], on the device.
   torch::Tensor pixels(const Batch& batch) const {
@@ -40,7 +41,12 @@ struct Input {
   }
   /// Pixels in [0, 1] -> what the network takes.
   torch::Tensor normalised(const torch::Tensor& pixels) const {
-    const auto x = (pixels - mean) / deviation;
+    const auto row = [&](const std::array<double, 3>& values) {
+      return torch::tensor({values[0], values[1], values[2]}, torch::kFloat)
+          .view({3, 1, 1})
+          .to(device, /*non_blocking=*/true);
+    };
+    const auto x = (pixels - row(mean)) / row(deviation);
     return channels_last ? x.contiguous(torch::MemoryFormat::ChannelsLast) : x;
   }
 };

@@ -57,7 +57,11 @@ TEST_CASE("trainer: trains, tests and leaves its files", "[trainer]") {
   CHECK(contains(run.text, "attention inside"));
   CHECK(contains(run.text, "MCA "));
   CHECK(contains(read_text(out / "test.txt"), "macro AUC"));
-  CHECK(fs::file_size(out / "network.pt") > 10000);
+  const auto network = read_text(out / "network.safetensors");
+  CHECK(contains(network, R"("network":"resnet18")"));
+  CHECK(contains(network, R"("classes":"[\"common\",\"rare\"]")"));
+  CHECK(contains(network, R"("size":"[32,32]")"));
+  CHECK(contains(network, R"("mean":"[0.5,0.5,0.5]")"));
   const auto sheet = cv::imread((out / "attention.png").string());
   CHECK(sheet.cols == 14 + 2 * 254);
   CHECK(contains(
@@ -90,6 +94,36 @@ TEST_CASE("augment_sheet: a line of five tiles a class", "[trainer]") {
   const auto none = draw(folder.path / "set" / "none.csv");
   CHECK(none.status == 1);
   CHECK(contains(none.text, "expected pictures with boxes, but got none"));
+}
+
+TEST_CASE("trainer: starts from weights", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 24);
+  const auto first = folder.path / "first", second = folder.path / "second";
+  REQUIRE(train(data, "--out " + first.string()).status == 0);
+  const auto from = [&](const fs::path& file, const std::string& more) {
+    return train(
+        data,
+        "--weights " + file.string() + " --out " + second.string() + more);
+  };
+  const auto again = from(first / "network.safetensors", "");
+  CAPTURE(again.text);
+  REQUIRE(again.status == 0);
+  CHECK(contains(again.text, "122 tensors loaded"));
+  CHECK(contains( // the file's own
+      read_text(second / "network.safetensors"),
+      R"("mean":"[0.5,0.5,0.5]")"));
+  CHECK(figures_of(first) != figures_of(second));
+
+  fs::remove_all(second);
+  const auto deeper = from(first / "network.safetensors", " --depth 34");
+  CHECK(deeper.status == 1);
+  CHECK(contains(deeper.text, "not in the file: layer1.2.bn1.bias"));
+  const auto none = from(CARE_WEIGHTS "/net.pth", "");
+  CHECK(none.status == 1);
+  CHECK(contains(none.text, "expected weights that fit the network"));
+  CHECK(contains(from(data, "").text, "expected a file of torch.save"));
+  CHECK_FALSE(fs::exists(second)); // a failed start claims no folder
 }
 
 TEST_CASE("trainer: goes on exactly where it was killed", "[trainer]") {

@@ -1,8 +1,9 @@
-# The trainer as its readers take it: copied out of the tree, built against an
-# installed care, it trains as the one in the tree does.
+# The trainer as its readers take it: copied out of the tree with the headers for
+# weights, built against an installed care, it trains as the one in the tree does.
 # SPDX-License-Identifier: Apache-2.0
 file(REMOVE_RECURSE ${WORK})
 file(COPY ${SOURCE}/examples/resnet_trainer DESTINATION ${WORK})
+file(COPY ${SOURCE}/examples/weights DESTINATION ${WORK}/resnet_trainer)
 execute_process(
   COMMAND ${CMAKE_COMMAND} --install ${BINARY} --prefix ${WORK}/installed
   OUTPUT_QUIET

@@ -1,7 +1,7 @@
 // The first weights of the convolutions, for every network of this folder.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_INIT_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_INIT_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_INIT_HPP
+#define CARE_EXAMPLES_NETWORKS_INIT_HPP
 
 #include <torch/nn.h>
 
@@ -24,4 +24,4 @@ inline void he_initialise(const torch::nn::Module& net) {
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_INIT_HPP
+#endif // CARE_EXAMPLES_NETWORKS_INIT_HPP

@@ -1,7 +1,7 @@
 // A TorchScript network in a file, as it comes from Python, made in C++.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_SCRIPTED_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_SCRIPTED_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_SCRIPTED_HPP
+#define CARE_EXAMPLES_NETWORKS_SCRIPTED_HPP
 
 #include <torch/script.h>
 #include <torch/types.h>
@@ -71,4 +71,4 @@ inline void write_scripted(
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_SCRIPTED_HPP
+#endif // CARE_EXAMPLES_NETWORKS_SCRIPTED_HPP

@@ -1,9 +1,10 @@
-// VGG-19 in plain LibTorch, with torchvision's layer names.
+// VGG-16 and VGG-19 in plain LibTorch, with torchvision's layer names.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_VGG_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_VGG_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_VGG_HPP
+#define CARE_EXAMPLES_NETWORKS_VGG_HPP
 
-#include "attach/networks/init.hpp"
+#include "networks/init.hpp"
+#include "networks/normalisation.hpp"
 
 #include <torch/nn.h>
 
@@ -17,15 +18,23 @@ namespace networks {
 namespace nn = torch::nn;
 
 struct VggOptions {
+  int64_t depth = 16; ///< 16 or 19
   int64_t classes = 1000;
   double width = 1; ///< factor on every layer's channels
 };
 
-/// Simonyan & Zisserman 2015, table 1, column E. As in torchvision, an adaptive
-/// pool before the classifier brings any map to 7x7.
-class Vgg19Impl : public nn::Module {
+/// Simonyan & Zisserman 2015, table 1, columns D and E. As in torchvision, an
+/// adaptive pool before the classifier brings any map to 7x7.
+class VggImpl : public nn::Module {
  public:
-  explicit Vgg19Impl(const VggOptions& options = {}) {
+  static constexpr Normalisation kNormalisation = kImageNet;
+
+  explicit VggImpl(const VggOptions& options = {}) {
+    TORCH_CHECK_VALUE(
+        options.depth == 16 || options.depth == 19,
+        "Vgg: expected a depth of 16 or 19, but got ",
+        options.depth);
+    const int64_t late = options.depth == 16 ? 3 : 4;
     const auto scaled = [&](int64_t channels) {
       return static_cast<int64_t>(
           std::llround(static_cast<double>(channels) * options.width));
@@ -33,7 +42,7 @@ class Vgg19Impl : public nn::Module {
     const auto relu = [] { return nn::ReLU(nn::ReLUOptions().inplace(true)); };
     int64_t in = 3;
     const std::vector<std::pair<int64_t, int64_t>> stages = {
-        {2, 64}, {2, 128}, {4, 256}, {4, 512}, {4, 512}};
+        {2, 64}, {2, 128}, {late, 256}, {late, 512}, {late, 512}};
     for (const auto& [convolutions, channels] : stages) {
       if (in != 3) {
         layers->push_back(nn::MaxPool2d(2));
@@ -79,8 +88,8 @@ class Vgg19Impl : public nn::Module {
   nn::Sequential layers;
   nn::Sequential classifier{nullptr};
 };
-TORCH_MODULE(Vgg19);
+TORCH_MODULE(Vgg);
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_VGG_HPP
+#endif // CARE_EXAMPLES_NETWORKS_VGG_HPP

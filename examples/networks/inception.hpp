@@ -1,10 +1,10 @@
 // GoogLeNet (Inception) in plain LibTorch: four branches side by side, and two
 // auxiliary heads in training. Layer names are torchvision's.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_INCEPTION_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_INCEPTION_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_INCEPTION_HPP
+#define CARE_EXAMPLES_NETWORKS_INCEPTION_HPP
 
-#include "attach/networks/init.hpp"
+#include "networks/init.hpp"
 
 #include <torch/nn.h>
 
@@ -201,4 +201,4 @@ TORCH_MODULE(GoogLeNet);
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_INCEPTION_HPP
+#endif // CARE_EXAMPLES_NETWORKS_INCEPTION_HPP

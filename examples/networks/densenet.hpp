@@ -1,9 +1,10 @@
 // DenseNet-121 in plain LibTorch, with torchvision's layer names.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_DENSENET_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_DENSENET_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_DENSENET_HPP
+#define CARE_EXAMPLES_NETWORKS_DENSENET_HPP
 
-#include "attach/networks/init.hpp"
+#include "networks/init.hpp"
+#include "networks/normalisation.hpp"
 
 #include <torch/nn.h>
 
@@ -96,6 +97,8 @@ TORCH_MODULE(Transition);
 
 class DenseNetImpl : public nn::Module {
  public:
+  static constexpr Normalisation kNormalisation = kImageNet;
+
   explicit DenseNetImpl(const DenseNetOptions& options = {}) {
     auto channels = options.stem;
     layers->push_back(
@@ -149,4 +152,4 @@ TORCH_MODULE(DenseNet);
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_DENSENET_HPP
+#endif // CARE_EXAMPLES_NETWORKS_DENSENET_HPP

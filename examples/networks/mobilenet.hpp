@@ -1,9 +1,10 @@
 // MobileNet-V2 in plain LibTorch, with torchvision's layer names.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_MOBILENET_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_MOBILENET_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_MOBILENET_HPP
+#define CARE_EXAMPLES_NETWORKS_MOBILENET_HPP
 
-#include "attach/networks/init.hpp"
+#include "networks/init.hpp"
+#include "networks/normalisation.hpp"
 
 #include <torch/nn.h>
 
@@ -77,6 +78,8 @@ TORCH_MODULE(InvertedResidual);
 /// Sandler et al. 2018, table 2.
 class MobileNetV2Impl : public nn::Module {
  public:
+  static constexpr Normalisation kNormalisation = kImageNet;
+
   explicit MobileNetV2Impl(const MobileNetOptions& options = {}) {
     struct Row {
       int64_t expand, channels, blocks, stride;
@@ -141,4 +144,4 @@ TORCH_MODULE(MobileNetV2);
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_MOBILENET_HPP
+#endif // CARE_EXAMPLES_NETWORKS_MOBILENET_HPP

@@ -1,9 +1,9 @@
 // A convolutional network as one plain Sequential: no class of its own.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_SEQUENTIAL_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_SEQUENTIAL_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_SEQUENTIAL_HPP
+#define CARE_EXAMPLES_NETWORKS_SEQUENTIAL_HPP
 
-#include "attach/networks/init.hpp"
+#include "networks/init.hpp"
 
 #include <torch/nn.h>
 
@@ -42,4 +42,4 @@ inline torch::nn::Sequential sequential(const SequentialOptions& options = {}) {
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_SEQUENTIAL_HPP
+#endif // CARE_EXAMPLES_NETWORKS_SEQUENTIAL_HPP

@@ -1,10 +1,10 @@
 // A vision transformer on a convolutional stem, in plain LibTorch; its
 // attention is LibTorch's module, or written by hand.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_ATTACH_NETWORKS_HYBRID_HPP
-#define CARE_EXAMPLES_ATTACH_NETWORKS_HYBRID_HPP
+#ifndef CARE_EXAMPLES_NETWORKS_HYBRID_HPP
+#define CARE_EXAMPLES_NETWORKS_HYBRID_HPP
 
-#include "attach/networks/init.hpp"
+#include "networks/init.hpp"
 
 #include <torch/nn.h>
 
@@ -180,4 +180,4 @@ TORCH_MODULE(Hybrid);
 
 } // namespace networks
 
-#endif // CARE_EXAMPLES_ATTACH_NETWORKS_HYBRID_HPP
+#endif // CARE_EXAMPLES_NETWORKS_HYBRID_HPP

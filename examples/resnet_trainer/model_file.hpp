@@ -1,0 +1,95 @@
+// A trained network's file: safetensors that say what using it needs.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RESNET_TRAINER_MODEL_FILE_HPP
+#define RESNET_TRAINER_MODEL_FILE_HPP
+
+#include "picture.hpp"
+#include "weights/weights.hpp"
+
+#include <care/version.hpp>
+
+#include <fmt/format.h>
+#include <torch/nn/module.h>
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace trainer {
+
+/// What using a network needs beside its weights.
+struct ModelCard {
+  /// Its name and options: {"network": "resnet18", "width": "1", ...}.
+  std::map<std::string, std::string> network;
+  std::vector<std::string> classes = {}; ///< in the logits' order
+  std::vector<int64_t> size = {}; ///< of the input: width, height
+  /// Pixels in [0, 1] become (pixel - mean) / deviation; red, green, blue.
+  std::array<double, 3> mean{0.5, 0.5, 0.5}, deviation{0.25, 0.25, 0.25};
+};
+
+/// Writes the network in one step; the lists in its `__metadata__` are JSON.
+inline void write_model(
+    const std::filesystem::path& path,
+    const torch::nn::Module& net,
+    const ModelCard& card) {
+  auto metadata = card.network;
+  metadata["classes"] = nlohmann::json(card.classes).dump();
+  metadata["size"] = nlohmann::json(card.size).dump();
+  metadata["mean"] = nlohmann::json(card.mean).dump();
+  metadata["deviation"] = nlohmann::json(card.deviation).dump();
+  metadata["eight_bits"] = kEightBits;
+  metadata["care"] = fmt::format(
+      "{}.{}.{}", CARE_VERSION_MAJOR, CARE_VERSION_MINOR, CARE_VERSION_PATCH);
+  weights::write_safetensors(path, {weights::state_dict(net), metadata});
+}
+
+/// Takes mean and deviation from a file that names them. Throws
+/// std::runtime_error for such that are none.
+inline void take_normalisation(
+    const weights::Weights& file,
+    const std::string& name,
+    ModelCard& card) {
+  const auto take =
+      [&](const char* key, std::array<double, 3>& values, double least) {
+        const auto found = file.metadata.find(key);
+        if (found == file.metadata.end()) {
+          return;
+        }
+        const auto json = nlohmann::json::parse(found->second, nullptr, false);
+        bool good = json.is_array() && json.size() == values.size();
+        for (size_t i = 0; good && i < values.size(); ++i) {
+          values[i] = json[i].is_number() ? json[i].get<double>() : least - 1;
+          good = values[i] >= least && values[i] <= 1e3;
+        }
+        if (!good) {
+          throw std::runtime_error(
+              name + ": expected three numbers as " + key + ", but got " +
+              found->second.substr(0, 100));
+        }
+      };
+  take("mean", card.mean, -1e3);
+  take("deviation", card.deviation, 1e-6);
+}
+
+/// Takes over the weights of a file: Python's state_dict, safetensors, or what
+/// `write_model` wrote; and mean and deviation where it names them. The layer
+/// `head` may be of another size, and then stays as it is. Throws
+/// c10::ValueError that lists what does not fit.
+inline weights::LoadReport load_weights(
+    const std::string& path,
+    torch::nn::Module& net,
+    const std::string& head,
+    ModelCard& card) {
+  const auto file = weights::read(path);
+  take_normalisation(file, path, card);
+  return weights::load_into(net, file, weights::LoadOptions().head(head));
+}
+
+} // namespace trainer
+
+#endif // RESNET_TRAINER_MODEL_FILE_HPP

@@ -1,0 +1,341 @@
+// A training from the command line's options to the files that it leaves.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RESNET_TRAINER_RUN_HPP
+#define RESNET_TRAINER_RUN_HPP
+
+#include "checkpoint.hpp"
+#include "model_file.hpp"
+#include "options.hpp"
+#include "picture.hpp"
+#include "process.hpp"
+#include "sheet.hpp"
+#include "task.hpp"
+#include "train.hpp"
+
+#include <care/imbalance.hpp>
+#include <care/metrics.hpp>
+
+#include <fmt/format.h>
+#include <torch/data/dataloader.h>
+#include <torch/nn/functional/loss.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace trainer {
+
+/// Parameters with a learning rate of their own.
+struct Group {
+  std::vector<torch::Tensor> parameters;
+  double rate = 1; ///< factor on the rate of all
+};
+
+/// A network to train: any holder of a module with forward(images) -> logits.
+template <class Network>
+struct Model {
+  Network net, best; ///< alike; `best` is room for the best epoch's weights
+  ModelCard card; ///< `run` adds classes and size
+  std::vector<Group> groups; ///< what of `net` is trained
+};
+
+template <class Sampler>
+auto make_loader(
+    const Options& o,
+    const Task& task,
+    const std::vector<Row>& rows,
+    Sampler sampler) {
+  PicturesOptions options;
+  options.size = {o.size[1], o.size[0]};
+  options.cache = o.cache;
+  return torch::data::make_data_loader(
+      Pictures(rows, task.classes, options),
+      std::move(sampler),
+      torch::data::DataLoaderOptions(static_cast<size_t>(o.batch))
+          .workers(static_cast<size_t>(o.workers)));
+}
+
+inline auto in_order(
+    const Options& o,
+    const Task& task,
+    const std::vector<Row>& rows) {
+  const auto options = care::ShuffleSamplerOptions().shuffle(false);
+  return make_loader(o, task, rows, care::ShuffleSampler(rows.size(), options));
+}
+
+inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
+    const Options& o,
+    const std::vector<Group>& groups) {
+  using namespace torch::optim;
+  std::vector<OptimizerParamGroup> parameters;
+  for (const auto& group : groups) {
+    parameters.emplace_back(group.parameters);
+  }
+  switch (o.optimizer) {
+    case trainer::Optimizer::kAdamW:
+      return std::make_unique<AdamW>(
+          parameters, AdamWOptions(o.lr).weight_decay(o.weight_decay));
+    case trainer::Optimizer::kAdam:
+      return std::make_unique<Adam>(
+          parameters, AdamOptions(o.lr).weight_decay(o.weight_decay));
+    case trainer::Optimizer::kSgd:
+      break;
+  }
+  return std::make_unique<SGD>(
+      parameters, SGDOptions(o.lr).momentum(0.9).weight_decay(o.weight_decay));
+}
+
+/// Sets the learning rate of an epoch, from 0: a rise, then constant or cosine.
+inline double set_rate(
+    torch::optim::Optimizer& optimizer,
+    const std::vector<Group>& groups,
+    const Options& o,
+    int64_t epoch) {
+  const auto left = o.stage1 + o.stage2 - o.lr_warmup;
+  const auto done = static_cast<double>(epoch - o.lr_warmup) /
+      static_cast<double>(std::max<int64_t>(1, left));
+  const double rate = epoch < o.lr_warmup ? o.lr *
+          static_cast<double>(epoch + 1) / static_cast<double>(o.lr_warmup + 1)
+      : o.cosine ? o.lr * (1 + std::cos(M_PI * done)) / 2
+                 : o.lr;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    optimizer.param_groups()[i].options().set_lr(rate * groups[i].rate);
+  }
+  return rate;
+}
+
+inline care::ConfusionMatrix confusion(const Predictions& said) {
+  care::ConfusionMatrix matrix(said.probabilities.size(1));
+  matrix.update(said.targets, said.probabilities.argmax(1));
+  return matrix;
+}
+
+/// The epoch as a line of metrics.csv, and one for people.
+inline void record(
+    Progress& progress,
+    const Epoch& e,
+    int stage,
+    double rate,
+    double val_mca,
+    double seconds) {
+  auto& csv = progress.history;
+  if (csv.empty()) {
+    csv =
+        "epoch,stage,rate,loss,accuracy,inner,outer,inside,guided,val_mca,"
+        "images_per_second\n";
+  }
+  const double speed = static_cast<double>(e.images) / seconds;
+  csv += fmt::format(
+      "{},{},{:g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{},{:.6g},{:.1f}\n",
+      progress.epoch,
+      stage,
+      rate,
+      e.loss,
+      e.accuracy,
+      e.inner,
+      e.outer,
+      e.inside,
+      e.guided,
+      val_mca,
+      speed);
+  auto line = fmt::format(
+      "epoch {:3}: loss {:.3f}, accuracy {:.3f}",
+      progress.epoch,
+      e.loss,
+      e.accuracy);
+  if (e.guided > 0) {
+    line += fmt::format(", attention inside {:.3f}", e.inside);
+  }
+  if (!std::isnan(val_mca)) {
+    line += fmt::format(", validation MCA {:.3f}", val_mca);
+  }
+  std::cout << fmt::format("{}, {:.0f} images/s", line, speed) << std::endl;
+}
+
+/// Both stages; goes on where a checkpoint stands.
+template <class Network, class Sampler>
+Network train(
+    const Options& o,
+    const Task& task,
+    const Model<Network>& model,
+    const Input& input,
+    Sampler sampler) {
+  const std::filesystem::path out = o.out, checkpoint = out / "checkpoint.pt";
+  auto net = model.net, best = model.best;
+  net->to(input.device);
+  best->to(input.device);
+  const auto optimizer = make_optimizer(o, model.groups);
+  auto cross_entropy = torch::nn::functional::CrossEntropyFuncOptions();
+  if (o.class_weights) {
+    cross_entropy.weight(
+        care::inverse_frequency_weights(task.counts).to(input.device));
+  }
+  const auto criterion = [&](const auto& logits, const auto& targets) {
+    return torch::nn::functional::cross_entropy(logits, targets, cross_entropy);
+  };
+  care::Guide guide(
+      care::GuideOptions()
+          .classes(task.guided)
+          .alpha(o.alpha)
+          .schedule(care::ScheduleOptions().start(o.stage1).warmup(o.warmup)),
+      care::AttentionLossOptions().lambda(o.lambda).tau(o.tau));
+
+  Progress progress;
+  progress.identity = task.identity;
+  if (!o.fresh && std::filesystem::exists(checkpoint)) {
+    load_checkpoint(
+        checkpoint, progress, *net, *best, *optimizer, guide, input.device);
+    std::cout << "going on after epoch " << progress.epoch << '\n';
+  }
+  if (o.channels_last) {
+    to_channels_last(*net);
+  }
+  sampler.seek(progress.epoch);
+  const auto loader = make_loader(o, task, task.split.train, sampler);
+  const auto& val = task.split.val;
+  auto validation = val.empty() ? nullptr : in_order(o, task, val);
+  StepOptions step;
+  step.bfloat16 = o.bfloat16;
+  step.clip = o.clip;
+  step.augment = care::AugmentOptions::preset(o.augment).seed(
+      static_cast<uint64_t>(o.seed));
+
+  const auto steps =
+      (static_cast<int64_t>(task.split.train.size()) + o.batch - 1) / o.batch;
+  for (auto& epoch = progress.epoch; epoch < o.stage1 + o.stage2;) {
+    const auto start = std::chrono::steady_clock::now();
+    torch::manual_seed(static_cast<uint64_t>(o.seed + 1000 * (epoch + 1)));
+    const auto rate = set_rate(*optimizer, model.groups, o, epoch);
+    step.first_step = epoch * steps;
+    const auto figures =
+        train_epoch(net, criterion, guide, *optimizer, *loader, input, step);
+    const std::chrono::duration<double> seconds =
+        std::chrono::steady_clock::now() - start;
+    guide.advance();
+    ++epoch;
+    const auto mca = val.empty()
+        ? std::nan("")
+        : confusion(predict(net, *validation, input, false)).mca();
+    const bool stage2 = epoch > o.stage1;
+    if (o.best && stage2 && mca > progress.best) {
+      progress.best = mca;
+      copy_weights(*net, *best);
+    }
+    record(progress, figures, stage2 ? 2 : 1, rate, mca, seconds.count());
+    std::filesystem::create_directories(out);
+    save_checkpoint(checkpoint, progress, *net, *best, *optimizer, guide);
+    write_atomically(out / "metrics.csv", progress.history);
+  }
+  return o.best && progress.best >= 0 ? best : net;
+}
+
+/// Stored pictures with their boxes, and where the network looks.
+inline cv::Mat attention_sheet(
+    const Predictions& said,
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes) {
+  std::vector<SheetRow> sheet;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto n = static_cast<int64_t>(i);
+    const auto map = said.maps[n].contiguous();
+    const auto best = said.probabilities[n].argmax().item<int64_t>();
+    const auto& name = classes[static_cast<size_t>(best)];
+    const cv::Mat cells(
+        static_cast<int>(map.size(0)),
+        static_cast<int>(map.size(1)),
+        CV_32F,
+        map.data_ptr<float>());
+    const auto share = fmt::format(
+        "{:.0f} % of attention inside", 100 * said.epg[n].item<double>());
+    sheet.push_back(
+        {read_picture(rows[i].file),
+         rows[i].boxes,
+         {{{}, {rows[i].label, rows[i].path}, false},
+          {cells.clone(), {"says " + name, share}, name != rows[i].label}}});
+  }
+  return contact_sheet({"Picture and boxes", "Attention"}, sheet);
+}
+
+template <class Network>
+void test(const Options& o, const Task& task, Network net, const Input& input) {
+  const std::filesystem::path out = o.out;
+  auto loader = in_order(o, task, task.split.test);
+  Predictions said = predict(net, *loader, input, /*attention=*/true);
+  const auto shares = said.epg.masked_select(said.epg.isfinite());
+  const auto table = fmt::format(
+      "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with a box\n",
+      confusion(said).to_string(task.classes),
+      care::macro_average(
+          care::one_vs_rest_auc(said.probabilities, said.targets)),
+      shares.mean().item<double>(),
+      shares.numel(),
+      said.boxed.sum().item<int64_t>());
+  std::cout << '\n' << table;
+  write_atomically(out / "test.txt", table);
+
+  std::vector<Row> shown; // the first ones: nothing is picked by hand
+  for (const auto& row : task.split.test) {
+    if (task.is_guided(row) &&
+        static_cast<int64_t>(shown.size()) < o.pictures) {
+      shown.push_back(row);
+    }
+  }
+  if (!shown.empty()) {
+    loader = in_order(o, task, shown);
+    said = predict(net, *loader, input, true, /*keep_maps=*/true);
+    write_picture(
+        out / "attention.png", attention_sheet(said, shown, task.classes));
+  }
+}
+
+/// Trains and tests what `make_model`, (classes) -> Model<Network>, returns.
+template <class MakeModel>
+void run(const Options& o, const MakeModel& make_model) {
+  const auto task = make_task(o);
+  for (const auto& note : task.split.notes) {
+    std::cout << "note: " << note << '\n';
+  }
+  torch::set_num_threads(threads_or_all(o.threads));
+  const auto seed = static_cast<uint64_t>(o.seed);
+  torch::manual_seed(seed);
+  auto model = make_model(task.size());
+  model.card.classes = task.classes;
+  model.card.size = o.size;
+  const Input input{
+      torch::Device(o.device),
+      o.channels_last,
+      model.card.mean,
+      model.card.deviation};
+  const auto targets = targets_of(task.split.train, task.classes);
+  const auto net = o.balanced
+      ? train(
+            o,
+            task,
+            model,
+            input,
+            care::ClassSampler(targets, care::ClassSamplerOptions().seed(seed)))
+      : train(
+            o,
+            task,
+            model,
+            input,
+            care::ShuffleSampler(
+                targets.size(), care::ShuffleSamplerOptions().seed(seed)));
+  test(o, task, net, input);
+  write_model(
+      std::filesystem::path(o.out) / "network.safetensors", *net, model.card);
+}
+
+} // namespace trainer
+
+#endif // RESNET_TRAINER_RUN_HPP

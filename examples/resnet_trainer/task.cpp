@@ -1,0 +1,103 @@
+// What a program learns, from which pictures, for which classes.
+// SPDX-License-Identifier: Apache-2.0
+#include "task.hpp"
+
+#include <care/guide.hpp>
+#include <care/imbalance.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <numeric>
+#include <stdexcept>
+
+namespace trainer {
+namespace {
+
+// The place of a label that an option names.
+int64_t place_of(
+    const char* option,
+    const std::string& label,
+    const std::vector<std::string>& classes) {
+  const auto found = std::find(classes.begin(), classes.end(), label);
+  if (found == classes.end()) {
+    throw std::invalid_argument(fmt::format(
+        "{}: expected one of '{}', but got '{}'",
+        option,
+        fmt::join(classes, "', '"),
+        label));
+  }
+  return found - classes.begin();
+}
+
+std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
+  std::vector<int64_t> guided;
+  for (const auto& label : o.guide) {
+    if (label == "all") {
+      guided.resize(task.classes.size());
+      std::iota(guided.begin(), guided.end(), 0);
+      return guided;
+    }
+    guided.push_back(place_of("--guide", label, task.classes));
+  }
+  if (guided.empty()) {
+    guided = care::classes_rarer_than(0.1, task.counts);
+  }
+  if (guided.empty()) {
+    const auto& counts = task.counts;
+    guided = {std::min_element(counts.begin(), counts.end()) - counts.begin()};
+  }
+  return guided;
+}
+
+} // namespace
+
+bool Task::is_guided(const Row& row) const {
+  return !row.boxes.empty() &&
+      std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
+        return classes[static_cast<size_t>(k)] == row.label;
+      });
+}
+
+Task make_task(const Options& o) {
+  auto rows = std::filesystem::is_directory(o.data) ? read_folder(o.data)
+                                                    : read_manifest(o.data);
+  check_effects(o, rows);
+  for (const auto& label : o.exclude) {
+    place_of("--exclude", label, labels_of(rows));
+    const auto is_it = [&](const Row& row) { return row.label == label; };
+    rows.erase(std::remove_if(rows.begin(), rows.end(), is_it), rows.end());
+  }
+  size_t data = 0; // wherever the files lie
+  for (const auto& row : rows) {
+    for (const auto& text :
+         {row.path, row.label, row.split, row.fold, row.group}) {
+      data = data * 31 + std::hash<std::string>()(text);
+    }
+    for (const auto& box : row.boxes) {
+      for (const auto side : box) {
+        data = data * 31 + std::hash<double>()(side);
+      }
+    }
+  }
+  Task task;
+  task.identity = o.identity + fmt::format("data {:016x}", data);
+  task.classes = labels_of(rows);
+  task.split = split_rows(rows, o.split);
+  task.counts = care::class_counts(
+      targets_of(task.split.train, task.classes), task.size());
+  task.guided = guided_classes(o, task);
+  const auto& train = task.split.train;
+  if (o.alpha > 0 && std::none_of(train.begin(), train.end(), [&](auto& row) {
+        return task.is_guided(row);
+      })) {
+    throw std::invalid_argument(
+        "--alpha: expected boxes of the guided classes to learn from, but got "
+        "none; --alpha 0 trains plainly");
+  }
+  return task;
+}
+
+} // namespace trainer

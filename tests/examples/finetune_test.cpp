@@ -1,0 +1,182 @@
+// Tests of the networks by name, of keeping their first layers, and of the
+// program that starts from pretrained ones.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/catch.hpp"
+#include "support/program.hpp"
+#include "support/small_set.hpp"
+#include "support/support.hpp"
+
+#include "networks/by_name.hpp"
+#include "networks/mobilenet.hpp"
+#include "weights/weights.hpp"
+
+#include <torch/optim/sgd.h>
+#include <care/capture.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+
+namespace fs = std::filesystem;
+using care_test::contains;
+using care_test::read_text;
+
+namespace {
+
+const networks::Family& family(const char* name) {
+  return networks::families().at(name);
+}
+
+/// A step of training; what it changed, parameters and buffers.
+std::set<std::string> changed_by_a_step(networks::Network& net) {
+  weights::Tensors before;
+  for (const auto& [name, tensor] : weights::state_dict(*net)) {
+    before[name] = tensor.detach().clone();
+  }
+  net->train();
+  torch::optim::SGD optimizer(net->parameters(), 0.1);
+  net(torch::rand({4, 3, 64, 64})).square().sum().backward();
+  optimizer.step();
+  std::set<std::string> changed;
+  for (const auto& [name, tensor] : weights::state_dict(*net)) {
+    if (!torch::equal(tensor, before.at(name))) {
+      changed.insert(name);
+    }
+  }
+  return changed;
+}
+
+} // namespace
+
+TEST_CASE("networks: by name they keep their names and heads", "[networks]") {
+  for (const auto* name : {"resnet18", "mobilenet_v2", "efficientnet_lite0"}) {
+    INFO(name);
+    auto net = family(name).make(7);
+    const auto head = weights::state_dict(*net).at(family(name).head + ".bias");
+    CHECK(head.numel() == 7);
+    CHECK(
+        net(torch::rand({2, 3, 64, 64})).sizes() == torch::IntArrayRef({2, 7}));
+  }
+  const auto plain = weights::state_dict(*networks::MobileNetV2());
+  const auto named = weights::state_dict(*family("mobilenet_v2").make(1000));
+  REQUIRE(plain.size() == named.size());
+  for (const auto& item : plain) {
+    CHECK(named.count(item.first) == 1);
+  }
+  for (const auto& item : networks::families()) {
+    INFO(item.first); // the large ones too, without running them
+    CHECK(item.second.head.size() >= 2);
+  }
+}
+
+TEST_CASE("networks: BatchNorm's momentum", "[networks]") {
+  auto net = family("efficientnet_lite0").make(3);
+  networks::set_batch_norm_momentum(*net, 1.0);
+  const auto x = torch::rand({4, 3, 64, 64});
+  net->train();
+  torch::manual_seed(0);
+  net(x);
+  const auto mean = net->named_buffers()["_bn0.running_mean"];
+  // With momentum 1 the statistics are the batch's own, not a hundredth of it.
+  CHECK(mean.abs().max().item<double>() > 0.1);
+  const auto stem = net->named_parameters()["_conv_stem.weight"];
+  const auto y = torch::conv2d(
+      torch::constant_pad_nd(x, {0, 1, 0, 1}), stem, {}, /*stride=*/2);
+  CHECK(care_test::allclose(mean, y.mean({0, 2, 3}), 1e-5, 1e-4));
+}
+
+TEST_CASE("networks: what comes before a layer can be kept", "[networks]") {
+  torch::manual_seed(0);
+  auto net = family("resnet18").make(3);
+  net->freeze_until("layer4");
+  const auto changed = changed_by_a_step(net);
+  CHECK(changed.count("layer4.0.conv1.weight") == 1);
+  CHECK(changed.count("layer4.0.bn1.running_mean") == 1);
+  CHECK(changed.count("fc.weight") == 1);
+  for (const auto& name : changed) {
+    INFO(name);
+    CHECK((name.rfind("layer4.", 0) == 0 || name.rfind("fc.", 0) == 0));
+  }
+  CHECK(changed.size() > 20);
+
+  // A part of a stage; and its dropping of blocks rests with it.
+  auto lite = family("efficientnet_lite0").make(3);
+  lite->freeze_until("_blocks.12");
+  const auto later = changed_by_a_step(lite);
+  CHECK(later.count("_blocks.12._expand_conv.weight") == 1);
+  CHECK(later.count("_blocks.11._bn2.running_mean") == 0);
+  CHECK(later.count("_bn0.running_mean") == 0);
+
+  for (const auto* name : {"layer5", "layer", "", "conv1"}) {
+    INFO(name);
+    auto other = family("resnet18").make(3);
+    CARE_REQUIRE_THROWS_AS(
+        other->freeze_until(name),
+        c10::ValueError,
+        "one of conv1 bn1 layer1 layer1.0 layer1.1 layer2");
+  }
+}
+
+TEST_CASE("networks: CARE's map is seen behind kept layers", "[networks]") {
+  auto net = family("mobilenet_v2").make(3);
+  net->freeze_until("features.14");
+  net->train();
+  const auto seen = care::capture(net, torch::rand({2, 3, 64, 64}));
+  CHECK(seen.features.sizes() == torch::IntArrayRef({2, 1280, 2, 2}));
+}
+
+TEST_CASE("finetune: starts from weights, trains, goes on", "[finetune]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 24);
+  const auto weights_file = folder.path / "imagenet.safetensors";
+  torch::manual_seed(0);
+  const auto pretrained = family("mobilenet_v2").make(10);
+  weights::write_safetensors(
+      weights_file, {weights::state_dict(*pretrained), {}});
+  const auto run = [&](const std::string& net, const std::string& more) {
+    return care_test::run_program(
+        CARE_FINETUNE,
+        "--data " + data.string() + " --weights " + weights_file.string() +
+            " --size 64 --batch 6 --stage1 1 --stage2 1 --threads 1 "
+            "--pictures 1 --out " +
+            (folder.path / "run").string() + " --net " + net + " " + more);
+  };
+  const std::string from_17 = "--freeze-until features.17";
+  const auto first = run("mobilenet_v2", from_17);
+  CAPTURE(first.text);
+  REQUIRE(first.status == 0);
+  CHECK(contains(first.text, "312 tensors loaded"));
+  CHECK(contains(
+      first.text,
+      "differing: classifier.1.bias: [10] in the file, [2] in the network"));
+  const auto file = weights::read(folder.path / "run" / "network.safetensors");
+  CHECK(file.metadata.at("network") == "mobilenet_v2");
+  CHECK(file.metadata.at("classes") == R"(["common","rare"])");
+  CHECK(file.metadata.at("mean") == "[0.485,0.456,0.406]");
+  CHECK(file.metadata.at("size") == "[64,64]");
+  const auto before = weights::state_dict(*pretrained);
+  const auto same = [&](const std::string& name) {
+    return torch::equal(file.tensors.at(name), before.at(name));
+  };
+  CHECK(same("features.0.0.weight"));
+  CHECK(same("features.16.conv.0.1.running_mean"));
+  CHECK_FALSE(same("features.17.conv.0.0.weight"));
+  CHECK_FALSE(same("features.17.conv.0.1.running_mean"));
+  CHECK(contains(run("mobilenet_v2", from_17).text, "going on after epoch 2"));
+
+  struct Case {
+    const char *net, *more, *fault;
+  };
+  for (const auto& each :
+       {Case{"mobilenet_v2", "--fresh --freeze-until x", "a layer behind"},
+        Case{"resnet18", "--fresh", "expected weights that fit the network"},
+        Case{"resnet19", "", "--net"},
+        Case{"mobilenet_v2", "--depth 18", "--depth"},
+        Case{"mobilenet_v2", "--backbone-rate 2", "--backbone-rate"}}) {
+    INFO(each.net << " " << each.more);
+    const auto refused = run(each.net, each.more);
+    CHECK(refused.status != 0);
+    CHECK(contains(refused.text, each.fault));
+  }
+}
