@@ -183,7 +183,15 @@ std::vector<Row> read_folder(
     const fs::path& folder,
     const std::string& unlabelled) {
   const std::set<std::string> kinds{
-      ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2"};
+      ".jpg",
+      ".jpeg",
+      ".png",
+      ".bmp",
+      ".tif",
+      ".tiff",
+      ".webp",
+      ".jp2",
+      ".dcm"};
   std::vector<Row> rows;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     auto kind = entry.path().extension().string();
