@@ -54,9 +54,12 @@ bool ends_early(const std::filesystem::path& file) {
   stream.read(reinterpret_cast<char*>(start.data()), start.size());
   const size_t length = size_t{start[140]} | size_t{start[141]} << 8U |
       size_t{start[142]} << 16U | size_t{start[143]} << 24U;
+  const bool is_length = // tag (0002,0000)
+      start[132] == 2 && start[133] + start[134] + start[135] == 0;
   std::error_code error;
   return !stream ||
-      std::filesystem::file_size(file, error) <= start.size() + length || error;
+      (is_length &&
+       std::filesystem::file_size(file, error) <= start.size() + length);
 }
 
 /// The first value of an attribute, `none` where the file has none.
