@@ -2,18 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auto_boxes/lesions.hpp"
 
+#include "common/masks.hpp"
 #include "resnet_trainer/dataset.hpp" // boxes_on
 #include "resnet_trainer/picture.hpp"
 
 #include <care/rasterize.hpp>
 
 #include <opencv2/core/utility.hpp>
-#include <opencv2/imgcodecs.hpp>
 
 #include <cstdint>
 #include <map>
 #include <stdexcept>
-#include <system_error>
 #include <utility>
 
 namespace auto_boxes {
@@ -80,7 +79,8 @@ torch::Tensor Lesions::mask_of(const trainer::Row& row, cv::Size stored) const {
     return torch::zeros({size_.height, size_.width});
   }
   return floats(
-             at_line(row, [&] { return read_mask(row.mask, stored); }), size_)
+             at_line(row, [&] { return common::read_mask(row.mask, stored); }),
+             size_)
       .squeeze(2);
 }
 
@@ -90,24 +90,7 @@ void find_masks(
     const std::string& pattern) {
   std::map<fs::path, const trainer::Row*> owner;
   for (auto& row : rows) {
-    row.mask.clear();
-    auto name = pattern;
-    const auto stem = row.file.stem().string();
-    for (size_t at = 0; (at = name.find("{}", at)) != std::string::npos;) {
-      name.replace(at, 2, stem);
-      at += stem.size();
-    }
-    const auto path = fs::path(row.path).lexically_normal();
-    const bool within = path.is_relative() && *path.begin() != "..";
-    for (const auto& place :
-         {fs::path(), within ? path.parent_path() : fs::path()}) {
-      const auto file = (folder / place / name).lexically_normal();
-      std::error_code none_there;
-      if (fs::is_regular_file(file, none_there) &&
-          !fs::equivalent(file, row.file, none_there)) {
-        row.mask = file; // the second place counts more
-      }
-    }
+    row.mask = common::mask_of(row, folder, pattern);
     const auto& first = *owner.emplace(row.mask, &row).first->second;
     if (!row.mask.empty() && &first != &row) {
       throw std::runtime_error(
@@ -116,42 +99,6 @@ void find_masks(
           ", too; masks may lie in folders like the pictures'");
     }
   }
-}
-
-cv::Mat read_mask(const fs::path& file, cv::Size size) {
-  const auto fail = [&](const std::string& expected, const std::string& got) {
-    throw std::runtime_error(
-        file.string() + ": expected " + expected + ", but got " + got);
-  };
-  const auto pixels = [](cv::Size s) {
-    return std::to_string(s.width) + " x " + std::to_string(s.height);
-  };
-  cv::Mat mask;
-  std::string reason;
-  try {
-    mask = cv::imread(file.string(), cv::IMREAD_UNCHANGED);
-  } catch (const cv::Exception& error) {
-    reason = " (OpenCV: " + error.err + ")";
-  }
-  if (mask.size() != size) {
-    fail(
-        "a mask of " + pixels(size) + " pixels",
-        mask.empty() ? "none that can be read" + reason : pixels(mask.size()));
-  }
-  const bool jpeg = file.extension().string().find_first_of("jJ") == 1;
-  std::vector<cv::Mat> channels;
-  cv::split(mask, channels);
-  cv::Mat lesion(size, CV_8U, cv::Scalar(0));
-  for (size_t c = 0; c < channels.size() && c < 3; ++c) {
-    lesion |= jpeg ? channels[c] >= 128 : channels[c] != 0;
-  }
-  if (channels.size() == 4 && cv::countNonZero(lesion) % size.area() == 0 &&
-      cv::countNonZero(channels[3]) % size.area() != 0) {
-    fail(
-        "a lesion in another colour than the rest",
-        "one that only its transparency tells; save it without alpha");
-  }
-  return lesion;
 }
 
 } // namespace auto_boxes

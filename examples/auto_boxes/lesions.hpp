@@ -45,22 +45,12 @@ class Lesions
   bool by_boxes_;
 };
 
-/// Makes each row's `mask` the file in `folder` that is called as `pattern`
-/// says, in which {} stands for the picture's name without its ending: under
-/// the picture's path or, where there is none, bare. Empty where there is
-/// neither. Throws std::runtime_error for a mask of two pictures.
+/// Makes each row's `mask` the file that common::mask_of finds. Throws
+/// std::runtime_error for a mask of two pictures.
 void find_masks(
     std::vector<trainer::Row>& rows,
     const std::filesystem::path& folder,
     const std::string& pattern);
-
-/// The mask in `file` of a picture of `size`: CV_8U, 255 on the lesion.
-///
-/// Lesion is what is not black, whatever the depth and also in a palette; in a
-/// JPEG, whose black is never quite black, from half of white on. Throws
-/// std::runtime_error that names the file where it cannot be read, has another
-/// size, or has its shape in its transparency alone.
-cv::Mat read_mask(const std::filesystem::path& file, cv::Size size);
 
 } // namespace auto_boxes
 

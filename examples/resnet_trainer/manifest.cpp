@@ -19,12 +19,8 @@ namespace fs = std::filesystem;
 
 const std::vector<std::string>
     kNeeded{"path", "label", "xmin", "ymin", "xmax", "ymax"};
-const std::vector<std::string> kOptional{
-    "split",
-    "fold",
-    "group",
-    "mask",
-    "confidence"};
+const std::vector<std::string>
+    kOptional{"split", "fold", "group", "mask", "confidence", "box_label"};
 
 bool parse_number(const std::string& text, double& number) {
   std::istringstream stream(text);
@@ -69,6 +65,16 @@ void read_box(const Csv& csv, const Csv::Line& line, Row& row) {
       (!parse_number(field, confidence) || confidence < 0 || confidence > 1)) {
     csv.fail(line, "a confidence from 0 to 1", "'" + field + "'");
   }
+  const auto label = csv.field(line, "box_label");
+  const auto labels = split_labels(row.label);
+  if (!label.empty() &&
+      std::find(labels.begin(), labels.end(), label) == labels.end()) {
+    csv.fail(
+        line,
+        "a box_label of the label '" + row.label + "'",
+        "'" + label + "'");
+  }
+  row.box_label.push_back(label);
   row.has_confidence = row.has_confidence || !field.empty();
   row.boxes.push_back(box);
   row.confidence.push_back(confidence);
@@ -87,6 +93,12 @@ Row read_row(const Csv& csv, const Csv::Line& line, const fs::path& folder) {
   if (row.path.empty() || row.label.empty()) {
     csv.fail(
         line, "a path and a label", row.path.empty() ? "no path" : "no label");
+  }
+  auto labels = split_labels(row.label);
+  std::sort(labels.begin(), labels.end());
+  if (labels.front().empty() ||
+      std::adjacent_find(labels.begin(), labels.end()) != labels.end()) {
+    csv.fail(line, "labels like a|b, each once", "'" + row.label + "'");
   }
   const std::set<std::string> splits{"", "train", "val", "test"};
   if (splits.count(row.split) == 0) {
@@ -171,7 +183,15 @@ std::vector<Row> read_folder(
     const fs::path& folder,
     const std::string& unlabelled) {
   const std::set<std::string> kinds{
-      ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2"};
+      ".jpg",
+      ".jpeg",
+      ".png",
+      ".bmp",
+      ".tif",
+      ".tiff",
+      ".webp",
+      ".jp2",
+      ".dcm"};
   std::vector<Row> rows;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     auto kind = entry.path().extension().string();
@@ -203,6 +223,16 @@ std::vector<Row> read_folder(
     return a.path < b.path; // folders are listed in no order
   });
   return rows;
+}
+
+std::vector<std::string> split_labels(const std::string& label) {
+  std::vector<std::string> labels;
+  for (size_t at = 0; at <= label.size();) {
+    const auto end = std::min(label.find('|', at), label.size());
+    labels.push_back(label.substr(at, end - at));
+    at = end + 1;
+  }
+  return labels;
 }
 
 std::vector<std::string> labels_of(const std::vector<Row>& rows) {
@@ -239,6 +269,11 @@ std::vector<int64_t> targets_of(
     const std::vector<std::string>& classes) {
   std::vector<int64_t> targets;
   for (const auto& row : rows) {
+    if (split_labels(row.label).size() > 1) {
+      throw std::runtime_error(
+          row.where + ": expected one label a picture, but got '" + row.label +
+          "'");
+    }
     const auto found = std::find(classes.begin(), classes.end(), row.label);
     if (found == classes.end()) {
       throw std::runtime_error(

@@ -15,7 +15,7 @@ namespace trainer {
 struct Row {
   std::string path; ///< as written in the manifest
   std::filesystem::path file; ///< the same, found from the manifest's folder
-  std::string label;
+  std::string label; ///< "a|b": a picture of both
   /// xmin, ymin, xmax, ymax in pixels of the stored picture, half-open.
   std::vector<std::array<double, 4>> boxes;
   std::vector<double> confidence; ///< of each box, in [0, 1]; 1: none given
@@ -27,10 +27,13 @@ struct Row {
   std::map<std::string, std::string> more; ///< the other columns
   std::string where; ///< "manifest.csv:17", the picture's first line
   std::vector<std::string> box_where; ///< the line of each box
+  /// The label each box speaks for, one of the picture's; empty: for them all.
+  std::vector<std::string> box_label;
 };
 
 /// Reads a CSV file with the header
-/// path,label,xmin,ymin,xmax,ymax[,split][,fold][,group][,mask][,confidence].
+/// path,label,xmin,ymin,xmax,ymax
+///     [,split][,fold][,group][,mask][,confidence][,box_label].
 ///
 /// Columns may come in any order. Paths are relative to the manifest. Several
 /// rows of one file, however it is spelled, are several boxes of one picture;
@@ -46,6 +49,9 @@ std::vector<Row> read_folder(
     const std::filesystem::path& folder,
     const std::string& unlabelled = "");
 
+/// The labels of a picture: "a|b" is {"a", "b"}.
+std::vector<std::string> split_labels(const std::string& label);
+
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Row>& rows);
 
@@ -58,7 +64,7 @@ void check_known(
     const std::vector<std::string>& wanted);
 
 /// The place of each row's label in `classes`. Throws std::runtime_error that
-/// names the line for a label that is not there.
+/// names the line for a label that is not there, and for several labels.
 std::vector<int64_t> targets_of(
     const std::vector<Row>& rows,
     const std::vector<std::string>& classes);

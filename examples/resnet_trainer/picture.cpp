@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "picture.hpp"
 
+#include "dicom.hpp"
+
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
@@ -172,7 +174,14 @@ cv::Mat read_picture(const fs::path& file) {
   };
   const auto bytes = read_bytes(file);
   if (begins_with(bytes, "DICM", 128)) {
-    fail("is DICOM, which is not read here: export it as PNG of 16 bits");
+#ifdef RESNET_TRAINER_GDCM
+    name_warnings_of(file);
+    return read_dicom(file); // never by OpenCV, which does not know a window
+#else
+    fail(
+        "is DICOM, which this program was built without: install libgdcm-dev "
+        "and configure and build it anew");
+#endif
   }
   if (is_cut_off_jpeg(bytes)) {
     fail("is a JPEG that ends too early");

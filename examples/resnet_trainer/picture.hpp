@@ -21,8 +21,8 @@ inline constexpr const char* kEightBits =
 /// PNG names (sBIT), else by the range from the picture's least to its largest
 /// sample, which is said once on the standard error stream. Throws
 /// std::runtime_error that names the file and what is wrong with it: missing,
-/// cut off, damaged, too large for OpenCV, or DICOM, which no decoder here
-/// reads.
+/// cut off, damaged, or too large for OpenCV. DICOM is read by read_dicom,
+/// where the program was built with GDCM.
 cv::Mat read_picture(const std::filesystem::path& file);
 
 /// The picture at another size: a mean over areas when it shrinks, else

@@ -194,3 +194,34 @@ TEST_CASE("manifest: what is asked for must occur") {
       error(&Row::fold, "0") ==
       "--x: expected one of '', '0', but got 'nevus'");
 }
+
+TEST_CASE("manifest: a picture may have several labels, a box its own") {
+  const std::string header = "path,label,xmin,ymin,xmax,ymax,box_label\n";
+  const auto rows = rows_of(
+      header + "a.png,mass|nodule,1,2,3,4,nodule\n" +
+      "a.png,mass|nodule,5,6,7,8,\n" + "b.png,mass,,,,,\n");
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].label == "mass|nodule");
+  CHECK(rows[0].box_label == std::vector<std::string>{"nodule", ""});
+  CHECK(rows[1].box_label.empty());
+  CHECK(
+      trainer::split_labels("mass|nodule") ==
+      std::vector<std::string>{"mass", "nodule"});
+  CHECK(trainer::split_labels("mass") == std::vector<std::string>{"mass"});
+  CHECK(contains(
+      care_test::error_of(
+          [&] { trainer::targets_of(rows, trainer::labels_of(rows)); }),
+      "m.csv:2: expected one label a picture, but got 'mass|nodule'"));
+  for (const auto& [line, fault] :
+       std::vector<std::pair<std::string, std::string>>{
+           {"a.png,mass|nodule,1,2,3,4,cyst\n",
+            "m.csv:2: expected a box_label of the label 'mass|nodule', but got "
+            "'cyst'"},
+           {"a.png,mass|,1,2,3,4,\n", "labels like a|b, each once"},
+           {"a.png,mass|cyst|mass,,,,,\n", "labels like a|b, each once"}}) {
+    CAPTURE(line);
+    CHECK(contains(
+        care_test::error_of([&, &text = line] { rows_of(header + text); }),
+        fault));
+  }
+}

@@ -180,7 +180,7 @@ TEST_CASE("picture: says what is wrong with a file") {
     CHECK(contains(error_of([&] { read_picture(file); }), "is damaged"));
   }
   write_text(file, std::string(128, '\0') + "DICM" + std::string(200, '\0'));
-  CHECK(contains(error_of([&] { read_picture(file); }), "is DICOM"));
+  CHECK(contains(error_of([&] { read_picture(file); }), "DICOM"));
 
   const std::filesystem::path large =
       CARE_SHARED "/cases/07-over-a-thousand-megapixels/1.png";

@@ -9,6 +9,7 @@
 #include "auto_boxes/lesions.hpp"
 #include "auto_boxes/unet.hpp"
 #include "common/generated.hpp"
+#include "common/masks.hpp"
 #include "resnet_trainer/manifest.hpp"
 #include "resnet_trainer/picture.hpp"
 
@@ -24,12 +25,12 @@
 namespace {
 
 namespace fs = std::filesystem;
-using auto_boxes::read_mask;
 using auto_boxes::UNet;
 using care_test::contains;
 using care_test::error_of;
 using care_test::Folder;
 using care_test::write_text;
+using common::read_mask;
 using trainer::Row;
 
 auto_boxes::UNetOptions small_net() {

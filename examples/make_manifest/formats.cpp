@@ -1,0 +1,104 @@
+// What the formats share, and the plainest of them: a folder.
+// SPDX-License-Identifier: Apache-2.0
+#include "make_manifest/formats.hpp"
+
+#include <algorithm>
+#include <locale>
+#include <sstream>
+#include <stdexcept>
+
+namespace make_manifest {
+
+namespace fs = std::filesystem;
+
+Pictures::Pictures(const fs::path& folder)
+    : rows_(trainer::read_folder(folder, "unlabelled")) {
+  const auto keep = [](auto& map, const fs::path& name, const fs::path& file) {
+    const auto [at, is_new] = map.emplace(name.generic_string(), file);
+    at->second = is_new || at->second == file ? file : fs::path();
+  };
+  for (const auto& row : rows_) {
+    const fs::path path = row.path;
+    keep(paths_, path, row.file);
+    keep(paths_, path.parent_path() / path.stem(), row.file);
+    keep(names_, path.filename(), row.file);
+    keep(names_, path.stem(), row.file);
+  }
+}
+
+fs::path Pictures::find(const std::string& name) const {
+  const auto path = fs::path(name).lexically_normal();
+  const auto in = [](const auto& map, const fs::path& key) {
+    const auto found = map.find(key.generic_string());
+    return found == map.end() ? fs::path() : found->second;
+  };
+  for (const auto& file :
+       {in(paths_, path),
+        in(names_, path.filename()),
+        in(paths_, path.parent_path() / path.stem()),
+        in(names_, path.stem())}) {
+    if (!file.empty()) {
+      return file;
+    }
+  }
+  return {};
+}
+
+bool Pictures::has_several(const std::string& name) const {
+  const auto found = names_.find(fs::path(name).filename().string());
+  return found != names_.end() && found->second.empty();
+}
+
+std::vector<Told> read_folder(const Source& source, Complaints&) {
+  std::vector<Told> told;
+  for (const auto& row : source.pictures.rows()) {
+    told.emplace_back();
+    static_cast<trainer::Row&>(told.back()) = row;
+    if (row.label == "unlabelled") {
+      told.back().label.clear();
+    }
+  }
+  return told;
+}
+
+std::vector<fs::path> files_of(
+    const fs::path& folder,
+    const std::string& ending) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.path().extension() == ending) {
+      files.push_back(entry.path());
+    }
+  }
+  if (files.empty()) {
+    throw std::runtime_error(
+        folder.string() + ": expected files *" + ending + ", but got none");
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+bool parse(const std::string& text, double& number) {
+  std::istringstream stream(text);
+  stream.imbue(std::locale::classic());
+  return static_cast<bool>(stream >> number) && (stream >> std::ws).eof();
+}
+
+bool parse_box(
+    const trainer::Csv& csv,
+    const trainer::Csv::Line& line,
+    const std::array<std::string, 4>& columns,
+    Box& box,
+    Complaints& suspicious) {
+  for (size_t i = 0; i < 4; ++i) {
+    const auto text = csv.field(line, columns[i]);
+    if (!parse(text, box[i])) {
+      suspicious.add(
+          csv.where(line), "a number in " + columns[i], "'" + text + "'");
+      return false;
+    }
+  }
+  return true;
+}
+
+} // namespace make_manifest

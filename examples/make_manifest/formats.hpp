@@ -1,0 +1,107 @@
+// The archives' formats: each tells of pictures, and what is wrong in it.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_EXAMPLES_MAKE_MANIFEST_FORMATS_HPP
+#define CARE_EXAMPLES_MAKE_MANIFEST_FORMATS_HPP
+
+#include "resnet_trainer/csv.hpp"
+#include "resnet_trainer/manifest.hpp"
+
+#include <opencv2/core/types.hpp>
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace make_manifest {
+
+using Box = std::array<double, 4>;
+
+/// Everything suspicious, one a line: "file:line: expected ..., but got ...".
+struct Complaints {
+  std::vector<std::string> lines;
+
+  void add(
+      const std::string& where,
+      const std::string& expected,
+      const std::string& got) {
+    lines.push_back(where + ": expected " + expected + ", but got " + got);
+  }
+};
+
+/// A box as a format tells of it.
+struct Region {
+  Box box;
+  std::string where; ///< its line
+  std::string label; ///< empty: the picture's
+};
+
+/// A picture as a format tells of it. Its `path` is the format's name for it;
+/// an empty `label` means that its boxes' labels are its own. The boxes are in
+/// `regions`.
+struct Told : trainer::Row {
+  cv::Size size; ///< the format's word for it; empty: none
+  bool fractions = false; ///< boxes are shares of width and height
+  std::string exif; ///< apply, ignore; empty: nobody said
+  std::vector<Region> regions;
+};
+
+/// The pictures of a folder, by the names that annotations give them.
+class Pictures {
+ public:
+  explicit Pictures(const std::filesystem::path& folder);
+  /// The one file of that name: the path in the folder, with or without its
+  /// ending, else the bare name. Empty: there is none, or there are several.
+  std::filesystem::path find(const std::string& name) const;
+  /// Whether there are several of that bare name.
+  bool has_several(const std::string& name) const;
+  const std::vector<trainer::Row>& rows() const {
+    return rows_;
+  }
+
+ private:
+  std::vector<trainer::Row> rows_;
+  std::map<std::string, std::filesystem::path> paths_, names_;
+};
+
+/// What a format reads.
+struct Source {
+  std::filesystem::path input; ///< the annotations: a file or a folder
+  std::filesystem::path more; ///< a second file; which, the command says
+  bool from_one = false; ///< pixels count from 1, and a box holds its last one
+  Pictures pictures;
+};
+
+// The formats. They throw where nothing at all can be read.
+std::vector<Told> read_voc(const Source& source, Complaints& suspicious);
+std::vector<Told> read_coco(const Source& source, Complaints& suspicious);
+std::vector<Told> read_yolo(const Source& source, Complaints& suspicious);
+std::vector<Told> read_isic(const Source& source, Complaints& suspicious);
+std::vector<Told> read_rsna(const Source& source, Complaints& suspicious);
+std::vector<Told> read_nih(const Source& source, Complaints& suspicious);
+std::vector<Told> read_vindr(const Source& source, Complaints& suspicious);
+std::vector<Told> read_folder(const Source& source, Complaints& suspicious);
+
+/// The files of a folder with that ending, at any depth, sorted. Throws
+/// std::runtime_error if there are none.
+std::vector<std::filesystem::path> files_of(
+    const std::filesystem::path& folder,
+    const std::string& ending);
+
+/// The whole text as a number, whatever the user's language; false: it is none.
+bool parse(const std::string& text, double& number);
+
+/// Four fields of a line as numbers. Complains and returns false where they are
+/// none.
+bool parse_box(
+    const trainer::Csv& csv,
+    const trainer::Csv::Line& line,
+    const std::array<std::string, 4>& columns,
+    Box& box,
+    Complaints& suspicious);
+
+} // namespace make_manifest
+
+#endif // CARE_EXAMPLES_MAKE_MANIFEST_FORMATS_HPP

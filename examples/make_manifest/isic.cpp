@@ -1,0 +1,102 @@
+// ISIC: ground truth with a column for each class, or HAM10000's metadata.
+// SPDX-License-Identifier: Apache-2.0
+#include "make_manifest/formats.hpp"
+
+#include <set>
+#include <stdexcept>
+
+namespace make_manifest {
+namespace {
+
+/// The first of these columns that the file has; "": it has none.
+std::string first_of(
+    const trainer::Csv& csv,
+    const std::vector<std::string>& names) {
+  for (const auto& name : names) {
+    if (csv.columns().count(name) > 0) {
+      return name;
+    }
+  }
+  return "";
+}
+
+/// Throws unless the file has one of these columns; which.
+std::string needed(
+    const trainer::Csv& csv,
+    const std::vector<std::string>& names) {
+  const auto name = first_of(csv, names);
+  csv.expect({name.empty() ? names[0] : name}, {});
+  return name;
+}
+
+const std::vector<std::string> kImage{"image", "image_id", "image_name"};
+const std::vector<std::string> kGroup{"lesion_id", "patient_id"};
+
+/// Each picture's lesion or, where the file tells none, patient.
+std::map<std::string, std::string> groups_of(
+    const std::filesystem::path& file) {
+  std::map<std::string, std::string> groups;
+  if (!file.empty()) {
+    const trainer::Csv csv(file);
+    const auto image = needed(csv, kImage), group = needed(csv, kGroup);
+    for (const auto& line : csv.lines()) {
+      groups[csv.field(line, image)] = csv.field(line, group);
+    }
+  }
+  return groups;
+}
+
+} // namespace
+
+std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
+  const trainer::Csv csv(source.input);
+  const auto image = needed(csv, kImage);
+  const auto diagnosis = first_of(csv, {"dx", "diagnosis"});
+  const auto own_group = first_of(csv, kGroup);
+  const auto groups = groups_of(source.more);
+  std::vector<Told> told;
+  for (const auto& line : csv.lines()) {
+    Told picture;
+    picture.path = csv.field(line, image);
+    picture.where = csv.where(line);
+    std::vector<std::string> labels;
+    if (!diagnosis.empty()) {
+      labels = {csv.field(line, diagnosis)};
+    } else {
+      for (const auto& [name, place] : csv.columns()) {
+        const auto& field = line.fields[place];
+        double share = 0;
+        if (name != image && name != own_group && !parse(field, share)) {
+          csv.fail(line, "a number for " + name, "'" + field + "'");
+        }
+        if (share > 0.5) {
+          labels.push_back(name);
+        }
+      }
+    }
+    if (labels.size() != 1 || labels[0].empty()) {
+      suspicious.add(
+          picture.where,
+          "one diagnosis",
+          labels.size() > 1 ? labels[0] + " and " + labels[1] : "none");
+      continue;
+    }
+    picture.label = labels[0];
+    picture.group = csv.field(line, own_group);
+    if (!source.more.empty()) {
+      const auto found = groups.find(picture.path);
+      if (found == groups.end()) {
+        suspicious.add(
+            picture.where,
+            "a line for " + picture.path + " in " + source.more.string(),
+            "none");
+      } else {
+        picture.group = found->second;
+      }
+    }
+    told.push_back(picture);
+  }
+  return told;
+}
+
+} // namespace make_manifest

@@ -1,0 +1,338 @@
+// make_manifest: archives' formats to a manifest, and what is wrong in them.
+// SPDX-License-Identifier: Apache-2.0
+#include "common/csv.hpp"
+#include "common/files.hpp"
+#include "common/masks.hpp"
+#include "make_manifest/check.hpp"
+#include "make_manifest/formats.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h> // join
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <iostream>
+#include <set>
+#include <stdexcept>
+
+namespace make_manifest {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Format {
+  const char *name, *help, *input;
+  const char *more, *more_help; // an option for a second file; "": none
+  std::vector<Told> (*read)(const Source&, Complaints&);
+};
+
+const Format kFormats[] = {
+    {"folder",
+     "a folder for each class, or one folder with --masks or --table",
+     "the folder",
+     "",
+     "",
+     read_folder},
+    {"voc",
+     "Pascal VOC, labelImg",
+     "the folder of XML files",
+     "",
+     "",
+     read_voc},
+    {"coco", "COCO", "the JSON file", "", "", read_coco},
+    {"yolo",
+     "YOLO",
+     "the folder of text files",
+     "--names",
+     "data.yaml or classes.txt",
+     read_yolo},
+    {"isic",
+     "ISIC, HAM10000",
+     "ground truth with a column for each class, or metadata with a diagnosis",
+     "--groups",
+     "CSV with lesion_id or patient_id",
+     read_isic},
+    {"rsna",
+     "RSNA pneumonia",
+     "stage_2_train_labels.csv",
+     "--details",
+     "stage_2_detailed_class_info.csv",
+     read_rsna},
+    {"nih",
+     "NIH ChestX-ray14",
+     "Data_Entry_2017.csv",
+     "--boxes",
+     "BBox_List_2017.csv",
+     read_nih},
+    {"vindr", "VinDr-CXR", "train.csv", "", "", read_vindr}};
+
+struct Settings {
+  fs::path input, more, images, masks, table, out = "manifest.csv";
+  std::string pattern = "{}.png", split, exif, unlabelled = "none";
+  std::vector<std::string> only;
+  bool from_one = false, append = false, strict = false;
+  double least_part = 1e-3;
+};
+
+void add_options(CLI::App& app, const Format& format, Settings& s) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str();
+  };
+  add("input", s.input, format.input)->required()->check(CLI::ExistingPath);
+  if (format.read != read_folder) {
+    add("--images", s.images, "folder of the pictures, at any depth")
+        ->required()
+        ->check(CLI::ExistingDirectory);
+  }
+  if (*format.more != '\0') {
+    add(format.more, s.more, format.more_help)
+        ->required(format.read == read_yolo)
+        ->check(CLI::ExistingFile);
+  }
+  if (format.read == read_voc) {
+    const char* help = "pixels count from 1, and a box holds its last one";
+    app.add_flag("--from-one", s.from_one, help);
+  }
+  add("--masks", s.masks, "folder of lesion masks")
+      ->check(CLI::ExistingDirectory);
+  add("--pattern", s.pattern, "the masks' names, {} for the picture's");
+  add("--least-part", s.least_part, "of a mask that gets a box, as a share")
+      ->check(CLI::Range(0., 1.));
+  add("--table", s.table, "CSV: path and label, group, split or fold")
+      ->check(CLI::ExistingFile);
+  add("--only", s.only, "labels to keep, a,b,...")->delimiter(',');
+  add("--unlabelled", s.unlabelled, "label of pictures with no label or box");
+  add("--exif", s.exif, "whether boxes know of EXIF orientation")
+      ->check(CLI::IsMember({"apply", "ignore"}));
+  add("--split", s.split, "the part these pictures are")
+      ->check(CLI::IsMember({"train", "val", "test"}));
+  add("--out", s.out, "the manifest");
+  app.add_flag("--append", s.append, "to the manifest that is there");
+  app.add_flag("--strict", s.strict, "write nothing where anything is wrong");
+}
+
+/// What the user's own table says of the pictures; those it does not name go.
+std::vector<Told> with_table(
+    const fs::path& file,
+    const std::vector<Told>& told,
+    Complaints& suspicious) {
+  const trainer::Csv csv(file);
+  csv.expect({"path"}, {"label", "group", "split", "fold"});
+  std::map<std::string, const trainer::Csv::Line*> lines;
+  for (const auto& line : csv.lines()) {
+    lines[csv.field(line, "path")] = &line;
+  }
+  std::vector<Told> kept;
+  for (auto row : told) {
+    const fs::path path = row.path;
+    const trainer::Csv::Line* line = nullptr;
+    for (const auto& name : {path.stem(), path.filename(), path}) {
+      const auto found = lines.find(name.generic_string());
+      line = found != lines.end() ? found->second : line;
+    }
+    if (line == nullptr) {
+      suspicious.add(row.where, row.path + " in " + file.string(), "no line");
+      continue;
+    }
+    const auto set = [&](const char* column, std::string& value) {
+      value =
+          csv.columns().count(column) > 0 ? csv.field(*line, column) : value;
+    };
+    set("label", row.label);
+    set("group", row.group);
+    set("split", row.split);
+    set("fold", row.fold);
+    kept.push_back(row);
+  }
+  return kept;
+}
+
+/// Keeps of boxes and labels what is wanted. A picture without a label gets its
+/// boxes' labels. False: nothing is left of the picture.
+bool settle_label(Told& told, const Settings& s) {
+  const auto wanted = [&](const std::string& label) {
+    return s.only.empty() || label.empty() ||
+        std::count(s.only.begin(), s.only.end(), label) > 0;
+  };
+  std::vector<Region> kept;
+  std::set<std::string> labels;
+  for (const auto& region : told.regions) {
+    if (wanted(region.label)) {
+      kept.push_back(region);
+      labels.insert(region.label);
+    }
+  }
+  told.regions = kept;
+  if (told.label.empty()) {
+    labels.erase("");
+    told.label = labels.empty() ? s.unlabelled
+                                : fmt::format("{}", fmt::join(labels, "|"));
+    return true;
+  }
+  std::vector<std::string> own;
+  for (const auto& label : trainer::split_labels(told.label)) {
+    if (wanted(label)) {
+      own.push_back(label);
+    }
+  }
+  if (own.empty() && kept.empty()) {
+    return false;
+  }
+  told.label =
+      own.empty() ? told.label : fmt::format("{}", fmt::join(own, "|"));
+  for (auto& region : told.regions) { // the table calls the picture otherwise
+    if (std::count(own.begin(), own.end(), region.label) == 0) {
+      region.label.clear();
+    }
+  }
+  return true;
+}
+
+/// The pictures of a manifest that was made before.
+std::vector<Told> read_before(const fs::path& manifest) {
+  std::vector<Told> told;
+  for (const auto& row : trainer::read_manifest(manifest)) {
+    auto& before = told.emplace_back();
+    static_cast<trainer::Row&>(before) = row;
+    before.exif = "ignore"; // it has been seen to
+    for (size_t i = 0; i < row.boxes.size(); ++i) {
+      before.regions.push_back(
+          {row.boxes[i], row.box_where[i], row.box_label[i]});
+    }
+  }
+  return told;
+}
+
+std::string manifest_of(const std::vector<Told>& rows, const fs::path& out) {
+  using common::csv_field;
+  const auto folder = fs::absolute(out).parent_path();
+  std::string csv =
+      "path,label,xmin,ymin,xmax,ymax,box_label,group,mask,split,fold\n";
+  for (const auto& row : rows) {
+    const bool several = row.label.find('|') != std::string::npos;
+    const auto start = csv_field(common::way_to(row.file, folder)) + "," +
+        csv_field(row.label) + ",";
+    const auto end = fmt::format(
+        ",{},{},{},{}\n",
+        csv_field(row.group),
+        row.mask.empty() ? "" : csv_field(common::way_to(row.mask, folder)),
+        row.split,
+        row.fold);
+    for (const auto& region : row.regions) {
+      csv += start + fmt::format("{:.7g},", fmt::join(region.box, ",")) +
+          (several ? csv_field(region.label) : "") + end;
+    }
+    csv += row.regions.empty() ? start + ",,,," + end : "";
+  }
+  return csv;
+}
+
+/// Classes, counts, and how large the boxes are.
+std::string summary_of(const std::vector<Told>& rows) {
+  std::map<std::string, std::array<int64_t, 3>> classes;
+  std::vector<double> sides; // the shorter ones
+  for (const auto& row : rows) {
+    for (const auto& label : trainer::split_labels(row.label)) {
+      const auto is_its = [&](const Region& region) {
+        return region.label.empty() || region.label == label;
+      };
+      const auto boxes =
+          std::count_if(row.regions.begin(), row.regions.end(), is_its);
+      auto& counts = classes[label];
+      counts[0] += 1;
+      counts[1] += boxes > 0 ? 1 : 0;
+      counts[2] += boxes;
+    }
+    for (const auto& region : row.regions) {
+      const auto& box = region.box;
+      sides.push_back(std::min(box[2] - box[0], box[3] - box[1]));
+    }
+  }
+  constexpr auto kLine = "{:<24}{:>10}{:>12}{:>10}\n";
+  auto text = fmt::format(kLine, "class", "pictures", "with boxes", "boxes");
+  for (const auto& [label, counts] : classes) {
+    text += fmt::format(kLine, label, counts[0], counts[1], counts[2]);
+  }
+  if (!sides.empty()) {
+    std::sort(sides.begin(), sides.end());
+    text += fmt::format(
+        "a box's shorter side: {:.6g} to {:.6g} pixels, median {:.6g}\n",
+        sides.front(),
+        sides.back(),
+        sides[sides.size() / 2]);
+  }
+  return text;
+}
+
+void run(const Format& format, const Settings& s) {
+  Complaints suspicious;
+  const Source source{
+      s.input,
+      s.more,
+      s.from_one,
+      Pictures(s.images.empty() ? s.input : s.images)};
+  auto told = format.read(source, suspicious);
+  for (auto& row : told) {
+    row.exif = s.exif;
+    row.split = s.split;
+    row.file = row.file.empty() ? source.pictures.find(row.path) : row.file;
+    if (row.file.empty()) {
+      row.file = s.images / row.path;
+      if (source.pictures.has_several(row.path)) {
+        suspicious.add(row.where, "one picture " + row.path, "several");
+      }
+    }
+    row.mask = s.masks.empty() ? "" : common::mask_of(row, s.masks, s.pattern);
+  }
+  if (!s.table.empty()) {
+    told = with_table(s.table, told, suspicious);
+  }
+  auto all = s.append ? read_before(s.out) : std::vector<Told>();
+  for (auto& row : told) {
+    if (settle_label(row, s)) {
+      all.push_back(row);
+    }
+  }
+  const auto rows = check(all, s.least_part, suspicious);
+  for (const auto& line : suspicious.lines) {
+    std::cout << line << '\n';
+  }
+  std::cout << summary_of(rows);
+  const auto counts = fmt::format(
+      "{} pictures, {} suspicious", rows.size(), suspicious.lines.size());
+  if (rows.empty() || (s.strict && !suspicious.lines.empty())) {
+    throw std::runtime_error(s.out.string() + " is not written: " + counts);
+  }
+  common::write_atomically(s.out, manifest_of(rows, s.out));
+  std::cout << s.out.string() << ": " << counts << '\n';
+}
+
+} // namespace
+} // namespace make_manifest
+
+int main(int argc, char** argv) {
+  using make_manifest::kFormats;
+  make_manifest::Settings settings;
+  CLI::App app(
+      "Makes a manifest for the trainer from an archive's files, and says what "
+      "is wrong in them.",
+      "make_manifest");
+  app.require_subcommand(1);
+  for (const auto& format : kFormats) {
+    add_options(
+        *app.add_subcommand(format.name, format.help), format, settings);
+  }
+  CLI11_PARSE(app, argc, argv);
+  const auto is_chosen = [&](const make_manifest::Format& format) {
+    return app.got_subcommand(format.name);
+  };
+  try {
+    run(*std::find_if(std::begin(kFormats), std::end(kFormats), is_chosen),
+        settings);
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << "make_manifest: " << error.what() << '\n';
+    return 1;
+  }
+}

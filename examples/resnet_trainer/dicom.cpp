@@ -1,0 +1,205 @@
+// DICOM files as 8-bit RGB, by GDCM: compiled only where it is installed.
+// SPDX-License-Identifier: Apache-2.0
+#include "dicom.hpp"
+
+#include <opencv2/imgproc.hpp>
+
+#include <gdcmAttribute.h>
+#include <gdcmImageReader.h>
+#include <gdcmTrace.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <vector>
+
+namespace trainer {
+namespace {
+
+/// How stored samples become what is shown, 0 to 1.
+struct Window {
+  double slope = 1, intercept = 0;
+  double centre = 0, width = 0; // 0: none
+  std::string function;
+  bool inverted = false;
+
+  double show(double sample) const {
+    const double x = sample * slope + intercept;
+    double share = 0;
+    if (function == "SIGMOID") {
+      share = 1 / (1 + std::exp(-4 * (x - centre) / width));
+    } else if (function == "LINEAR_EXACT") {
+      share = (x - centre) / width + .5;
+    } else if (width > 1) {
+      share = (x - (centre - .5)) / (width - 1) + .5;
+    } else { // a threshold
+      share = x > centre - .5 ? 1 : 0;
+    }
+    share = std::clamp(share, 0., 1.);
+    return inverted ? 1 - share : share;
+  }
+};
+
+/// Whether the file ends within its first group, over which Debian's GDCM ends
+/// the program (it is built with its assertions).
+bool ends_early(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::array<unsigned char, 144> start{}; // 132 bytes, then the group's length
+  stream.read(reinterpret_cast<char*>(start.data()), start.size());
+  const size_t length = size_t{start[140]} | size_t{start[141]} << 8U |
+      size_t{start[142]} << 16U | size_t{start[143]} << 24U;
+  const bool is_length = // tag (0002,0000)
+      start[132] == 2 && start[133] + start[134] + start[135] == 0;
+  std::error_code error;
+  return !stream ||
+      (is_length &&
+       std::filesystem::file_size(file, error) <= start.size() + length);
+}
+
+/// The first value of an attribute, `none` where the file has none.
+template <uint16_t Group, uint16_t Element>
+double first_of(const gdcm::DataSet& set, double none) {
+  gdcm::Attribute<Group, Element> attribute;
+  if (set.FindDataElement(attribute.GetTag()) &&
+      !set.GetDataElement(attribute.GetTag()).IsEmpty()) {
+    attribute.SetFromDataSet(set);
+    return attribute.GetNumberOfValues() > 0 ? attribute.GetValues()[0] : none;
+  }
+  return none;
+}
+
+} // namespace
+
+cv::Mat read_dicom(const std::filesystem::path& file) {
+  const auto fail = [&](const std::string& reason) {
+    throw std::runtime_error(
+        file.string() + ": expected a picture, but it " + reason);
+  };
+  static const bool silent = [] { // we say it ourselves, with the file's name
+    gdcm::Trace::WarningOff();
+    gdcm::Trace::ErrorOff();
+    return true;
+  }();
+  gdcm::ImageReader reader;
+  reader.SetFileName(file.c_str());
+  if (!silent || ends_early(file) || !reader.Read()) {
+    fail("is damaged DICOM, or of a kind that GDCM does not decode");
+  }
+  const auto& image = reader.GetImage();
+  const auto& set = reader.GetFile().GetDataSet();
+  const auto has = [&](uint16_t group, uint16_t element) {
+    return set.FindDataElement(gdcm::Tag(group, element));
+  };
+  const auto format = image.GetPixelFormat();
+  const unsigned bits = format.GetBitsStored();
+  const unsigned allocated = format.GetBitsAllocated();
+  const auto kind = image.GetPhotometricInterpretation();
+  using Kind = gdcm::PhotometricInterpretation;
+  const bool grey = kind == Kind::MONOCHROME1 || kind == Kind::MONOCHROME2;
+  if (image.GetNumberOfDimensions() > 2 && image.GetDimension(2) > 1) {
+    fail(
+        "is DICOM of " + std::to_string(image.GetDimension(2)) +
+        " frames: export the one that is meant");
+  }
+  if (format.GetSamplesPerPixel() != (grey ? 1 : 3) ||
+      (allocated != 8 && (allocated != 16 || !grey)) || bits > allocated) {
+    fail(
+        std::string("is DICOM of the kind ") + kind.GetString() + ", " +
+        std::to_string(allocated) + " bits: export it as PNG");
+  }
+  if (has(0x0028, 0x3000) ||
+      (has(0x0028, 0x3010) && !has(0x0028, 0x1050))) { // PS3.3 C.11.1, C.11.2
+    fail("is DICOM with a lookup table: export it as PNG");
+  }
+
+  std::vector<char> buffer(image.GetBufferLength());
+  const auto area = size_t{image.GetDimension(0)} * image.GetDimension(1);
+  if (buffer.size() < area * format.GetPixelSize() ||
+      !image.GetBuffer(buffer.data())) {
+    fail("is DICOM whose samples are damaged or cut off");
+  }
+  const int width = static_cast<int>(image.GetDimension(0));
+  const int height = static_cast<int>(image.GetDimension(1));
+  cv::Mat rgb;
+  if (!grey) {
+    if (image.GetPlanarConfiguration() == 1) {
+      std::vector<cv::Mat> planes;
+      for (size_t i = 0; i < 3; ++i) {
+        planes.emplace_back(
+            height, width, CV_8U, buffer.data() + i * (buffer.size() / 3));
+      }
+      cv::merge(planes, rgb);
+    } else {
+      rgb = cv::Mat(height, width, CV_8UC3, buffer.data()).clone();
+    }
+    if (kind == Kind::YBR_FULL || kind == Kind::YBR_FULL_422) {
+      cv::Mat swapped; // OpenCV has the two differences the other way round
+      const int order[] = {0, 0, 1, 2, 2, 1};
+      swapped.create(rgb.size(), rgb.type());
+      cv::mixChannels(&rgb, 1, &swapped, 1, order, 3);
+      cv::cvtColor(swapped, rgb, cv::COLOR_YCrCb2RGB);
+    }
+    return rgb;
+  }
+
+  // A sample's stored bits are a place in the table of what is shown.
+  std::vector<int32_t> places(area);
+  const int32_t count = int32_t{1} << bits;
+  for (size_t i = 0; i < places.size(); ++i) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(buffer.data());
+    const auto* words = reinterpret_cast<const uint16_t*>(buffer.data());
+    places[i] = (allocated == 8 ? bytes[i] : words[i]) & (count - 1);
+  }
+  const bool has_sign = format.GetPixelRepresentation() == 1;
+  const auto sample = [&](int32_t place) {
+    return place - (has_sign && place >= count / 2 ? count : 0);
+  };
+  Window window;
+  window.slope = first_of<0x0028, 0x1053>(set, 1);
+  window.intercept = first_of<0x0028, 0x1052>(set, 0);
+  window.centre = first_of<0x0028, 0x1050>(set, 0);
+  window.width = first_of<0x0028, 0x1051>(set, 0);
+  window.inverted = kind == Kind::MONOCHROME1;
+  if (has(0x0028, 0x1056)) {
+    gdcm::Attribute<0x0028, 0x1056> function;
+    function.SetFromDataSet(set);
+    window.function = function.GetValue().Trim();
+  }
+  if (!(window.width > 0)) {
+    int32_t least = 0, most = 255;
+    if (bits != 8 || has_sign) {
+      const auto lower = [&](int32_t a, int32_t b) {
+        return sample(a) < sample(b);
+      };
+      const auto ends =
+          std::minmax_element(places.begin(), places.end(), lower);
+      least = sample(*ends.first);
+      most = sample(*ends.second);
+    }
+    window.inverted = window.inverted != (window.slope < 0);
+    window.slope = 1;
+    window.intercept = 0;
+    window.function = "LINEAR_EXACT";
+    window.width = std::max(most - least, 1);
+    window.centre = least + window.width / 2;
+  }
+  std::vector<uchar> table;
+  for (int32_t place = 0; place < count; ++place) {
+    table.push_back(
+        static_cast<uchar>(std::nearbyint(255 * window.show(sample(place)))));
+  }
+  cv::Mat bytes(height, width, CV_8U);
+  std::transform(places.begin(), places.end(), bytes.data, [&](int32_t place) {
+    return table[static_cast<size_t>(place)];
+  });
+  cv::cvtColor(bytes, rgb, cv::COLOR_GRAY2RGB);
+  return rgb;
+}
+
+} // namespace trainer

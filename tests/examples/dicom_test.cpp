@@ -1,0 +1,97 @@
+// Tests of DICOM: every file of tests/data/dicom, which pydicom has written,
+// against the picture that pydicom has seen in it.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/files.hpp"
+#include "support/plain_catch.hpp"
+
+#include "resnet_trainer/picture.hpp"
+
+#include <opencv2/core.hpp>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+namespace {
+
+namespace fs = std::filesystem;
+using care_test::contains;
+using care_test::error_of;
+using trainer::read_picture;
+
+const fs::path kFolder = fs::path(CARE_TEST_DATA_DIR) / "dicom";
+
+#ifdef RESNET_TRAINER_GDCM
+
+TEST_CASE("dicom: shows what pydicom shows, for each way of storing") {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(kFolder)) {
+    if (entry.path().extension() != ".png") {
+      continue;
+    }
+    auto file = entry.path();
+    const auto expected = read_picture(file);
+    file.replace_extension(".dcm");
+    CAPTURE(file.filename());
+    const auto ours = read_picture(file);
+    REQUIRE(ours.type() == CV_8UC3);
+    REQUIRE(ours.size() == cv::Size(36, 32));
+    // What loses something is decoded with other roundings.
+    const auto name = file.stem().string();
+    const std::map<std::string, double> roundings{
+        {"jpeg_8", 1},
+        {"jpeg_12", 1},
+        {"jpeg_ybr", 3},
+        {"jpeg_2000_lossy", 1},
+        {"ybr_full", 2}};
+    const auto found = roundings.find(name);
+    CHECK(
+        cv::norm(ours, expected, cv::NORM_INF) <=
+        (found == roundings.end() ? 0 : found->second));
+    ++count;
+  }
+  CHECK(count == 32);
+}
+
+TEST_CASE("dicom: refuses by name what it does not show") {
+  for (const auto& [name, reason] : std::map<std::string, std::string>{
+           {"frames", "is DICOM of 2 frames"},
+           {"palette", "of the kind PALETTE COLOR"},
+           {"table", "with a lookup table"},
+           {"modality_table", "with a lookup table"},
+           {"bits_32", "32 bits"}}) {
+    CAPTURE(name);
+    const auto file = kFolder / ("refused_" + name + ".dcm");
+    const auto error = error_of([&, &path = file] { read_picture(path); });
+    CHECK(contains(error, reason));
+    CHECK(contains(error, file.string()));
+  }
+}
+
+TEST_CASE("dicom: says that a file is damaged") {
+  const care_test::Folder folder;
+  for (const char* name :
+       {"signed_16", "rle", "jpeg_8", "jpeg_ls", "jpeg_2000", "deflated"}) {
+    const auto whole =
+        care_test::read_text(kFolder / (std::string(name) + ".dcm"));
+    for (const size_t length : {size_t{140}, whole.size() / 2}) {
+      CAPTURE(name, length);
+      const auto file =
+          care_test::write_text(folder.path / "a.dcm", whole.substr(0, length));
+      CHECK(contains(error_of([&] { read_picture(file); }), "damaged"));
+    }
+  }
+}
+
+#else
+
+TEST_CASE("dicom: says what to install where there is no GDCM") {
+  const auto file = kFolder / "signed_16.dcm";
+  const auto error = error_of([&] { read_picture(file); });
+  CHECK(contains(error, file.string()));
+  CHECK(contains(error, "install libgdcm-dev"));
+}
+
+#endif
+
+} // namespace
