@@ -8,6 +8,7 @@
 #include "attach/networks/scripted.hpp"
 #include "attach/networks/sequential.hpp"
 #include "attach/networks/vgg.hpp"
+#include "resnet_trainer/process.hpp"
 #include "resnet_trainer/resnet.hpp"
 
 #include <care/care.hpp>
@@ -20,7 +21,6 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
-#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <string>
@@ -128,7 +128,7 @@ int main(int argc, char** argv) {
          "--script", script, "your own network instead: a TorchScript file")
       ->check(CLI::ExistingFile);
   CLI11_PARSE(app, argc, argv);
-  try {
+  return trainer::run_main("attach", [&] {
     torch::manual_seed(0);
     fmt::print(
         kRow,
@@ -142,17 +142,8 @@ int main(int argc, char** argv) {
     if (script.empty()) {
       attach_all(size);
     } else {
-      attach(
-          std::filesystem::path(script).filename().string(),
-          torch::jit::load(script),
-          size);
+      const auto name = std::filesystem::path(script).filename().string();
+      attach(name, torch::jit::load(script), size);
     }
-  } catch (const c10::Error& error) {
-    std::cerr << "attach: " << error.what_without_backtrace() << '\n';
-    return 1;
-  } catch (const std::exception& error) {
-    std::cerr << "attach: " << error.what() << '\n';
-    return 1;
-  }
-  return 0;
+  });
 }

@@ -3,21 +3,137 @@
 #ifndef CARE_EXAMPLES_AUTO_BOXES_LESIONS_HPP
 #define CARE_EXAMPLES_AUTO_BOXES_LESIONS_HPP
 
-#include "resnet_trainer/manifest.hpp"
+#include "resnet_trainer/dataset.hpp" // boxes_on
+#include "resnet_trainer/picture.hpp"
 
+#include <care/rasterize.hpp>
 #include <care/size.hpp>
 
 #include <torch/data/datasets/base.h>
 #include <torch/types.h>
 
 #include <opencv2/core.hpp>
+#include <opencv2/core/utility.hpp>
+#include <opencv2/imgcodecs.hpp>
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 namespace auto_boxes {
+
+/// Makes each row's `mask` the file in `folder` that is called as `pattern`
+/// says, in which {} stands for the picture's name without its ending: under
+/// the picture's path or, where there is none, bare. Empty where there is
+/// neither. Throws std::runtime_error for a mask of two pictures.
+inline void find_masks(
+    std::vector<trainer::Row>& rows,
+    const std::filesystem::path& folder,
+    const std::string& pattern) {
+  std::map<std::filesystem::path, const trainer::Row*> owner;
+  for (auto& row : rows) {
+    row.mask.clear();
+    auto name = pattern;
+    const auto stem = row.file.stem().string();
+    for (size_t at = 0; (at = name.find("{}", at)) != std::string::npos;) {
+      name.replace(at, 2, stem);
+      at += stem.size();
+    }
+    const auto path = std::filesystem::path(row.path).lexically_normal();
+    const bool within = path.is_relative() && *path.begin() != "..";
+    for (const auto& place :
+         {std::filesystem::path(),
+          within ? path.parent_path() : std::filesystem::path()}) {
+      const auto file = (folder / place / name).lexically_normal();
+      std::error_code none_there;
+      if (std::filesystem::is_regular_file(file, none_there) &&
+          !std::filesystem::equivalent(file, row.file, none_there)) {
+        row.mask = file; // the second place counts more
+      }
+    }
+    const auto& first = *owner.emplace(row.mask, &row).first->second;
+    if (!row.mask.empty() && &first != &row) {
+      throw std::runtime_error(
+          row.where + ": expected a mask of its own for " + row.path +
+          ", but " + row.mask.string() + " is that of " + first.path +
+          ", too; masks may lie in folders like the pictures'");
+    }
+  }
+}
+
+/// The mask in `file` of a picture of `size`: CV_8U, 255 on the lesion.
+///
+/// Lesion is what is not black, whatever the depth and also in a palette; in a
+/// JPEG, whose black is never quite black, from half of white on. Throws
+/// std::runtime_error that names the file where it cannot be read, has another
+/// size, or has its shape in its transparency alone.
+inline cv::Mat read_mask(const std::filesystem::path& file, cv::Size size) {
+  const auto fail = [&](const std::string& expected, const std::string& got) {
+    throw std::runtime_error(
+        file.string() + ": expected " + expected + ", but got " + got);
+  };
+  const auto pixels = [](cv::Size s) {
+    return std::to_string(s.width) + " x " + std::to_string(s.height);
+  };
+  cv::Mat mask;
+  std::string reason;
+  try {
+    mask = cv::imread(file.string(), cv::IMREAD_UNCHANGED);
+  } catch (const cv::Exception& error) {
+    reason = " (OpenCV: " + error.err + ")";
+  }
+  if (mask.size() != size) {
+    fail(
+        "a mask of " + pixels(size) + " pixels",
+        mask.empty() ? "none that can be read" + reason : pixels(mask.size()));
+  }
+  const bool jpeg = file.extension().string().find_first_of("jJ") == 1;
+  std::vector<cv::Mat> channels;
+  cv::split(mask, channels);
+  cv::Mat lesion(size, CV_8U, cv::Scalar(0));
+  for (size_t c = 0; c < channels.size() && c < 3; ++c) {
+    lesion |= jpeg ? channels[c] >= 128 : channels[c] != 0;
+  }
+  if (channels.size() == 4 && cv::countNonZero(lesion) % size.area() == 0 &&
+      cv::countNonZero(channels[3]) % size.area() != 0) {
+    fail(
+        "a lesion in another colour than the rest",
+        "one that only its transparency tells; save it without alpha");
+  }
+  return lesion;
+}
+
+namespace detail {
+
+/// What `read` gives; an error gets the row's line.
+template <class Read>
+inline cv::Mat at_line(const trainer::Row& row, const Read& read) {
+  try {
+    return read();
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(row.where + ": " + error.what());
+  }
+}
+
+/// Bytes at another size, in [0, 1]: [h, w, channels].
+inline torch::Tensor floats(const cv::Mat& bytes, care::Size size) {
+  auto values = trainer::resized(
+      bytes, {static_cast<int>(size.width), static_cast<int>(size.height)});
+  return torch::from_blob(
+             values.data,
+             {size.height, size.width, values.channels()},
+             torch::kByte)
+      .to(torch::kFloat)
+      .div_(255);
+}
+
+} // namespace detail
 
 struct LesionBatch {
   torch::Tensor images; ///< [N, 3, H, W] float in [0, 1], RGB
@@ -32,35 +148,52 @@ struct LesionBatch {
 class Lesions
     : public torch::data::datasets::BatchDataset<Lesions, LesionBatch> {
  public:
-  Lesions(std::vector<trainer::Row> rows, care::Size size, bool by_boxes);
-  LesionBatch get_batch(torch::ArrayRef<size_t> indices) override;
-  torch::optional<size_t> size() const override;
+  Lesions(std::vector<trainer::Row> rows, care::Size size, bool by_boxes)
+      : rows_(
+            std::make_shared<const std::vector<trainer::Row>>(std::move(rows))),
+        size_(size),
+        by_boxes_(by_boxes) {
+    cv::setNumThreads(0); // the workers are the threads
+  }
+
+  LesionBatch get_batch(torch::ArrayRef<size_t> indices) override {
+    std::vector<torch::Tensor> images, masks;
+    std::vector<int64_t> places;
+    for (const auto i : indices) {
+      const auto& row = rows_->at(i);
+      const auto picture =
+          detail::at_line(row, [&] { return trainer::read_picture(row.file); });
+      images.push_back(detail::floats(picture, size_).permute({2, 0, 1}));
+      masks.push_back(mask_of(row, picture.size()));
+      places.push_back(static_cast<int64_t>(i));
+    }
+    return {torch::stack(images), torch::stack(masks), torch::tensor(places)};
+  }
+
+  torch::optional<size_t> size() const override {
+    return rows_->size();
+  }
 
  private:
-  torch::Tensor mask_of(const trainer::Row& row, cv::Size stored) const;
+  torch::Tensor mask_of(const trainer::Row& row, cv::Size stored) const {
+    if (by_boxes_) {
+      const auto boxes = trainer::boxes_on(
+          row, {stored.height, stored.width}, /*weigh=*/false);
+      return care::pixel_mask(boxes.resize(size_))[0];
+    }
+    if (row.mask.empty()) {
+      return torch::zeros({size_.height, size_.width});
+    }
+    const auto mask =
+        detail::at_line(row, [&] { return read_mask(row.mask, stored); });
+    return detail::floats(mask, size_).squeeze(2);
+  }
 
   // Shared by the copies that the loader's workers hold.
   std::shared_ptr<const std::vector<trainer::Row>> rows_;
   care::Size size_;
   bool by_boxes_;
 };
-
-/// Makes each row's `mask` the file in `folder` that is called as `pattern`
-/// says, in which {} stands for the picture's name without its ending: under
-/// the picture's path or, where there is none, bare. Empty where there is
-/// neither. Throws std::runtime_error for a mask of two pictures.
-void find_masks(
-    std::vector<trainer::Row>& rows,
-    const std::filesystem::path& folder,
-    const std::string& pattern);
-
-/// The mask in `file` of a picture of `size`: CV_8U, 255 on the lesion.
-///
-/// Lesion is what is not black, whatever the depth and also in a palette; in a
-/// JPEG, whose black is never quite black, from half of white on. Throws
-/// std::runtime_error that names the file where it cannot be read, has another
-/// size, or has its shape in its transparency alone.
-cv::Mat read_mask(const std::filesystem::path& file, cv::Size size);
 
 } // namespace auto_boxes
 
