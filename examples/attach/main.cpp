@@ -9,6 +9,7 @@
 #include "networks/scripted.hpp"
 #include "networks/sequential.hpp"
 #include "networks/vgg.hpp"
+#include "resnet_trainer/process.hpp"
 #include "resnet_trainer/resnet.hpp"
 
 #include <care/care.hpp>
@@ -21,7 +22,6 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
-#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <string>
@@ -134,7 +134,7 @@ int main(int argc, char** argv) {
          "--script", script, "your own network instead: a TorchScript file")
       ->check(CLI::ExistingFile);
   CLI11_PARSE(app, argc, argv);
-  try {
+  return trainer::run_main("attach", [&] {
     torch::manual_seed(0);
     fmt::print(
         kRow,
@@ -148,17 +148,8 @@ int main(int argc, char** argv) {
     if (script.empty()) {
       attach_all(size);
     } else {
-      attach(
-          std::filesystem::path(script).filename().string(),
-          torch::jit::load(script),
-          size);
+      const auto name = std::filesystem::path(script).filename().string();
+      attach(name, torch::jit::load(script), size);
     }
-  } catch (const c10::Error& error) {
-    std::cerr << "attach: " << error.what_without_backtrace() << '\n';
-    return 1;
-  } catch (const std::exception& error) {
-    std::cerr << "attach: " << error.what() << '\n';
-    return 1;
-  }
-  return 0;
+  });
 }

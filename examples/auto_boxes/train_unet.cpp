@@ -1,5 +1,5 @@
-// train_unet: trains a segmentation network for auto_boxes, on lesion masks or
-// on boxes where there are none. SPDX-License-Identifier: Apache-2.0
+// train_unet: trains auto_boxes' segmentation network, on masks or on boxes.
+// SPDX-License-Identifier: Apache-2.0
 #include "auto_boxes/lesions.hpp"
 #include "auto_boxes/unet.hpp"
 #include "common/files.hpp"

@@ -8,16 +8,19 @@
 
 namespace common {
 
-/// A field of a CSV file, in quotes where it may need them (RFC 4180).
-inline std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n\t ") == std::string::npos) {
-    return text;
-  }
+/// A field of a CSV file in quotes (RFC 4180).
+inline std::string csv_quoted(const std::string& text) {
   std::string quoted = "\"";
   for (const char c : text) {
     quoted += c == '"' ? "\"\"" : std::string(1, c);
   }
   return quoted + '"';
+}
+
+/// The same in quotes only where it may need them.
+inline std::string csv_field(const std::string& text) {
+  const bool plain = text.find_first_of(",\"\r\n\t ") == std::string::npos;
+  return plain ? text : csv_quoted(text);
 }
 
 /// The way to a file from a folder, whether they are spelled with links or not;

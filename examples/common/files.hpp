@@ -12,11 +12,27 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
+
+namespace nlohmann {
+
+/// A value or null.
+template <class T>
+struct adl_serializer<std::optional<T>> {
+  static void to_json(json& json, const std::optional<T>& value) {
+    json = value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+  }
+  static void from_json(const json& json, std::optional<T>& value) {
+    value = json.is_null() ? std::nullopt : std::make_optional(json.get<T>());
+  }
+};
+
+} // namespace nlohmann
 
 namespace common {
 
@@ -33,18 +49,14 @@ inline void write_atomically(
 /// The whole file as bytes. Throws std::runtime_error with the path and the
 /// system's reason.
 inline std::string read_file(const std::filesystem::path& path) {
-  errno = 0;
+  const bool is_folder = std::filesystem::is_directory(path);
   std::ifstream file(path, std::ios::binary);
   std::ostringstream bytes;
-  if (!file || std::filesystem::is_directory(path) ||
-      (file.peek() != EOF && !(bytes << file.rdbuf()))) {
-    const int code = std::filesystem::is_directory(path) ? EISDIR
-        : errno != 0                                     ? errno
-                                                         : EIO;
-    throw std::runtime_error(fmt::format(
-        "cannot read '{}': {}",
-        path.string(),
-        std::generic_category().message(code)));
+  if (!file || is_folder || (file.peek() != EOF && !(bytes << file.rdbuf()))) {
+    const std::error_code code(
+        is_folder ? EISDIR : errno, std::generic_category());
+    throw std::runtime_error(
+        fmt::format("cannot read '{}': {}", path.string(), code.message()));
   }
   return bytes.str();
 }

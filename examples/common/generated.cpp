@@ -47,12 +47,8 @@ float step(float low, float high, float x) {
   return t * t * (3 - 2 * t);
 }
 
-struct Lesion {
-  cv::Mat picture; // CV_32FC3
-  cv::Mat mask; // CV_8U, 255 on the lesion
-};
-
-Lesion paint(const Look& look, cv::Size size, Random& random) {
+/// The picture, CV_32FC3, and its mask, CV_8U, 255 on the lesion.
+std::array<cv::Mat, 2> paint(const Look& look, cv::Size size, Random& random) {
   const auto draw = [&](double low, double high) {
     return static_cast<float>(random.uniform(low, high));
   };
@@ -66,7 +62,7 @@ Lesion paint(const Look& look, cv::Size size, Random& random) {
   const float tone = draw(.75, 1.25);
   const auto blotches = noise(size, 5, random), pores = noise(size, 40, random);
   const auto fray = noise(size, 14, random), mottle = noise(size, 10, random);
-  Lesion lesion{cv::Mat(size, CV_32FC3), cv::Mat(size, CV_8U)};
+  cv::Mat picture(size, CV_32FC3), mask(size, CV_8U);
   for (int y = 0; y < size.height; ++y) {
     for (int x = 0; x < size.width; ++x) {
       const float u = static_cast<float>(x) - centre.x;
@@ -84,12 +80,11 @@ Lesion paint(const Look& look, cv::Size size, Random& random) {
       colour = colour * (1 - pale) + skin * pale;
       const float light =
           1 + .05F * blotches.at<float>(y, x) + .03F * pores.at<float>(y, x);
-      lesion.picture.at<Colour>(y, x) =
-          (skin * (1 - cover) + colour * cover) * light;
-      lesion.mask.at<uchar>(y, x) = cover > .3F ? 255 : 0;
+      picture.at<Colour>(y, x) = (skin * (1 - cover) + colour * cover) * light;
+      mask.at<uchar>(y, x) = cover > .3F ? 255 : 0;
     }
   }
-  return lesion;
+  return {picture, mask};
 }
 
 /// A coloured disc in the corner that is farthest from the box.
@@ -122,12 +117,10 @@ std::filesystem::path write_generated_set(
   }
   const cv::Size size(
       static_cast<int>(options.width), static_cast<int>(options.height));
+  std::string csv = "path,label,xmin,ymin,xmax,ymax,mask,split,test_set\n";
   for (const std::string set : {"train", "trap", "as_trained"}) {
     std::filesystem::create_directories(folder / "masks" / set);
     std::filesystem::create_directories(folder / set);
-  }
-  std::string csv = "path,label,xmin,ymin,xmax,ymax,mask,split,test_set\n";
-  for (const std::string set : {"train", "trap", "as_trained"}) {
     const bool test = set != "train";
     for (size_t k = 0; k < kGeneratedClasses.size(); ++k) {
       const auto count = test ? options.test_count : options.counts[k];

@@ -59,10 +59,7 @@ class Progress {
       : label_(std::move(label)),
         options_(std::move(options)),
         total_(total),
-        already_(already),
-        done_(already),
-        start_(options_.clock()),
-        last_(start_) {}
+        already_(already) {}
   ~Progress() {
     clear(); // an exception passed by: leave the line to its message
   }
@@ -72,7 +69,7 @@ class Progress {
   /// Counts `images` more, and writes when it is time to.
   void advance(int64_t images, const std::string& note = "") {
     done_ += images;
-    note_ = note.empty() ? note_ : note;
+    note_ = note.empty() ? note_ : " | " + note;
     const double interval = options_.terminal ? 0.1 : 10;
     if (done_ < total_ && options_.clock() - last_ >= interval) {
       write();
@@ -96,22 +93,21 @@ class Progress {
  private:
   void write() {
     last_ = options_.clock();
-    const auto fresh = static_cast<double>(done_ - already_);
     const auto left = static_cast<double>(total_ - done_);
     const double elapsed = last_ - start_;
-    const double rate = elapsed > 0 ? fresh / elapsed : 0;
-    const auto text = fmt::format(
-        "{}: {:3}%, {:.{}f} images/s, {}{}{}",
+    const double rate =
+        elapsed > 0 ? static_cast<double>(done_ - already_) / elapsed : 0;
+    clear();
+    options_.stream << fmt::format(
+        "{}: {:3}%, {:.{}f} images/s, {}{}",
         label_,
         left > 0 ? 100 * done_ / total_ : 100, // rounded down
         rate,
         rate < 10 ? 1 : 0,
         left > 0 ? clock_time(rate > 0 ? left / rate : -1) + " left"
                  : clock_time(elapsed) + " in all",
-        note_.empty() ? "" : " | ",
         note_);
-    clear();
-    options_.stream << text << (options_.terminal ? "" : "\n") << std::flush;
+    options_.stream << (options_.terminal ? "" : "\n") << std::flush;
     drawn_ = options_.terminal;
   }
 
@@ -123,8 +119,8 @@ class Progress {
 
   std::string label_, note_;
   ProgressOptions options_;
-  int64_t total_, already_, done_;
-  double start_, last_;
+  int64_t total_, already_, done_ = already_;
+  double start_ = options_.clock(), last_ = start_;
   bool drawn_ = false;
 };
 

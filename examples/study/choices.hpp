@@ -3,8 +3,12 @@
 #ifndef CARE_EXAMPLES_STUDY_CHOICES_HPP
 #define CARE_EXAMPLES_STUDY_CHOICES_HPP
 
+#include <nlohmann/json.hpp>
+
 #include <cstddef>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace study {
@@ -18,6 +22,25 @@ inline const Names kNames{};
 template <class Choice>
 const std::string& name_of(Choice choice) {
   return kNames<Choice>.at(static_cast<size_t>(choice));
+}
+
+// nlohmann's own macro for enums takes an unknown name for the first choice.
+template <class Choice, class = std::enable_if_t<std::is_enum_v<Choice>>>
+void to_json(nlohmann::json& json, Choice choice) {
+  json = name_of(choice);
+}
+template <class Choice, class = std::enable_if_t<std::is_enum_v<Choice>>>
+void from_json(const nlohmann::json& json, Choice& choice) {
+  std::string all;
+  for (size_t i = 0; i < kNames<Choice>.size(); ++i) {
+    if (json == kNames<Choice>[i]) {
+      choice = static_cast<Choice>(i);
+      return;
+    }
+    all += (i == 0 ? "" : ", ") + kNames<Choice>[i];
+  }
+  throw std::invalid_argument(
+      "expected one of " + all + ", but got " + json.dump());
 }
 
 // clang-format off

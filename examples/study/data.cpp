@@ -40,20 +40,24 @@ constexpr const char* kGenerated =
     "class. In the test set \"trap\" it lies beside the others; in "
     "\"as_trained\" it still goes with the rare class.";
 
-std::vector<Row> without(
-    std::vector<Row> rows,
-    const std::vector<std::string>& labels) {
-  for (const auto& label : labels) {
-    const auto kept =
-        std::remove_if(rows.begin(), rows.end(), [&](const Row& row) {
-          return row.label == label;
-        });
-    if (kept == rows.end()) {
-      throw std::invalid_argument(fmt::format(
-          "exclude: expected a label of the manifest, but got '{}'", label));
-    }
-    rows.erase(kept, rows.end());
-  }
+template <class Items, class Item>
+int64_t place_of(const Items& items, const Item& item) {
+  return std::find(items.begin(), items.end(), item) - items.begin();
+}
+
+template <class Items, class Item>
+bool has(const Items& items, const Item& item) {
+  return place_of(items, item) < static_cast<int64_t>(items.size());
+}
+
+std::vector<Row> rows_of(const Plan& plan, const fs::path& manifest) {
+  auto rows = trainer::read_manifest(manifest);
+  trainer::check_known("exclude", rows, &Row::label, plan.exclude);
+  const auto kept =
+      std::remove_if(rows.begin(), rows.end(), [&](const Row& row) {
+        return has(plan.exclude, row.label);
+      });
+  rows.erase(kept, rows.end());
   return rows;
 }
 
@@ -62,7 +66,7 @@ std::vector<Row> without(
 std::vector<int64_t> rarer_than(double share, const Data& data) {
   std::vector<int64_t> counts(data.classes.size()), rare;
   for (const auto& row : data.rows) {
-    ++counts[data.target_of(row)];
+    ++counts[static_cast<size_t>(data.target_of(row))];
   }
   for (size_t k = 0; k < counts.size(); ++k) {
     if (static_cast<double>(counts[k]) <
@@ -90,25 +94,17 @@ const std::string& field(
   return found->second;
 }
 
-bool has(const std::vector<Row>& rows, std::string Row::*member) {
-  return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
-    return !(row.*member).empty();
+bool has_split(const std::vector<Row>& rows) {
+  return std::any_of(rows.begin(), rows.end(), [](const Row& row) {
+    return !row.split.empty();
   });
-}
-
-template <class Items, class Item>
-size_t place_of(const Items& items, const Item& item) {
-  return static_cast<size_t>(
-      std::find(items.begin(), items.end(), item) - items.begin());
 }
 
 } // namespace
 
-Data::Data(const Plan& plan, const fs::path& folder) {
+Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
   const bool generated = plan.data == "generated";
-  const fs::path manifest =
-      generated ? paint(plan, folder) : fs::path(plan.data);
-  rows = without(trainer::read_manifest(manifest), plan.exclude);
+  rows = rows_of(plan, generated ? paint(plan, folder) : fs::path(plan.data));
   sentence = generated
       ? kGenerated
       : fmt::format("{} pictures listed in {}.", rows.size(), plan.data);
@@ -123,9 +119,10 @@ Data::Data(const Plan& plan, const fs::path& folder) {
                            : classes_of("rare", plan.rare);
   if (!plan.test_sets.empty()) {
     test_sets.clear();
+    const bool any = !has_split(rows); // any of them may be tested
     for (const auto& row : rows) {
       const auto& set = field("test_sets", plan.test_sets, row);
-      if (row.split == "test" && place_of(test_sets, set) == test_sets.size()) {
+      if ((any || row.split == "test") && !has(test_sets, set)) {
         test_sets.push_back(set);
       }
     }
@@ -143,25 +140,27 @@ Data::Data(const Plan& plan, const fs::path& folder) {
   for (const auto& job : plan.jobs()) {
     const auto key = std::make_pair(job.train_share, job.split);
     if (splits.count(key) == 0) {
-      const auto divided = parts(plan, job);
-      auto& split = splits[key];
-      split.train = divided.train.size();
-      split.lacking = divided.lacking;
-      for (const auto& row : divided.train) {
-        split.rare += is_rare(target_of(row)) ? 1 : 0;
-      }
+      const auto divided = parts(job);
+      const auto rare_ones = std::count_if(
+          divided.train.begin(), divided.train.end(), [&](const Row& row) {
+            return is_rare(target_of(row));
+          });
+      splits[key] = {
+          divided.train.size(),
+          static_cast<size_t>(rare_ones),
+          divided.lacking};
     }
   }
 }
 
-Parts Data::parts(const Plan& plan, const Job& job) const {
-  const bool split = has(rows, &Row::split);
+Parts Data::parts(const Job& job) const {
+  const bool split = has_split(rows);
   if (split && plan.has_folds()) {
     throw std::invalid_argument(
         "splits: expected no folds, as the manifest has a column split");
   }
-  Parts parts;
   if (job.train_share > 0) {
+    Parts parts;
     std::vector<Row> pool;
     for (const auto& row : rows) {
       if (row.split == "test") {
@@ -172,12 +171,10 @@ Parts Data::parts(const Plan& plan, const Job& job) const {
     }
     auto halves = trainer::divide(
         pool, job.train_share, static_cast<uint64_t>(job.split));
-    parts.train = std::move(halves.first);
-    parts.lacking = std::move(halves.lacking);
-    if (!split) {
-      parts.test = std::move(halves.second);
-    }
-    return parts;
+    return {
+        std::move(halves.first),
+        split ? std::move(parts.test) : std::move(halves.second),
+        std::move(halves.lacking)};
   }
   if (!split && !plan.has_folds()) {
     throw std::invalid_argument(
@@ -187,17 +184,12 @@ Parts Data::parts(const Plan& plan, const Job& job) const {
   options.test_fold = plan.has_folds() ? std::to_string(job.split) : "";
   options.val_share = 0;
   auto own = trainer::split_rows(rows, options);
-  parts.train = std::move(own.train);
-  parts.test = std::move(own.test);
+  Parts parts{std::move(own.train), std::move(own.test), {}};
+  const auto learnt = trainer::labels_of(parts.train);
+  const auto tested = trainer::labels_of(parts.test);
   for (const auto& label : classes) {
-    for (const auto* part : {&parts.train, &parts.test}) {
-      const bool there =
-          std::any_of(part->begin(), part->end(), [&](const Row& row) {
-            return row.label == label;
-          });
-      if (!there) {
-        parts.lacking.push_back(label);
-      }
+    if (!has(learnt, label) || !has(tested, label)) {
+      parts.lacking.push_back(label);
     }
   }
   return parts;
@@ -208,9 +200,8 @@ std::vector<int64_t> Data::classes_of(
     const std::vector<std::string>& labels) const {
   std::set<int64_t> result;
   for (const auto& label : labels) {
-    const auto place = place_of(classes, label);
-    if (place < classes.size()) { // a class may be called "rare"
-      result.insert(static_cast<int64_t>(place));
+    if (has(classes, label)) { // a class may be called "rare"
+      result.insert(place_of(classes, label));
     } else if (label == "all") {
       for (size_t k = 0; k < classes.size(); ++k) {
         result.insert(static_cast<int64_t>(k));
@@ -218,55 +209,49 @@ std::vector<int64_t> Data::classes_of(
     } else if (label == "rare") {
       result.insert(rare.begin(), rare.end());
     } else {
-      throw std::invalid_argument(fmt::format(
-          "{}: expected one of '{}', but got '{}'",
-          key,
-          fmt::join(classes, "', '"),
-          label));
+      trainer::check_known(key, rows, &Row::label, {label}); // throws
     }
   }
   return {result.begin(), result.end()};
 }
 
-bool Data::is_rare(size_t target) const {
-  return std::count(rare.begin(), rare.end(), static_cast<int64_t>(target)) > 0;
+bool Data::is_rare(int64_t target) const {
+  return has(rare, target);
 }
 
-size_t Data::target_of(const Row& row) const {
+int64_t Data::target_of(const Row& row) const {
   return place_of(classes, row.label);
 }
 
-size_t Data::test_set_of(const Plan& plan, const Row& row) const {
-  return plan.test_sets.empty()
-      ? 0
-      : place_of(test_sets, field("test_sets", plan.test_sets, row));
+size_t Data::test_set_of(const Row& row) const {
+  if (plan.test_sets.empty()) {
+    return 0;
+  }
+  const auto& set = field("test_sets", plan.test_sets, row);
+  return static_cast<size_t>(place_of(test_sets, set));
 }
 
-int64_t Data::subgroup_of(const Plan& plan, const Row& row) const {
-  return plan.subgroup.empty()
-      ? -1
-      : static_cast<int64_t>(place_of(
-            subgroups,
-            row.label + ", " + field("subgroup", plan.subgroup, row)));
+int64_t Data::subgroup_of(const Row& row) const {
+  if (plan.subgroup.empty()) {
+    return -1;
+  }
+  const auto& value = field("subgroup", plan.subgroup, row);
+  return place_of(subgroups, row.label + ", " + value);
 }
 
-std::vector<Row> Data::shown(
-    const Plan& plan,
-    const std::vector<Row>& test,
-    size_t most) const {
-  std::vector<std::vector<Row>> by_class(classes.size());
+std::vector<Row> Data::shown(const std::vector<Row>& test, size_t most) const {
+  std::map<std::pair<int64_t, int64_t>, Row> rounds; // a row of each class
+  std::map<int64_t, int64_t> round;
   for (const auto& row : test) {
     const auto target = target_of(row);
-    if (is_rare(target) && !row.boxes.empty() && test_set_of(plan, row) == 0) {
-      by_class[target].push_back(row);
+    if (is_rare(target) && !row.boxes.empty() && test_set_of(row) == 0) {
+      rounds[{round[target]++, target}] = row;
     }
   }
   std::vector<Row> chosen;
-  for (size_t i = 0; i < test.size(); ++i) { // a round of one from each class
-    for (const auto& of_class : by_class) {
-      if (i < of_class.size() && chosen.size() < most) {
-        chosen.push_back(of_class[i]);
-      }
+  for (const auto& item : rounds) {
+    if (chosen.size() < most) {
+      chosen.push_back(item.second);
     }
   }
   return chosen;

@@ -23,13 +23,14 @@ struct Parts {
   std::vector<std::string> lacking; ///< classes without a picture in one part
 };
 
-class Data {
- public:
+/// A plan with its pictures.
+struct Data {
   /// Reads the manifest; generated data is painted into `folder` first. Throws
   /// std::invalid_argument for labels and columns that the manifest lacks, and
   /// for splits it leaves no room for.
-  Data(const Plan& plan, const std::filesystem::path& folder);
+  Data(Plan plan, const std::filesystem::path& folder);
 
+  Plan plan;
   /// "342 pictures listed in manifest.csv.", for the report.
   std::string sentence;
   std::vector<Row> rows;
@@ -45,9 +46,12 @@ class Data {
     std::vector<std::string> lacking;
   };
   std::map<std::pair<double, int64_t>, Split> splits;
+  const Split& split(const Job& job) const {
+    return splits.at({job.train_share, job.split});
+  }
 
   /// What a job learns from and is tested with.
-  Parts parts(const Plan& plan, const Job& job) const;
+  Parts parts(const Job& job) const;
 
   /// Places of the labels in `classes`; "all" and "rare" stand for lists.
   /// Throws std::invalid_argument that names `key` for an unknown label.
@@ -55,18 +59,15 @@ class Data {
       const std::string& key,
       const std::vector<std::string>& labels) const;
 
-  size_t target_of(const Row& row) const;
-  bool is_rare(size_t target) const;
+  int64_t target_of(const Row& row) const;
+  bool is_rare(int64_t target) const;
   /// The place of the row's test set; of its subgroup, -1 without subgroups.
-  size_t test_set_of(const Plan& plan, const Row& row) const;
-  int64_t subgroup_of(const Plan& plan, const Row& row) const;
+  size_t test_set_of(const Row& row) const;
+  int64_t subgroup_of(const Row& row) const;
 
   /// The test rows that pictures are taken of: the first `most` of the main
   /// set's rare classes that have boxes, the classes in turn.
-  std::vector<Row> shown(
-      const Plan& plan,
-      const std::vector<Row>& test,
-      size_t most) const;
+  std::vector<Row> shown(const std::vector<Row>& test, size_t most) const;
 };
 
 /// Changes when what the rows say does, not when their manifest moves.

@@ -3,40 +3,134 @@
 #ifndef CARE_EXAMPLES_STUDY_DUPLICATES_HPP
 #define CARE_EXAMPLES_STUDY_DUPLICATES_HPP
 
+#include "common/files.hpp"
+#include "resnet_trainer/picture.hpp"
 #include "study/data.hpp"
-#include "study/plan.hpp"
 
+#include <fmt/format.h>
 #include <opencv2/core.hpp>
+#include <opencv2/imgproc.hpp>
 
-#include <array>
+#include <bitset>
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
+#include <set>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace study {
 
-/// 256 bits of a picture: whether each cell of a 16 x 16 grid is darker than
-/// its neighbour on the right (the difference hash). What is scaled, saved
-/// again or brightened keeps nearly all of them.
-using Hash = std::array<uint64_t, 4>;
-Hash difference_hash(const cv::Mat& rgb);
+/// Of each cell of a 16 x 16 grid whether it is darker than its neighbour on
+/// the right (the difference hash). What is scaled, saved again or brightened
+/// keeps nearly all of them.
+using Hash = std::bitset<256>;
+using Pairs = std::vector<std::pair<size_t, size_t>>;
+
+inline Hash difference_hash(const cv::Mat& rgb) {
+  cv::Mat grey, small;
+  cv::cvtColor(rgb, grey, cv::COLOR_RGB2GRAY);
+  cv::resize(grey, small, {17, 16}, 0, 0, cv::INTER_AREA);
+  Hash hash;
+  for (int y = 0; y < 16; ++y) {
+    for (int x = 0; x < 16; ++x) {
+      hash[static_cast<size_t>(16 * y + x)] =
+          small.at<uchar>(y, x) < small.at<uchar>(y, x + 1);
+    }
+  }
+  return hash;
+}
 
 /// Pairs of pictures whose hashes differ in at most `most` bits, by their
 /// places; the first is the smaller.
-std::vector<std::pair<size_t, size_t>> near_duplicates(
+inline Pairs near_duplicates(
     const std::vector<Hash>& hashes,
-    int most = 10);
+    size_t most = 10) {
+  Pairs pairs;
+  for (size_t i = 0; i < hashes.size(); ++i) {
+    for (size_t j = i + 1; j < hashes.size(); ++j) {
+      if ((hashes[i] ^ hashes[j]).count() <= most) {
+        pairs.emplace_back(i, j);
+      }
+    }
+  }
+  return pairs;
+}
+
+namespace detail {
+
+inline Pairs pairs_of(const Data& data, const std::filesystem::path& folder) {
+  const auto file = folder / "near_duplicates.json";
+  if (std::filesystem::exists(file)) {
+    return common::read_json(file).get<Pairs>();
+  }
+  std::vector<Hash> hashes;
+  std::vector<size_t> places;
+  for (size_t i = 0; i < data.rows.size(); ++i) {
+    try {
+      const auto picture = trainer::read_picture(data.rows[i].file);
+      hashes.push_back(difference_hash(picture));
+      places.push_back(i);
+    } catch (const std::runtime_error&) { // said where it is trained with
+    }
+  }
+  auto pairs = near_duplicates(hashes);
+  for (auto& [i, j] : pairs) {
+    i = places[i];
+    j = places[j];
+  }
+  if (places.size() == data.rows.size()) {
+    common::write_json(file, pairs);
+  }
+  return pairs;
+}
+
+inline std::set<std::string> paths_of(const std::vector<Row>& rows) {
+  std::set<std::string> paths;
+  for (const auto& row : rows) {
+    paths.insert(row.path);
+  }
+  return paths;
+}
+
+} // namespace detail
 
 /// One sentence for each set of splits in which a picture to learn from has a
 /// near-duplicate among those to be tested; empty if there is none. The pairs
 /// are kept in `folder`: the pictures are read once.
-std::vector<std::string> straddling(
-    const Plan& plan,
+inline std::vector<std::string> straddling(
     const Data& data,
-    const std::filesystem::path& folder);
+    const std::filesystem::path& folder) {
+  const auto pairs = detail::pairs_of(data, folder);
+  std::vector<std::string> warnings;
+  for (const auto& set : data.plan.splits) {
+    std::set<std::pair<std::string, std::string>> apart;
+    for (const auto number : set.all()) {
+      const auto parts = data.parts({0, set.train_share, number, 0});
+      const auto learnt = detail::paths_of(parts.train),
+                 tested = detail::paths_of(parts.test);
+      for (const auto& [i, j] : pairs) {
+        const auto &a = data.rows[i].path, &b = data.rows[j].path;
+        if ((learnt.count(a) > 0 && tested.count(b) > 0) ||
+            (learnt.count(b) > 0 && tested.count(a) > 0)) {
+          apart.emplace(a, b);
+        }
+      }
+    }
+    if (!apart.empty()) {
+      warnings.push_back(fmt::format(
+          "{} pairs of pictures look nearly alike and are on both sides of a "
+          "split ({}): what was learnt may be tested. The first: {} and {}. If "
+          "they show the same thing, give them one group in the manifest.",
+          apart.size(),
+          data.plan.title(set.train_share),
+          apart.begin()->first,
+          apart.begin()->second));
+    }
+  }
+  return warnings;
+}
 
 } // namespace study
 

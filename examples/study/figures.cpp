@@ -4,12 +4,10 @@
 
 #include <care/metrics/bootstrap.hpp>
 #include <care/metrics/comparison.hpp>
-#include <care/metrics/confusion.hpp>
 
 #include <torch/types.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 
@@ -18,78 +16,71 @@ namespace {
 
 using torch::Tensor;
 
-Interval to_interval(const care::Interval& x) {
-  return {x.value, x.low, x.high};
-}
+/// What units said of images, each image once.
+struct Sheet {
+  std::map<std::string, int64_t> place; // of each image
+  Tensor target, subgroup; // [N]
+  Tensor hits, epg; // [S, N], NaN where there is none
 
-/// The images of several units, each once.
-struct Images {
-  std::map<std::string, int64_t> place;
-  std::vector<int64_t> target, subgroup;
-
-  explicit Images(const std::vector<Answers>& units) {
+  explicit Sheet(const std::vector<Answers>& units) {
+    std::vector<int64_t> targets, subgroups;
     for (const auto& answers : units) {
       for (const auto& a : answers) {
-        if (place.emplace(a.id, static_cast<int64_t>(target.size())).second) {
-          target.push_back(a.target);
-          subgroup.push_back(a.subgroup);
+        const auto next = static_cast<int64_t>(targets.size());
+        if (place.emplace(a.id, next).second) {
+          targets.push_back(a.target);
+          subgroups.push_back(a.subgroup);
         }
+      }
+    }
+    target = torch::tensor(targets, torch::kLong);
+    subgroup = torch::tensor(subgroups, torch::kLong);
+    fill(units);
+  }
+
+  /// `units` said something of the images of another sheet alone.
+  Sheet(const std::vector<Answers>& units, const Sheet& images)
+      : Sheet(images) {
+    fill(units);
+  }
+
+ private:
+  void fill(const std::vector<Answers>& units) {
+    const auto s = static_cast<int64_t>(units.size());
+    hits = torch::full({s, target.size(0)}, kNaN, torch::kDouble);
+    epg = torch::full_like(hits, kNaN);
+    auto hit = hits.accessor<double, 2>(), share = epg.accessor<double, 2>();
+    for (int64_t unit = 0; unit < s; ++unit) {
+      for (const auto& a : units[static_cast<size_t>(unit)]) {
+        hit[unit][place.at(a.id)] = a.predicted == a.target ? 1 : 0;
+        share[unit][place.at(a.id)] = a.epg;
       }
     }
   }
 };
 
-/// [S, N]: a figure of each unit and image, NaN where there is none.
-template <class FigureOf>
-Tensor matrix(
-    const std::vector<Answers>& units,
-    const Images& images,
-    const FigureOf& figure_of) {
-  const auto s = static_cast<int64_t>(units.size());
-  const auto n = static_cast<int64_t>(images.target.size());
-  auto result = torch::full({s, n}, kNaN, torch::kDouble);
-  auto* row = result.data_ptr<double>();
-  for (const auto& answers : units) {
-    for (const auto& a : answers) {
-      row[images.place.at(a.id)] = figure_of(a);
-    }
-    row += n;
-  }
-  return result;
-}
-
-double hit(const Answer& a) {
-  return a.predicted == a.target ? 1 : 0;
-}
-
-double epg(const Answer& a) {
-  return a.epg;
-}
-
-/// The accuracy of the worst subgroup, the mean over units.
+/// The accuracy of the worst of the subgroups, the mean over units.
 double worst(
-    const Tensor& hits, // [S, N]
-    const std::vector<int64_t>& subgroup,
+    const Sheet& sheet,
     int64_t subgroups,
     const std::vector<int64_t>& images,
     const std::vector<int64_t>& units) {
-  const auto* first = hits.data_ptr<double>();
+  const auto hit = sheet.hits.accessor<double, 2>();
+  const auto group = sheet.subgroup.accessor<int64_t, 1>();
   double sum = 0;
   for (const auto unit : units) {
-    const auto size = static_cast<size_t>(subgroups);
-    std::vector<double> right(size), count(size);
+    std::vector<double> right(static_cast<size_t>(subgroups));
+    auto count = right;
     for (const auto image : images) {
-      const double x = first[unit * hits.size(1) + image];
-      if (!std::isnan(x)) {
-        const auto g =
-            static_cast<size_t>(subgroup[static_cast<size_t>(image)]);
-        right[g] += x;
+      if (!std::isnan(hit[unit][image])) {
+        const auto g = static_cast<size_t>(group[image]);
+        right[g] += hit[unit][image];
         count[g] += 1;
       }
     }
     double least = kNaN;
-    for (size_t g = 0; g < size; ++g) {
-      least = count[g] > 0 ? std::fmin(least, right[g] / count[g]) : least;
+    for (size_t g = 0; g < right.size(); ++g) {
+      least = std::fmin(least, right[g] / count[g]); // 0 / 0 is left out
     }
     sum += least;
   }
@@ -98,104 +89,66 @@ double worst(
 
 } // namespace
 
-std::vector<double> figures_of(const Answers& answers, const Measures& of) {
-  std::vector<int64_t> targets, predicted;
-  const auto groups = static_cast<size_t>(of.subgroups);
-  std::vector<double> right(groups), count(groups);
-  std::array<double, 2> attention{}, maps{}; // of all, of the rare classes
-  for (const auto& a : answers) {
-    targets.push_back(a.target);
-    predicted.push_back(a.predicted);
-    const bool is_rare =
-        std::count(of.rare.begin(), of.rare.end(), a.target) > 0;
-    for (size_t i = 0; !std::isnan(a.epg) && i < (is_rare ? 2 : 1); ++i) {
-      attention[i] += a.epg;
-      maps[i] += 1;
-    }
-    if (of.subgroups > 0) {
-      right[static_cast<size_t>(a.subgroup)] += hit(a);
-      count[static_cast<size_t>(a.subgroup)] += 1;
-    }
+Figures bootstrap(
+    const std::vector<Answers>& units,
+    const std::vector<Answers>& less,
+    const Measures& of,
+    int64_t repeats) {
+  const Sheet a(units);
+  Sheet b(less, a);
+  if (less.empty()) {
+    b.hits = b.epg = torch::zeros_like(a.hits);
   }
-  care::ConfusionMatrix matrix(of.classes);
-  matrix.update(
-      torch::tensor(targets, torch::kLong),
-      torch::tensor(predicted, torch::kLong));
-  const auto recall = matrix.recall().to(torch::kDouble).contiguous();
-  const auto rare =
-      recall.index_select(0, torch::tensor(of.rare, torch::kLong));
-  const auto known = rare.masked_select(rare.isfinite());
-  std::vector<double> figures{
-      matrix.mca(),
-      matrix.accuracy(),
-      known.mean().item<double>(),
-      attention[0] / maps[0]};
-  const auto* first = recall.data_ptr<double>();
-  figures.insert(figures.end(), first, first + of.classes);
-  figures.push_back(attention[1] / maps[1]);
-  if (groups > 0) {
-    double least = kNaN;
-    for (size_t g = 0; g < groups; ++g) {
-      figures.push_back(right[g] / count[g]);
-      least = std::fmin(least, figures.back());
+  if (a.place.empty()) {
+    return Figures(of.count());
+  }
+  const auto options = care::BootstrapOptions().repeats(repeats);
+  const auto difference = [&](const Tensor& x,
+                              const Tensor& y,
+                              const Tensor& group,
+                              int64_t groups) {
+    return care::paired_differences(x, y, group, groups, options);
+  };
+  const auto rare = torch::isin(a.target, torch::tensor(of.rare, torch::kLong));
+  const auto all = torch::zeros_like(a.target);
+  const auto of_rare = [&](const Tensor& x) {
+    return x.masked_fill(rare.logical_not(), kNaN);
+  };
+  Figures figures;
+  const auto add = [&](const care::Interval& x) {
+    figures.push_back({x.value, x.low, x.high});
+  };
+  const auto recalls = difference(a.hits, b.hits, a.target, of.classes);
+  add(recalls.macro);
+  add(difference(a.hits, b.hits, all, 1).macro);
+  add(difference(of_rare(a.hits), b.hits, a.target, of.classes).macro);
+  add(difference(a.epg, b.epg, all, 1).macro);
+  for (const auto& recall : recalls.by_group) {
+    add(recall);
+  }
+  add(difference(of_rare(a.epg), b.epg, all, 1).macro);
+  if (const auto n = of.subgroups; n > 0) {
+    for (const auto& accuracy :
+         difference(a.hits, b.hits, a.subgroup, n).by_group) {
+      add(accuracy);
     }
-    figures.push_back(least);
+    add(care::bootstrap_interval(
+        [&](const auto& images, const auto& drawn) {
+          return worst(a, n, images, drawn) - worst(b, n, images, drawn);
+        },
+        a.target.size(0),
+        a.hits.size(0),
+        options));
   }
   return figures;
 }
 
-Figures bootstrap(
-    const std::vector<Answers>& units,
-    const std::vector<Answers>* less,
-    const Measures& of) {
-  const Images images(units);
-  const auto target = torch::tensor(images.target, torch::kLong);
-  const auto difference = [&](const auto& figure_of,
-                              const Tensor& group,
-                              int64_t groups,
-                              const Tensor& left_out) {
-    auto x = matrix(units, images, figure_of);
-    const auto y = less != nullptr ? matrix(*less, images, figure_of)
-                                   : torch::zeros_like(x);
-    if (left_out.defined()) {
-      x.masked_fill_(left_out.unsqueeze(0), kNaN);
-    }
-    return care::paired_differences(x, y, group, groups);
-  };
-  auto is_rare = torch::zeros({of.classes}, torch::kBool);
-  for (const auto label : of.rare) {
-    is_rare[label] = true;
+std::vector<double> figures_of(const Answers& answers, const Measures& of) {
+  std::vector<double> values;
+  for (const auto& figure : bootstrap({answers}, {}, of, 2)) {
+    values.push_back(figure.value);
   }
-  const auto common = is_rare.index_select(0, target).logical_not();
-  const auto together = torch::zeros_like(target);
-  const auto recalls = difference(hit, target, of.classes, {});
-  Figures figures{
-      to_interval(recalls.macro),
-      to_interval(difference(hit, together, 1, {}).macro),
-      to_interval(difference(hit, target, of.classes, common).macro),
-      to_interval(difference(epg, together, 1, {}).macro)};
-  for (const auto& recall : recalls.by_group) {
-    figures.push_back(to_interval(recall));
-  }
-  figures.push_back(to_interval(difference(epg, together, 1, common).macro));
-  if (of.subgroups > 0) {
-    const auto group = torch::tensor(images.subgroup, torch::kLong);
-    for (const auto& accuracy :
-         difference(hit, group, of.subgroups, {}).by_group) {
-      figures.push_back(to_interval(accuracy));
-    }
-    const auto x = matrix(units, images, hit);
-    const auto y = less != nullptr ? matrix(*less, images, hit) : Tensor();
-    const auto n = of.subgroups;
-    figures.push_back(to_interval(care::bootstrap_interval(
-        [&](const auto& drawn, const auto& of_units) {
-          return worst(x, images.subgroup, n, drawn, of_units) -
-              (y.defined() ? worst(y, images.subgroup, n, drawn, of_units) : 0);
-        },
-        x.size(1),
-        x.size(0))));
-  }
-  return figures;
+  return values;
 }
 
 Figures corrected_t(
@@ -210,8 +163,8 @@ Figures corrected_t(
       }
     }
     if (finite.size() >= 2) {
-      figures[i] =
-          to_interval(care::corrected_resampled_t(finite, test_over_train));
+      const auto x = care::corrected_resampled_t(finite, test_over_train);
+      figures[i] = {x.value, x.low, x.high};
     }
   }
   return figures;

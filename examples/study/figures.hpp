@@ -17,6 +17,7 @@ inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 struct Interval {
   double value = kNaN, low = kNaN, high = kNaN;
 };
+using Figures = std::vector<Interval>;
 
 /// What one network made of one test image.
 struct Answer {
@@ -32,26 +33,31 @@ struct Measures {
   int64_t classes = 0, subgroups = 0;
   std::vector<int64_t> rare;
 
-  /// The places of a network's figures: first come MCA, accuracy, rare recall
-  /// and EPG; then the recall of each class, the EPG of the rare ones, and,
-  /// with subgroups, the accuracy of each and that of the worst.
+  /// The places of the figures: first come MCA, accuracy, rare recall and EPG;
+  /// then the recall of each class, the EPG of the rare ones, and, with
+  /// subgroups, the accuracy of each and that of the worst.
   enum Place : size_t { kMca, kAccuracy, kRareRecall, kEpg, kRecall };
   size_t rare_epg() const {
     return kRecall + static_cast<size_t>(classes);
   }
+  size_t count() const {
+    const auto groups = static_cast<size_t>(subgroups);
+    return rare_epg() + 1 + (groups > 0 ? groups + 1 : 0);
+  }
 };
-using Figures = std::vector<Interval>;
 
-/// The figures of one network; NaN where nothing was measured.
-std::vector<double> figures_of(const Answers& answers, const Measures& of);
-
-/// Means over units (splits, seeds) with two-way bootstrap intervals over
-/// images and units. With `less`, of the same units, the paired differences:
-/// what is NaN in one is left out of both.
+/// Means over units (networks, or the folds of a seed put together) with
+/// two-way bootstrap intervals over images and units. With `less`, of the same
+/// units, the paired differences: what is NaN in one is left out of both. NaN
+/// where nothing was measured.
 Figures bootstrap(
     const std::vector<Answers>& units,
-    const std::vector<Answers>* less,
-    const Measures& of);
+    const std::vector<Answers>& less,
+    const Measures& of,
+    int64_t repeats = 2000);
+
+/// The figures of one network.
+std::vector<double> figures_of(const Answers& answers, const Measures& of);
 
 /// The corrected resampled t interval (Nadeau and Bengio) of each figure of
 /// paired differences over networks; NaN for fewer than two.

@@ -12,7 +12,7 @@
 #include <CLI/CLI.hpp>
 
 #include <csignal>
-#include <exception>
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -20,7 +20,8 @@
 namespace {
 
 struct Options {
-  std::string settings, out = "runs/study";
+  std::string settings;
+  std::filesystem::path out = "runs/study";
   study::Machine machine;
   int64_t processes = 1, most = -1;
   size_t pictures = 8;
@@ -40,6 +41,7 @@ std::vector<pid_t> start_others(int64_t processes, bool& is_other) {
   return others;
 }
 
+/// Returns main's status.
 int run(const Options& o) {
   const study::Runs runs(study::read_plan(o.settings), o.out);
   bool is_other = false;
@@ -48,25 +50,24 @@ int run(const Options& o) {
   machine.has_terminal = o.processes == 1;
   study::prepare(machine);
   const auto outcome = runs.train(o.most, machine);
-  if (is_other) {
-    return outcome.failed.empty() ? 0 : 1;
-  }
   bool failed = !outcome.failed.empty();
+  if (is_other) {
+    return failed ? 1 : 0;
+  }
   for (const auto pid : others) {
     int status = 0;
     ::waitpid(pid, &status, 0);
     failed = failed || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
   }
   const auto verdict = study::write_reports(runs, o.pictures);
-  const std::filesystem::path out = o.out;
-  if (std::filesystem::exists(out / "results.md")) {
-    std::cout << common::read_file(out / "results.md") << '\n';
+  if (std::filesystem::exists(o.out / "results.md")) {
+    std::cout << common::read_file(o.out / "results.md") << '\n';
   }
   std::cout << fmt::format(
-      "{}\n\ntrained {} networks\nReport: {}/report.html\n",
+      "{}\n\ntrained {} networks\nReport: {}\n",
       verdict,
       outcome.trained,
-      o.out);
+      (o.out / "report.html").string());
   for (const auto& job : outcome.failed) {
     std::cerr << "failed: " << job << '\n';
   }
@@ -80,10 +81,9 @@ int main(int argc, char** argv) {
   Options o;
   CLI::App app(
       "Trains the arms of a settings file on its splits and seeds, and "
-      "compares "
-      "them. Start it as often as you like on one folder: what is finished is "
-      "not done again, and processes side by side share the work. For research "
-      "and education; not a medical device.",
+      "compares them. Start it as often as you like on one folder: what is "
+      "finished is not done again, and processes side by side share the work. "
+      "For research and education; not a medical device.",
       "study");
   app.option_defaults()->always_capture_default();
   app.add_option("settings", o.settings, "the study's settings, a JSON file")
@@ -102,10 +102,7 @@ int main(int argc, char** argv) {
   app.add_option("--pictures", o.pictures, "attention pictures in the report")
       ->check(CLI::Range(0, 16));
   CLI11_PARSE(app, argc, argv);
-  try {
-    return run(o);
-  } catch (const std::exception& error) {
-    std::cerr << "study: " << error.what() << '\n';
-  }
-  return 1;
+  int status = 1;
+  trainer::run_main("study", [&] { status = run(o); });
+  return status;
 }

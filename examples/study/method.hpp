@@ -3,111 +3,308 @@
 #ifndef CARE_EXAMPLES_STUDY_METHOD_HPP
 #define CARE_EXAMPLES_STUDY_METHOD_HPP
 
+#include "resnet_trainer/resnet.hpp"
 #include "study/plan.hpp"
 
+#include <care/attention.hpp>
 #include <care/augment.hpp>
 #include <care/guide.hpp>
+#include <care/imbalance.hpp>
+#include <care/loss.hpp>
 
-#include <torch/nn/module.h>
-#include <torch/nn/modules/container/any.h>
-#include <torch/nn/pimpl.h>
-#include <torch/optim/optimizer.h>
+#include <torch/nn/functional/loss.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <utility>
+#include <string>
 #include <vector>
 
 namespace study {
 
-/// A network of any kind behind one type: images [N, 3, H, W] -> logits.
-class NetworkImpl : public torch::nn::Module {
+/// A ResNet whose logits are cosines, as LDAM wants them.
+class CosineResNetImpl : public trainer::ResNetImpl {
  public:
-  explicit NetworkImpl(torch::nn::AnyModule net) : net_(std::move(net)) {
-    register_module("net", net_.ptr());
+  explicit CosineResNetImpl(const trainer::ResNetOptions& options)
+      : ResNetImpl(options),
+        cosine_(fc->options.in_features(), options.classes) {
+    replace_module("fc", cosine_);
   }
-  torch::Tensor forward(const torch::Tensor& images) {
-    return net_.forward(images);
+  torch::Tensor forward(const torch::Tensor& x) {
+    const auto y = features(x);
+    const care::Autocast off(x.device(), torch::kBFloat16, false);
+    return cosine_(y.to(torch::kFloat).mean({2, 3}));
   }
 
  private:
-  torch::nn::AnyModule net_;
+  care::NormalisedLinear cosine_;
 };
-TORCH_MODULE(Network);
+TORCH_MODULE(CosineResNet);
+
+/// A network of any kind: images [N, 3, H, W] -> logits.
+using Network = torch::nn::Sequential;
 
 /// The one place that names networks.
-Network make_network(const Recipe& recipe, const Arm& arm, int64_t classes);
+inline Network make_network(
+    const Recipe& recipe,
+    const Arm& arm,
+    int64_t classes) {
+  trainer::ResNetOptions options;
+  options.depth = std::stoll(name_of(recipe.net).substr(6)); // "resnet18"
+  options.classes = classes;
+  options.width = recipe.width;
+  options.last_stride = recipe.last_stride;
+  return arm.imbalance == Imbalance::kLdamDrw
+      ? Network(CosineResNet(options))
+      : Network(trainer::ResNet(options));
+}
+
+using Map =
+    std::function<torch::Tensor(const torch::Tensor&, const torch::Tensor&)>;
+using Loss = std::function<
+    torch::Tensor(const torch::Tensor&, const care::RegionWeights&)>;
+
+/// In the order of AttentionMap.
+inline Map map_of(AttentionMap map) {
+  const std::vector<Map> maps{
+      care::GradCam(),
+      care::GradCam{true},
+      care::GradCamPlusPlus(),
+      care::XGradCam(),
+      care::HiResCam(),
+      care::LayerCam(),
+      care::ElementWiseCam()};
+  return maps.at(static_cast<size_t>(map));
+}
+
+/// In the order of Guidance.
+inline Loss loss_of(const Arm& arm) {
+  const auto care = care::CareLoss{
+      care::AttentionLossOptions().lambda(arm.lambda).tau(arm.tau)};
+  const std::vector<Loss> losses{
+      care, // not guided: its schedule never begins
+      care,
+      care::EnergyLoss(),
+      care::L1GuidanceLoss(),
+      care::PpceLoss(),
+      care::RrrLoss(),
+      care::HintLoss(),
+      care::GainLoss()};
+  return losses.at(static_cast<size_t>(arm.guidance));
+}
+
+inline care::GuideOptions guide_options(
+    const Arm& arm,
+    const std::vector<int64_t>& guided,
+    const Recipe& recipe) {
+  const auto never = care::ScheduleOptions::kManual;
+  care::GuideOptions options;
+  options.classes(guided)
+      .alpha(arm.alpha)
+      .order(
+          arm.full_gradient ? care::GradientOrder::kFull
+                            : care::GradientOrder::kFirst)
+      .schedule(care::ScheduleOptions()
+                    .start(arm.is_guided() ? arm.start : never)
+                    .warmup(arm.warmup));
+  if (arm.weight) {
+    options.weight(*arm.weight);
+  }
+  if (arm.map_stride > 0) {
+    const auto [width, height] = size_of(recipe);
+    options.target_layers({care::TargetLayer().map_size(
+        {height / arm.map_stride, width / arm.map_stride})});
+  }
+  return options;
+}
 
 /// A guide whose map and loss are chosen while the program runs, and whose
 /// strength an arm may leave to the gradients.
-class ArmGuide {
+class ArmGuide : public care::Guide<Map, Loss> {
  public:
-  using Map =
-      std::function<torch::Tensor(const torch::Tensor&, const torch::Tensor&)>;
-  using Loss = std::function<
-      torch::Tensor(const torch::Tensor&, const care::RegionWeights&)>;
-
   /// `guided`: the classes of arm.guide. An arm without guidance keeps the
   /// factor that its alpha (or weight) gives the classification loss: it is the
   /// control with the attention loss at 0.
   ArmGuide(
       const Arm& arm,
       const std::vector<int64_t>& guided,
-      const Recipe& recipe);
+      const Recipe& recipe)
+      : Guide(
+            guide_options(arm, guided, recipe),
+            loss_of(arm),
+            map_of(arm.map)),
+        balanced_(arm.balance),
+        balance_(std::make_shared<care::Balance>(
+            care::BalanceOptions().ratio(arm.balance.value_or(1)))) {}
 
-  template <class Net>
-  auto watch(Net& net, const torch::Tensor& images) const {
-    return guide_.watch(net, images);
-  }
   care::GuidedLoss loss(
       const torch::Tensor& classification,
       const care::Seen& seen,
       const torch::Tensor& target,
       const care::Boxes& boxes) const {
-    return balance_
-        ? guide_.loss(classification, seen, target, boxes, *balance_)
-        : guide_.loss(classification, seen, target, boxes);
-  }
-  void advance() {
-    guide_.advance();
-  }
-  const care::Schedule& schedule() const {
-    return guide_.schedule();
+    return balanced_
+        ? Guide::loss(classification, seen, target, boxes, *balance_)
+        : Guide::loss(classification, seen, target, boxes);
   }
 
   friend torch::serialize::OutputArchive& operator<<(
       torch::serialize::OutputArchive& archive,
-      const ArmGuide& guide);
+      const ArmGuide& guide) {
+    torch::serialize::OutputArchive balance;
+    balance << *guide.balance_;
+    archive << static_cast<const Guide&>(guide);
+    archive.write("balance", balance);
+    return archive;
+  }
   friend torch::serialize::InputArchive& operator>>(
       torch::serialize::InputArchive& archive,
-      ArmGuide& guide);
+      ArmGuide& guide) {
+    torch::serialize::InputArchive balance;
+    archive >> static_cast<Guide&>(guide);
+    archive.read("balance", balance);
+    balance >> *guide.balance_;
+    return archive;
+  }
 
  private:
-  care::Guide<Map, Loss> guide_;
+  bool balanced_;
   std::shared_ptr<care::Balance> balance_; // it learns while it weighs
 };
 
-/// Lc of a batch: (logits [N, K], target [N], epoch from 0) -> scalar. `counts`
-/// holds the training images of each class, at least 1.
+/// Lc of a batch: (logits [N, K], target [N], epoch from 0) -> scalar.
 using Criterion = std::function<
     torch::Tensor(const torch::Tensor&, const torch::Tensor&, int64_t)>;
-Criterion criterion_of(
+
+/// `counts`: the training images of each class, at least 1.
+inline Criterion criterion_of(
     Imbalance imbalance,
     const std::vector<int64_t>& counts,
     int64_t epochs,
-    torch::Device device);
+    torch::Device device) {
+  const auto cross_entropy = [&](const torch::Tensor& weight) -> Criterion {
+    const auto options =
+        torch::nn::functional::CrossEntropyFuncOptions().weight(
+            weight.defined() ? weight.to(device) : weight);
+    return
+        [=](const torch::Tensor& logits, const torch::Tensor& target, int64_t) {
+          return torch::nn::functional::cross_entropy(logits, target, options);
+        };
+  };
+  const auto focal = [](const torch::Tensor& weight) -> Criterion {
+    const auto options = care::FocalLossOptions().weight(weight);
+    return
+        [=](const torch::Tensor& logits, const torch::Tensor& target, int64_t) {
+          return care::focal_loss(logits, target, options);
+        };
+  };
+  const auto adjusted = [&](double tau) -> Criterion {
+    const auto options = care::LogitAdjustmentOptions().tau(tau);
+    return
+        [=](const torch::Tensor& logits, const torch::Tensor& target, int64_t) {
+          return care::logit_adjusted_loss(logits, target, counts, options);
+        };
+  };
+  // A few hundred images: beta 0.999 would nearly be the inverse frequency.
+  const auto by_effective_number = [&] {
+    return care::effective_number_weights(counts, 0.99).to(device);
+  };
+  switch (imbalance) {
+    case Imbalance::kClassWeights:
+      return cross_entropy(care::inverse_frequency_weights(counts));
+    case Imbalance::kMedianWeights:
+      return cross_entropy(care::median_frequency_weights(counts));
+    case Imbalance::kEffectiveNumber:
+      return cross_entropy(by_effective_number());
+    case Imbalance::kFocal:
+      return focal({});
+    case Imbalance::kClassBalancedFocal:
+      return focal(by_effective_number());
+    case Imbalance::kBalancedSoftmax:
+      return adjusted(1);
+    case Imbalance::kLogitAdjustment:
+      return adjusted(0.5);
+    case Imbalance::kLabelSmoothing:
+      return [smoothing = care::smoothing_by_count(counts, 0.2)](
+                 const torch::Tensor& logits,
+                 const torch::Tensor& target,
+                 int64_t) {
+        return care::smoothed_cross_entropy(logits, target, smoothing);
+      };
+    case Imbalance::kLdamDrw:
+      // Weights from 80 % of the epochs on, as Cao et al. do.
+      return [counts, start = epochs * 4 / 5, weight = by_effective_number()](
+                 const torch::Tensor& logits,
+                 const torch::Tensor& target,
+                 int64_t epoch) {
+        return care::ldam_loss(
+            logits,
+            target,
+            counts,
+            care::LdamLossOptions().weight(
+                care::deferred_weights(weight, epoch, start)));
+      };
+    case Imbalance::kCe:
+    case Imbalance::kClassBalancedSampling:
+    case Imbalance::kSquareRootSampling:
+      break;
+  }
+  return cross_entropy({});
+}
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(
+inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
     const Recipe& recipe,
-    const Network& net);
-void set_rate(
+    const Network& net) {
+  using namespace torch::optim;
+  const auto parameters = net->parameters();
+  const double lr = recipe.lr, decay = recipe.weight_decay;
+  switch (recipe.optimizer) {
+    case study::Optimizer::kAdamW:
+      return std::make_unique<AdamW>(
+          parameters, AdamWOptions(lr).weight_decay(decay));
+    case study::Optimizer::kSgd:
+      return std::make_unique<SGD>(
+          parameters, SGDOptions(lr).momentum(0.9).weight_decay(decay));
+    case study::Optimizer::kAdam:
+      break;
+  }
+  return std::make_unique<Adam>(
+      parameters, AdamOptions(lr).weight_decay(decay));
+}
+
+inline void set_rate(
     torch::optim::Optimizer& optimizer,
     const Recipe& recipe,
-    int64_t epoch);
+    int64_t epoch) {
+  const auto done =
+      static_cast<double>(epoch) / static_cast<double>(recipe.epochs);
+  const double rate = recipe.lr_schedule == LrSchedule::kCosine
+      ? recipe.lr * (1 + std::cos(M_PI * done)) / 2
+      : recipe.lr;
+  for (auto& group : optimizer.param_groups()) {
+    group.options().set_lr(rate);
+  }
+}
 
-care::AugmentOptions augmentation_of(const Recipe& recipe, const Arm& arm);
+inline care::AugmentOptions augmentation_of(
+    const Recipe& recipe,
+    const Arm& arm) {
+  const std::vector<care::Outside> sources{// in the order of Outside
+                                           care::Outside::kKeep,
+                                           care::Outside::kOtherClass,
+                                           care::Outside::kOther,
+                                           care::Outside::kColour,
+                                           care::Outside::kBlur};
+  return care::AugmentOptions::preset(name_of(recipe.augment))
+      .outside(care::OutsideOptions()
+                   .source(sources.at(static_cast<size_t>(arm.outside)))
+                   .share(arm.outside_share));
+}
 
 } // namespace study
 

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <set>
-#include <tuple>
+#include <utility>
 
 namespace study {
 namespace {
@@ -43,17 +43,14 @@ Arm control_of(const Arm& arm) {
   return control;
 }
 
-int64_t widest(int64_t a, int64_t b) {
-  return a < 0 || b < 0 ? -1 : std::max(a, b);
-}
-
 /// The name of the arm that is the control of `arm`; added where it lacks.
 std::string find_or_add_control(Plan& plan, const Arm& arm) {
   const auto control = control_of(arm);
   for (auto& other : plan.arms) {
     if (!other.is_guided() &&
         identity(control_of(other)) == identity(control)) {
-      other.splits = widest(other.splits, arm.splits);
+      const auto least = std::min(other.splits, arm.splits); // -1: all
+      other.splits = least < 0 ? -1 : std::max(other.splits, arm.splits);
       return other.name;
     }
   }
@@ -81,16 +78,6 @@ void add_controls(Plan& plan) {
       negative.name += ", shuffled boxes";
       negative.boxes = "shuffled";
       plan.arms.push_back(negative);
-    }
-  }
-}
-
-void check_names(const Plan& plan) {
-  std::set<std::string> names;
-  for (const auto& arm : plan.arms) {
-    if (!names.insert(arm.name).second) {
-      throw std::invalid_argument(fmt::format(
-          "arms: expected each name once, but got '{}' twice", arm.name));
     }
   }
 }
@@ -129,6 +116,13 @@ std::string Plan::name(const Job& job) const {
       job.seed);
 }
 
+std::string Plan::title(double share) const {
+  return share > 0
+      ? fmt::format("{:g} % of each class to learn from", share * 100)
+      : has_folds() ? "the folds, put together"
+                    : "the manifest's own split";
+}
+
 bool Plan::has_folds() const {
   return std::any_of(splits.begin(), splits.end(), [](const SplitSet& set) {
     return !set.folds.empty();
@@ -144,39 +138,32 @@ bool Plan::is_first(const Job& job) const {
 }
 
 std::vector<Job> Plan::jobs() const {
-  // Waves first, then the splits of all shares in turn, the seeds, the arms.
-  using Place = std::tuple<int64_t, size_t, size_t, size_t, size_t>;
-  std::vector<std::pair<Place, Job>> all;
-  for (size_t s = 0; s < splits.size(); ++s) {
-    const auto& set = splits[s];
-    const auto numbers = set.all();
-    for (size_t a = 0; a < arms.size(); ++a) {
-      const auto& arm = arms[a];
-      if (!set.arms.empty() &&
-          std::find(set.arms.begin(), set.arms.end(), arm.name) ==
-              set.arms.end()) {
-        continue;
-      }
-      const auto count = arm.splits < 0
-          ? numbers.size()
-          : std::min(numbers.size(), static_cast<size_t>(arm.splits));
-      for (size_t i = 0; i < count; ++i) {
-        for (size_t k = 0; k < seeds.size(); ++k) {
-          all.push_back(
-              {{arm.wave, s, i, k, a},
-               {a, set.train_share, numbers[i], seeds[k]}});
+  std::set<int64_t> waves;
+  for (const auto& arm : arms) {
+    waves.insert(arm.wave);
+  }
+  std::vector<Job> jobs;
+  std::set<std::string> known; // sets may overlap: each job once
+  const auto add = [&](const Job& job) {
+    if (known.insert(name(job)).second) {
+      jobs.push_back(job);
+    }
+  };
+  for (const auto wave : waves) {
+    for (const auto& set : splits) {
+      const auto numbers = set.all();
+      for (size_t i = 0; i < numbers.size(); ++i) {
+        for (const auto seed : seeds) {
+          for (size_t a = 0; a < arms.size(); ++a) {
+            const auto& arm = arms[a];
+            const bool reaches =
+                arm.splits < 0 || i < static_cast<size_t>(arm.splits);
+            if (arm.wave == wave && set.has(arm.name) && reaches) {
+              add({a, set.train_share, numbers[i], seed});
+            }
+          }
         }
       }
-    }
-  }
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
-    return a.first < b.first;
-  });
-  std::vector<Job> jobs;
-  std::set<std::string> known;
-  for (const auto& item : all) { // sets may overlap: each job once
-    if (known.insert(name(item.second)).second) {
-      jobs.push_back(item.second);
     }
   }
   return jobs;
@@ -184,7 +171,6 @@ std::vector<Job> Plan::jobs() const {
 
 Plan parse_plan(const nlohmann::json& json) {
   auto plan = parse_settings(json);
-  check_names(plan);
   if (plan.data == "generated") {
     plan.test_sets = "test_set";
   }
@@ -192,8 +178,11 @@ Plan parse_plan(const nlohmann::json& json) {
     plan.splits.emplace_back(); // the manifest's own
   }
   add_controls(plan);
-  check_names(plan); // with the controls
   for (const auto& arm : plan.arms) {
+    if (&plan.arms[plan.arm(arm.name)] != &arm) {
+      throw std::invalid_argument(fmt::format(
+          "arms: expected each name once, but got '{}' twice", arm.name));
+    }
     if (!arm.baseline.empty()) {
       plan.arm(arm.baseline); // throws for an unknown one
     }

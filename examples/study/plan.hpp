@@ -7,6 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -80,6 +81,10 @@ struct SplitSet {
   std::vector<int64_t> folds;
   std::vector<std::string> arms; ///< that are trained on them; none: all
 
+  bool has(const std::string& arm) const {
+    return arms.empty() ||
+        std::find(arms.begin(), arms.end(), arm) != arms.end();
+  }
   std::vector<int64_t> all() const {
     return !numbers.empty() ? numbers
         : !folds.empty()    ? folds
@@ -116,6 +121,8 @@ struct Plan {
   std::vector<Job> jobs() const;
   /// "share-0.5/class weights + CARE/split3-seed0": a job's place in folders.
   std::string name(const Job& job) const;
+  /// "20 % of each class to learn from", and so on.
+  std::string title(double share) const;
   /// The place of an arm; throws std::invalid_argument for an unknown name.
   size_t arm(const std::string& name) const;
   /// The first split of a share with the first seed: of these pictures are

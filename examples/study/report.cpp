@@ -4,6 +4,7 @@
 
 #include "common/files.hpp"
 #include "common/page.hpp"
+#include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/sheet.hpp"
 #include "study/charts.hpp"
 #include "study/claim.hpp"
@@ -14,28 +15,23 @@
 #include <fmt/ranges.h> // join
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 namespace study {
 namespace {
 
-namespace fs = std::filesystem;
 using common::escaped;
-
-/// Test pictures down; across, the picture and where each network looks.
-struct Pictures {
-  std::vector<std::string> titles{"Picture and boxes"};
-  std::vector<trainer::SheetRow> rows;
-};
 
 trainer::Tile tile_of(
     const Data& data,
     const Row& row,
     const Run& run,
     const Look& look) {
-  const auto& said = *run.find(row.path);
-  const auto& name = data.classes[static_cast<size_t>(said.predicted())];
+  const auto said = std::find_if(
+      run.predictions.begin(), run.predictions.end(), [&](const auto& p) {
+        return p.id == look.id;
+      });
+  const auto& name = data.classes[static_cast<size_t>(said->predicted())];
   cv::Mat cells;
   cv::Mat(look.map)
       .reshape(1, static_cast<int>(look.height))
@@ -43,17 +39,23 @@ trainer::Tile tile_of(
   return {
       cells,
       {"says " + name,
-       said.epg ? fmt::format("{:.0f} % of attention inside", *said.epg * 100)
-                : std::string("no positive attention")},
+       said->epg ? fmt::format("{:.0f} % of attention inside", *said->epg * 100)
+                 : std::string("no positive attention")},
       name != row.label};
 }
 
+/// Test pictures down; across, the picture and where each network looks.
+struct Pictures {
+  std::vector<std::string> titles{"Picture and boxes"};
+  std::vector<trainer::SheetRow> rows;
+};
+
 /// Of the first guided arm and its baseline, on the first split.
 Pictures pictures_of(
-    const Plan& plan,
     const Data& data,
-    const std::vector<Runs::Finished>& finished,
+    const std::vector<Finished>& finished,
     size_t most) {
+  const auto& plan = data.plan;
   const auto guided =
       std::find_if(plan.arms.begin(), plan.arms.end(), [](const Arm& arm) {
         return arm.is_guided();
@@ -68,8 +70,8 @@ Pictures pictures_of(
         plan.splits[0].train_share,
         plan.splits[0].all()[0],
         plan.seeds[0]};
-    const auto one = std::find_if(
-        finished.begin(), finished.end(), [&](const Runs::Finished& f) {
+    const auto one =
+        std::find_if(finished.begin(), finished.end(), [&](const Finished& f) {
           return plan.name(f.job) == plan.name(job);
         });
     if (one == finished.end()) {
@@ -95,9 +97,6 @@ Pictures pictures_of(
 }
 
 std::string html_of(const Pictures& pictures) {
-  if (pictures.rows.empty()) {
-    return "";
-  }
   auto html = fmt::format(
       "<h2>Where the networks look</h2>\n<p class=\"soft\">Grad-CAM of the "
       "true class on the first test pictures of the rare classes: negative "
@@ -107,41 +106,22 @@ std::string html_of(const Pictures& pictures) {
       "\">\n",
       pictures.titles.size());
   for (const auto& title : pictures.titles) {
-    html += fmt::format("<div>{}</div>\n", escaped(title));
+    html += "<div>" + escaped(title) + "</div>\n";
   }
   for (const auto& row : pictures.rows) {
     for (const auto& tile : row.tiles) {
-      const auto caption =
-          escaped(tile.caption[0]) + "<br>" + escaped(tile.caption[1]);
-      html += fmt::format(
-          "<figure>{}<figcaption>{}</figcaption></figure>\n",
-          common::image_html(
-              trainer::draw_tile(row, tile),
-              tile.caption[0] + ", " + tile.caption[1]),
-          caption);
+      html += common::figure_html(trainer::draw_tile(row, tile), tile.caption);
     }
   }
   return html + "</div>\n";
 }
 
-std::string html_of(const Chart& chart) {
-  return chart.svg.empty() ? std::string()
-                           : fmt::format(
-                                 "<figure><figcaption>{}</figcaption>\n{}"
-                                 "</figure>\n",
-                                 escaped(chart.caption),
-                                 chart.svg);
-}
-
 /// Learning curves, and forest plots of MCA, rare recall, EPG and the worst
-/// subgroup, share by share.
-std::vector<Chart> charts_of(
-    const Plan& plan,
-    const Data& data,
-    const Tables& tables) {
+/// subgroup, share by share: those with something to show.
+std::vector<Chart> charts_of(const Data& data, const Tables& tables) {
   std::vector<Chart> charts{
-      learning_curve(plan, tables, Measures::kMca),
-      learning_curve(plan, tables, Measures::kRareRecall)};
+      learning_curve(data.plan, tables, Measures::kMca),
+      learning_curve(data.plan, tables, Measures::kRareRecall)};
   std::vector<size_t> places{
       Measures::kMca, Measures::kRareRecall, Measures::kEpg};
   if (!data.subgroups.empty()) {
@@ -153,21 +133,24 @@ std::vector<Chart> charts_of(
   }
   for (const auto share : shares) {
     for (const auto place : places) {
-      charts.push_back(forest_chart(plan, tables, share, place));
+      charts.push_back(forest_chart(data.plan, tables, share, place));
     }
   }
+  const auto empty = [](const Chart& chart) { return chart.svg.empty(); };
+  charts.erase(
+      std::remove_if(charts.begin(), charts.end(), empty), charts.end());
   return charts;
 }
 
 /// What a person should know of the data.
 std::vector<std::string> warnings_of(const Runs& runs) {
-  auto warnings = straddling(runs.plan(), runs.data(), runs.folder());
+  auto warnings = straddling(runs.data(), runs.folder());
   for (const auto& [key, split] : runs.data().splits) {
     if (!split.lacking.empty()) {
       warnings.push_back(fmt::format(
           "Split {} of {}: there are no pictures of {} on one side.",
           key.second,
-          share_title(runs.plan(), key.first),
+          runs.data().plan.title(key.first),
           fmt::join(split.lacking, ", ")));
     }
   }
@@ -185,35 +168,43 @@ constexpr const char* kExplained =
 } // namespace
 
 std::string write_reports(const Runs& runs, size_t most) {
-  const auto& plan = runs.plan();
   const auto& data = runs.data();
   const auto& folder = runs.folder();
   Lock lock(folder / "report.lock"); // of two processes that end together
   lock.take(LOCK_EX);
   const auto finished = runs.finished();
-  common::write_atomically(folder / "runs.csv", runs_csv(plan, data, finished));
+  common::write_atomically(folder / "runs.csv", runs_csv(data, finished));
   if (finished.empty()) {
     return "Nothing was finished.";
   }
-  const auto all = make_tables(plan, data, finished);
-  const auto said = verdict(plan, data, all);
-  const auto pictures = pictures_of(plan, data, finished, most);
+  const auto all = make_tables(data, finished);
+  const auto said = verdict(data, all);
   auto body = fmt::format(
       "<p class=\"verdict\">{}</p>\n<p class=\"notice\">For research and "
       "education; not a medical device. {}</p>\n",
       escaped(said),
       escaped(data.sentence));
   for (const auto& warning : warnings_of(runs)) {
-    body += fmt::format("<p class=\"notice\">{}</p>\n", escaped(warning));
+    body += "<p class=\"notice\">" + escaped(warning) + "</p>\n";
   }
-  auto charts = charts_of(plan, data, all[0]);
-  for (const auto& chart : charts) {
-    body += html_of(chart);
+  for (auto& [name, caption, svg] : charts_of(data, all[0])) {
+    body += fmt::format(
+        "<figure><figcaption>{}</figcaption>\n{}</figure>\n",
+        escaped(caption),
+        svg);
+    std::replace(name.begin(), name.end(), ' ', '-');
+    common::write_atomically(folder / "charts" / (name + ".svg"), svg);
   }
-  body += html_of(pictures);
+  auto [titles, pictures] = pictures_of(data, finished, most);
+  if (!pictures.empty()) {
+    body += html_of({titles, pictures});
+    pictures.resize(std::min<size_t>(pictures.size(), 4));
+    trainer::write_picture(
+        folder / "attention.png", trainer::contact_sheet(titles, pictures));
+  }
   std::string markdown;
   for (const auto& tables : all) {
-    for (const auto& grid : grids_of(plan, tables)) {
+    for (const auto& grid : grids_of(data.plan, tables)) {
       body += to_html(grid);
       markdown += to_markdown(grid);
     }
@@ -221,25 +212,11 @@ std::string write_reports(const Runs& runs, size_t most) {
   body += fmt::format(
       "<p class=\"soft\">{}</p>\n<h2>Settings</h2>\n<pre>{}</pre>\n",
       kExplained,
-      escaped(plan.text));
+      escaped(data.plan.text));
   common::write_atomically(
-      folder / "results.md", fmt::format("{}\n{}\n", markdown, kExplained));
+      folder / "results.md", markdown + "\n" + kExplained + "\n");
   common::write_atomically(
       folder / "report.html", common::page("Does it help?", body));
-  for (auto& chart : charts) {
-    if (!chart.svg.empty()) {
-      std::replace(chart.name.begin(), chart.name.end(), ' ', '-');
-      common::write_atomically(
-          folder / "charts" / (chart.name + ".svg"), chart.svg);
-    }
-  }
-  if (!pictures.rows.empty()) {
-    auto first = pictures.rows;
-    first.resize(std::min<size_t>(first.size(), 4));
-    trainer::write_picture(
-        folder / "attention.png",
-        trainer::contact_sheet(pictures.titles, first));
-  }
   return said;
 }
 

@@ -15,10 +15,7 @@ namespace study {
 /// The verdict from the numbers alone: of the first guided arm against its
 /// baseline, where they have the most splits, on the main test set. It says so
 /// when an interval includes zero.
-std::string verdict(
-    const Plan& plan,
-    const Data& data,
-    const std::vector<Tables>& all);
+std::string verdict(const Data& data, const std::vector<Tables>& all);
 
 /// Writes runs.csv, results.md, report.html, the charts as charts/*.svg, and
 /// attention.png of the first four of `pictures` test images, from what is

@@ -3,10 +3,14 @@
 #ifndef CARE_EXAMPLES_STUDY_RUN_HPP
 #define CARE_EXAMPLES_STUDY_RUN_HPP
 
-#include <cstddef>
+#include "common/files.hpp"
+#include "study/plan.hpp"
+
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,7 +22,10 @@ struct Prediction {
   bool boxed = false; ///< it has a box, so its attention was measured
   std::optional<double> epg; ///< none: no box, or no positive cell
 
-  int64_t predicted() const; ///< the first of equals
+  int64_t predicted() const { ///< the first of equals
+    return std::max_element(probability.begin(), probability.end()) -
+        probability.begin();
+  }
 };
 
 /// Where the network looks for a picture's true class: a raw Grad-CAM.
@@ -32,15 +39,28 @@ struct Run {
   double seconds = 0;
   std::vector<Prediction> predictions;
   std::vector<Look> looks; ///< at the pictures that are shown
-
-  const Prediction* find(const std::string& id) const; ///< null: not there
 };
 
-/// As JSON: numbers to the last bit.
-void save_run(const std::filesystem::path& path, const Run& run);
+struct Finished {
+  Job job;
+  Run run;
+};
+
+// As JSON: numbers to the last bit.
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Prediction, id, probability, boxed, epg)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Look, id, height, map)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Run, seconds, predictions, looks)
+
 /// Throws std::runtime_error that names a file that is damaged or of another
 /// kind.
-Run load_run(const std::filesystem::path& path);
+inline Run load_run(const std::filesystem::path& path) {
+  try {
+    return common::read_json(path).get<Run>();
+  } catch (const nlohmann::json::exception& error) {
+    throw std::runtime_error(
+        path.string() + ": expected a finished run, but " + error.what());
+  }
+}
 
 } // namespace study
 

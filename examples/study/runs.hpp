@@ -3,16 +3,24 @@
 #ifndef CARE_EXAMPLES_STUDY_RUNS_HPP
 #define CARE_EXAMPLES_STUDY_RUNS_HPP
 
+#include "common/files.hpp"
 #include "study/claim.hpp"
 #include "study/data.hpp"
-#include "study/plan.hpp"
+#include "study/faults.hpp"
 #include "study/run.hpp"
 #include "study/train_job.hpp"
 
+#include <fmt/format.h>
+
 #include <cstdint>
+#include <exception>
 #include <filesystem>
-#include <memory>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace study {
@@ -27,7 +35,32 @@ class Runs {
  public:
   /// Throws std::invalid_argument when the folder holds another recipe, other
   /// data, or another arm of the same name; nothing is written then.
-  Runs(Plan plan, std::filesystem::path out);
+  Runs(Plan plan, std::filesystem::path out)
+      : out_(std::move(out)),
+        data_(compared(std::move(plan)), out_) {
+    std::map<std::filesystem::path, nlohmann::json> files;
+    auto& study = files[out_ / "study.json"] = identity(data_.plan);
+    study["data"] = fingerprint(data_.rows);
+    for (const auto& arm : data_.plan.arms) {
+      auto& json = files[out_ / "arms" / (arm.name + ".json")] = identity(arm);
+      const auto manifest = arm.box_manifest();
+      if (!manifest.empty()) {
+        json["boxes"] = fingerprint(with_boxes_of(manifest, data_.rows));
+      }
+    }
+    for (const auto& [path, json] : files) {
+      compare(path, json);
+    }
+    presence_.emplace(out_);
+    Lock lock(out_ / "study.lock");
+    lock.take(LOCK_EX);
+    for (const auto& [path, json] : files) {
+      compare(path, json); // another process may have begun another study
+      if (!std::filesystem::exists(path)) {
+        common::write_json(path, json);
+      }
+    }
+  }
 
   struct Outcome {
     int64_t trained = 0;
@@ -37,18 +70,48 @@ class Runs {
   /// `most` of them at the most, if that is not below 0. A claim ends with the
   /// process that holds it. A job that fails does not stop the others, and is
   /// tried again by the next call.
-  Outcome train(int64_t most, const Machine& machine) const;
-
-  struct Finished {
-    Job job;
-    Run run;
-  };
-  /// All finished runs of the plan, in its order.
-  std::vector<Finished> finished() const;
-
-  const Plan& plan() const {
-    return plan_;
+  Outcome train(int64_t most, const Machine& machine) const {
+    Outcome outcome;
+    for (const auto& job : data_.plan.jobs()) {
+      if (outcome.trained == most) {
+        break;
+      }
+      const auto name = data_.plan.name(job);
+      const auto checkpoint = out_ / "checkpoints" / (name + ".pt");
+      const auto claim = out_ / "checkpoints" / (name + ".claim");
+      if (!is_finished(job)) {
+        Lock lock(claim);
+        // Another process may have finished it between the two looks.
+        if (lock.take(LOCK_EX | LOCK_NB) && !is_finished(job)) {
+          try {
+            const auto run = train_job(data_, job, checkpoint, machine);
+            common::write_json(file(job), run);
+            ++outcome.trained;
+          } catch (const std::exception& error) {
+            outcome.failed.push_back(name + ": " + error.what());
+            std::cerr << outcome.failed.back() << std::endl;
+          }
+        }
+      }
+      if (is_finished(job)) {
+        std::filesystem::remove(checkpoint);
+        std::filesystem::remove(claim);
+      }
+    }
+    return outcome;
   }
+
+  /// All finished runs of the plan, in its order.
+  std::vector<Finished> finished() const {
+    std::vector<Finished> all;
+    for (const auto& job : data_.plan.jobs()) {
+      if (is_finished(job)) {
+        all.push_back({job, load_run(file(job))});
+      }
+    }
+    return all;
+  }
+
   const Data& data() const {
     return data_;
   }
@@ -57,16 +120,43 @@ class Runs {
   }
 
  private:
-  std::filesystem::path file(const Job& job) const;
-  void train_one(
-      const Job& job,
-      const std::filesystem::path& checkpoint,
-      const Machine& machine) const;
+  /// Throws when the file has something else than `mine`; then the runs there
+  /// were made with it.
+  static void compare(
+      const std::filesystem::path& path,
+      const nlohmann::json& mine) {
+    const auto theirs =
+        std::filesystem::exists(path) ? common::read_json(path) : mine;
+    for (const auto& [key, value] : mine.items()) {
+      const auto other = theirs.value(key, nlohmann::json());
+      if (other != value) {
+        throw std::invalid_argument(fmt::format(
+            "{}: the runs there were made with {} = {}, but now it is {}; "
+            "choose another folder, or another name for the arm",
+            path.string(),
+            key,
+            other.dump(),
+            value.dump()));
+      }
+    }
+  }
 
-  Plan plan_;
+  /// Before any picture is painted.
+  Plan compared(Plan plan) const {
+    compare(out_ / "study.json", identity(plan));
+    return plan;
+  }
+
+  std::filesystem::path file(const Job& job) const {
+    return out_ / "runs" / (data_.plan.name(job) + ".json");
+  }
+  bool is_finished(const Job& job) const {
+    return std::filesystem::exists(file(job));
+  }
+
   std::filesystem::path out_;
   Data data_;
-  std::shared_ptr<Presence> presence_;
+  std::optional<Presence> presence_;
 };
 
 } // namespace study

@@ -1,16 +1,56 @@
 // The settings file: JSON to a plan, and nothing unknown or out of range.
 // SPDX-License-Identifier: Apache-2.0
 #include "study/plan.hpp"
-#include "study/plan_json.hpp"
+
+#include "common/files.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <initializer_list>
+#include <map>
 
 namespace study {
+
+using Json = nlohmann::json;
+
+// clang-format off
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    Recipe, size, net, width, last_stride, epochs, batch, optimizer, lr,
+    weight_decay, lr_schedule, augment, precision, channels_last)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    Arm, name, imbalance, guidance, guide, boxes, weigh_boxes, box_shift,
+    box_missing, map, map_stride, full_gradient, alpha, weight, balance, lambda,
+    tau, start, warmup, dilate, outside, outside_share, baseline, splits, wave)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    SplitSet, train_share, numbers, folds, arms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    Plan, data, exclude, counts, test_count, rare, rare_share, subgroup,
+    test_sets, recipe, splits, seeds, shuffled_control, arms)
+// clang-format on
+
 namespace {
+
+constexpr double kMany = 1e6;
+
+/// What the numbers under a key may be, wherever it stands.
+const std::map<std::string, std::array<double, 2>> kRanges{
+    {"alpha", {0, 1}},          {"balance", {0, kMany}},
+    {"batch", {1, kMany}},      {"box_missing", {0, 1}},
+    {"box_shift", {0, 1}},      {"count", {1, kMany}},
+    {"counts", {1, kMany}},     {"dilate", {0.05, 20}},
+    {"epochs", {1, kMany}},     {"first", {0, kMany}},
+    {"folds", {0, kMany}},      {"lambda", {0, kMany}},
+    {"last_stride", {1, 2}},    {"lr", {1e-9, 100}},
+    {"map_stride", {0, kMany}}, {"numbers", {0, kMany}},
+    {"outside_share", {0, 1}},  {"rare_share", {1e-9, 1}},
+    {"seeds", {0, kMany}},      {"splits", {-1, kMany}},
+    {"start", {0, kMany}},      {"tau", {1e-6, 1}},
+    {"test_count", {1, kMany}}, {"train_share", {0.01, 0.99}},
+    {"warmup", {0, kMany}},     {"wave", {0, kMany}},
+    {"weight", {0, kMany}},     {"weight_decay", {0, 1}},
+    {"width", {0.01, 8}}};
 
 [[noreturn]] void fail(
     const std::string& key,
@@ -22,6 +62,19 @@ namespace {
 
 std::string below(const std::string& where, const std::string& key) {
   return where.empty() ? key : where + "." + key;
+}
+
+void check_range(
+    const std::string& where,
+    const Json& number,
+    const std::array<double, 2>& range) {
+  const auto x = number.get<double>();
+  if (!(x >= range[0] && x <= range[1])) {
+    fail(
+        where,
+        fmt::format("a number in [{:g}, {:g}]", range[0], range[1]),
+        number.dump());
+  }
 }
 
 /// The object as a T. Its keys are those that T is written with, and each value
@@ -51,58 +104,13 @@ T parse(const Json& json, const std::string& where) {
     if (!same) {
       fail(below(where, key), "another kind of value", value.dump());
     }
+    for (const auto& one : value.is_array() ? value : Json::array({value})) {
+      if (one.is_number()) {
+        check_range(below(where, key), one, kRanges.at(key));
+      }
+    }
   }
   return json.get<T>();
-}
-
-constexpr double kMany = 1e6;
-
-template <class T>
-void check(
-    const std::string& where,
-    const char* key,
-    const T& value,
-    double low,
-    double high = kMany) {
-  if (!(static_cast<double>(value) >= low &&
-        static_cast<double>(value) <= high)) {
-    fail(
-        below(where, key),
-        fmt::format("a number in [{:g}, {:g}]", low, high),
-        fmt::format("{}", value));
-  }
-}
-
-void check(const Recipe& r) {
-  size_of(r);
-  check("recipe", "width", r.width, 0.01, 8);
-  check("recipe", "last_stride", r.last_stride, 1, 2);
-  check("recipe", "epochs", r.epochs, 1);
-  check("recipe", "batch", r.batch, 1);
-  check("recipe", "lr", r.lr, 1e-9, 100);
-  check("recipe", "weight_decay", r.weight_decay, 0, 1);
-}
-
-void check(const Arm& arm, const std::string& where, int64_t epochs) {
-  if (arm.name.empty() || arm.name.find('/') != std::string::npos ||
-      arm.name[0] == '.') {
-    fail(where + ".name", "a name without '/'", "'" + arm.name + "'");
-  }
-  const auto last = static_cast<double>(epochs);
-  check(where, "box_shift", arm.box_shift, 0, 1);
-  check(where, "box_missing", arm.box_missing, 0, 1);
-  check(where, "map_stride", arm.map_stride, 0);
-  check(where, "alpha", arm.alpha, 0, 1);
-  check(where, "weight", arm.weight.value_or(0), 0);
-  check(where, "balance", arm.balance.value_or(0), 0);
-  check(where, "lambda", arm.lambda, 0);
-  check(where, "tau", arm.tau, 1e-6, 1);
-  check(where, "start", arm.start, 0, last - 1);
-  check(where, "warmup", arm.warmup, 0, last);
-  check(where, "dilate", arm.dilate, 0.05, 20);
-  check(where, "outside_share", arm.outside_share, 0, 1);
-  check(where, "splits", arm.splits, -1);
-  check(where, "wave", arm.wave, 0);
 }
 
 /// Refuses those of the keys that are given: they would move nothing.
@@ -145,19 +153,6 @@ void check_effect(const Json& given, const Arm& arm, const std::string& where) {
   }
 }
 
-void check(const SplitSet& set, const std::string& where) {
-  const bool random = set.train_share != 0 || !set.numbers.empty();
-  if (random == !set.folds.empty() || (random && set.numbers.empty())) {
-    fail(where, "folds, or train_share with numbers", Json(set).dump());
-  }
-  if (random) {
-    check(where, "train_share", set.train_share, 0.01, 0.99);
-  }
-  for (const auto number : set.all()) {
-    check(where, random ? "numbers" : "folds", number, 0);
-  }
-}
-
 struct Range {
   int64_t first = 0, count = 1;
 };
@@ -167,7 +162,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Range, first, count)
 void write_out(Json& object, const char* key) {
   if (object.is_object() && object.contains(key) && object[key].is_object()) {
     const auto range = parse<Range>(object[key], key);
-    check(key, "count", range.count, 1);
     object[key] = Json::array();
     for (int64_t i = 0; i < range.count; ++i) {
       object[key].push_back(range.first + i);
@@ -177,21 +171,20 @@ void write_out(Json& object, const char* key) {
 
 /// Replaces each object of a list by all that it says, checked.
 template <class T, class Check>
-void parse_list(Json& json, const char* key, const Check& check_one) {
-  if (json.contains(key) && !json[key].is_array()) {
-    fail(key, "a list", json[key].dump());
+void parse_list(Json& json, const char* key, const Check& check) {
+  if (json.contains(key) && (!json[key].is_array() || json[key].empty())) {
+    fail(key, "at least one, in a list", json[key].dump());
   }
   for (size_t i = 0; json.contains(key) && i < json[key].size(); ++i) {
     auto& item = json[key][i];
     const auto where = fmt::format("{}[{}]", key, i);
-    if (item.is_object() && item.contains("guide") &&
-        item["guide"].is_string()) {
+    if (item.is_object() && item.value("guide", Json()).is_string()) {
       item["guide"] = {item["guide"]};
     }
     write_out(item, "numbers");
     write_out(item, "folds");
     const auto value = parse<T>(item, where);
-    check_one(item, value, where);
+    check(item, value, where);
     item = value;
   }
 }
@@ -233,35 +226,37 @@ nlohmann::json identity(const Arm& arm) {
 }
 
 Plan parse_settings(nlohmann::json json) {
-  if (json.is_object()) {
-    write_out(json, "seeds");
-    if (json.contains("recipe")) {
-      json["recipe"] = parse<Recipe>(json["recipe"], "recipe");
-    }
-    parse_list<SplitSet>(
-        json, "splits", [](const Json&, const auto& set, const auto& where) {
-          check(set, where);
-        });
-    const auto recipe = json.value("recipe", Recipe());
-    check(recipe);
-    parse_list<Arm>(
-        json,
-        "arms",
-        [&](const Json& given, const auto& arm, const auto& where) {
-          check(arm, where, recipe.epochs);
-          check_effect(given, arm, where);
-        });
+  if (!json.is_object()) {
+    fail("settings", "an object", json.dump());
   }
+  write_out(json, "seeds");
+  json["recipe"] =
+      parse<Recipe>(json.value("recipe", Json::object()), "recipe");
+  const Recipe recipe = json["recipe"];
+  size_of(recipe);
+  parse_list<SplitSet>(
+      json, "splits", [](const Json&, const auto& set, const auto& where) {
+        const bool random = set.train_share > 0 && !set.numbers.empty();
+        const bool folds = set.train_share == 0 && !set.folds.empty();
+        if (random == folds || (random ? set.folds : set.numbers).size() > 0) {
+          fail(where, "folds, or train_share with numbers", Json(set).dump());
+        }
+      });
+  parse_list<Arm>(
+      json, "arms", [&](const Json& given, const auto& arm, const auto& where) {
+        if (arm.name.empty() || arm.name.find('/') != std::string::npos ||
+            arm.name[0] == '.') {
+          fail(where + ".name", "a name without '/'", "'" + arm.name + "'");
+        }
+        const auto epochs = static_cast<double>(recipe.epochs);
+        check_range(where + ".start", arm.start, {0, epochs - 1});
+        check_range(where + ".warmup", arm.warmup, {0, epochs});
+        check_effect(given, arm, where);
+      });
   const auto plan = parse<Plan>(json, "");
   if (plan.data == "generated") {
     const auto because = "beside generated data, which have their own";
     refuse(json, "", {"splits", "test_sets"}, because);
-    check("", "test_count", plan.test_count, 1);
-    check(
-        "",
-        "counts",
-        *std::min_element(plan.counts.begin(), plan.counts.end()),
-        1);
   } else {
     const auto because = "beside other data than the generated";
     refuse(json, "", {"counts", "test_count"}, because);
@@ -269,14 +264,8 @@ Plan parse_settings(nlohmann::json json) {
   if (!plan.rare.empty()) {
     refuse(json, "", {"rare_share"}, "beside rare");
   }
-  check("", "rare_share", plan.rare_share, 1e-9, 1);
-  for (const char* key : {"splits", "seeds", "arms"}) {
-    if (json.contains(key) ? json[key].empty() : key[0] == 'a') {
-      fail(key, "at least one", "none");
-    }
-  }
-  for (const auto seed : plan.seeds) {
-    check("", "seeds", seed, 0);
+  if (plan.seeds.empty() || plan.arms.empty()) {
+    fail(plan.seeds.empty() ? "seeds" : "arms", "at least one", "none");
   }
   return plan;
 }

@@ -3,8 +3,9 @@
 #ifndef CARE_EXAMPLES_STUDY_TABLES_HPP
 #define CARE_EXAMPLES_STUDY_TABLES_HPP
 
+#include "study/data.hpp"
 #include "study/figures.hpp"
-#include "study/runs.hpp"
+#include "study/run.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -45,15 +46,11 @@ struct Tables {
 
 /// One for each test set, the main one first.
 std::vector<Tables> make_tables(
-    const Plan& plan,
     const Data& data,
-    const std::vector<Runs::Finished>& finished);
+    const std::vector<Finished>& finished);
 
 /// One row for each network and test set.
-std::string runs_csv(
-    const Plan& plan,
-    const Data& data,
-    const std::vector<Runs::Finished>& finished);
+std::string runs_csv(const Data& data, const std::vector<Finished>& finished);
 
 } // namespace study
 

@@ -4,13 +4,11 @@
 #define CARE_EXAMPLES_STUDY_TRAIN_JOB_HPP
 
 #include "study/data.hpp"
-#include "study/plan.hpp"
 #include "study/run.hpp"
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <vector>
 
 namespace study {
 
@@ -24,16 +22,13 @@ struct Machine {
 /// Throws std::invalid_argument for a device that is not there.
 void prepare(const Machine& machine);
 
-/// Trains `job` with `parts`, whose boxes are as the arm shall see them. After
-/// each epoch `checkpoint` holds everything; where there is one, training goes
-/// on from it. Of `shown`, all of them test pictures, the maps are kept. Throws
-/// std::runtime_error for whatever went wrong.
+/// Trains `job` on the boxes that its arm shall see. After each epoch
+/// `checkpoint` holds everything; where there is one, training goes on from it.
+/// Of the first split's test pictures that a report may show the maps are kept.
+/// Throws std::runtime_error for whatever went wrong.
 Run train_job(
-    const Plan& plan,
     const Data& data,
     const Job& job,
-    const Parts& parts,
-    const std::vector<Row>& shown,
     const std::filesystem::path& checkpoint,
     const Machine& machine);
 

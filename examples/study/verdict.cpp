@@ -10,34 +10,31 @@
 namespace study {
 namespace {
 
+std::string percent(double x) {
+  return std::isnan(x) ? "none" : fmt::format("{:.1f} %", x * 100);
+}
+
+std::string points(const Interval& x) {
+  return fmt::format("{:+.1f} to {:+.1f}", x.low * 100, x.high * 100);
+}
+
+bool excludes_zero(const Interval& x) {
+  return x.low > 0 || x.high < 0;
+}
+
 /// "from 50.0 % to 57.0 %: +7.0 points (95 % interval +1.0 to +12.0; corrected
-/// t ...)", the first guided arm's figure at `place`.
+/// t ...)", the figure at `place`.
 std::string change(const Comparison& c, size_t place) {
-  const auto& d = c.difference[place];
-  const auto& t = c.corrected[place];
-  const auto percent = [](double x) {
-    return std::isnan(x) ? std::string("none")
-                         : fmt::format("{:.1f} %", x * 100);
-  };
-  auto text = fmt::format(
-      "from {} to {}",
-      percent(c.of_baseline[place].value),
-      percent(c.of_arm[place].value));
+  const auto &d = c.difference[place], &t = c.corrected[place];
+  auto text = "from " + percent(c.of_baseline[place].value) + " to " +
+      percent(c.of_arm[place].value);
   if (std::isnan(d.value)) {
     return text;
   }
   text += fmt::format(
-      ": {:+.1f} points (95 % interval {:+.1f} to {:+.1f}",
-      d.value * 100,
-      d.low * 100,
-      d.high * 100);
-  if (!(d.low > 0 || d.high < 0)) {
-    text += ", which includes zero";
-  }
-  if (!std::isnan(t.low)) {
-    text += fmt::format(
-        "; corrected t {:+.1f} to {:+.1f}", t.low * 100, t.high * 100);
-  }
+      ": {:+.1f} points (95 % interval {}", d.value * 100, points(d));
+  text += excludes_zero(d) ? "" : ", which includes zero";
+  text += std::isnan(t.low) ? "" : "; corrected t " + points(t);
   return text + ")";
 }
 
@@ -55,16 +52,13 @@ const Comparison* first_of(const Tables& tables) {
 
 } // namespace
 
-std::string verdict(
-    const Plan& plan,
-    const Data& data,
-    const std::vector<Tables>& all) {
+std::string verdict(const Data& data, const std::vector<Tables>& all) {
   const auto* c = first_of(all[0]);
   if (c == nullptr) {
     return "No two arms have a split in common yet.";
   }
-  const auto& arm = plan.arms[c->arm].name;
-  const auto& baseline = plan.arms[c->baseline].name;
+  const auto& arm = data.plan.arms[c->arm].name;
+  const auto& baseline = data.plan.arms[c->baseline].name;
   constexpr auto kRare = Measures::kRareRecall;
   std::vector<std::string> names;
   for (const auto label : data.rare) {
@@ -75,25 +69,16 @@ std::string verdict(
       names.size() == 1 ? "" : "es",
       fmt::join(names, ", "));
   const auto& d = c->difference[kRare];
-  auto text = d.low > 0 || d.high < 0
+  const auto pair = fmt::format("\"{}\" in place of \"{}\"", arm, baseline);
+  auto text = excludes_zero(d)
       ? fmt::format(
-            "With \"{}\" in place of \"{}\" {} {}, {}.",
-            arm,
-            baseline,
-            rare,
-            d.value > 0 ? "rose" : "fell",
-            change(*c, kRare))
+            "With {} {} {}, ", pair, rare, d.value > 0 ? "rose" : "fell")
       : fmt::format(
-            "These runs do not show that \"{}\" in place of \"{}\" changes "
-            "{}: it went {}.",
-            arm,
-            baseline,
-            rare,
-            change(*c, kRare));
+            "These runs do not show that {} changes {}: it went ", pair, rare);
   text += fmt::format(
-      " Mean class accuracy went {}. The share of attention inside the boxes "
-      "of "
-      "rare pictures went {}.",
+      "{}. Mean class accuracy went {}. The share of attention inside the "
+      "boxes of rare pictures went {}.",
+      change(*c, kRare),
       change(*c, Measures::kMca),
       change(*c, Measures::kRecall + data.classes.size()));
   for (size_t set = 1; set < all.size(); ++set) {

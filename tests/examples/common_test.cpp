@@ -86,9 +86,23 @@ TEST_CASE("page: names from outside are text", "[common]") {
   CHECK(contains(page, "<title>a &#60; b</title>"));
   CHECK(contains(page, "<p>x</p>"));
   CHECK_FALSE(contains(page, "http")); // it needs nothing else
-  const auto html = common::image_html(cv::Mat(1, 1, CV_8UC3), "\"x\"");
-  CHECK(contains(html, "alt=\"&#34;x&#34;\""));
+  const auto html =
+      common::figure_html(cv::Mat(1, 1, CV_8UC3), {"\"x\"", "<y>"});
+  CHECK(contains(html, "alt=\"&#34;x&#34;, &#60;y&#62;\""));
+  CHECK(contains(html, "<figcaption>&#34;x&#34;<br>&#60;y&#62;</figcaption>"));
   CHECK(contains(html, "data:image/png;base64,iVBORw0KGgo")); // PNG's first
+}
+
+TEST_CASE("page: base64 is that of RFC 4648", "[common]") {
+  const auto coded = [](const std::string& text) {
+    return common::base64({text.begin(), text.end()});
+  };
+  CHECK(coded("").empty());
+  CHECK(coded("f") == "Zg==");
+  CHECK(coded("fo") == "Zm8=");
+  CHECK(coded("foo") == "Zm9v");
+  CHECK(coded("foobar") == "Zm9vYmFy");
+  CHECK(coded("\xff\xfe\xfd\xfc") == "//79/A==");
 }
 
 TEST_CASE("random: a shuffle is a permutation, from its seed", "[common]") {

@@ -78,19 +78,29 @@ TEST_CASE("study: the manifest's own split, test sets, subgroups", "[study]") {
           "e,cat,1,1,2,2,val,,land\n",
       {{"test_sets", "hospital"}, {"subgroup", "place"}, {"rare", {"dog"}}});
   const study::Data data(plan, folder.path);
-  const auto parts = data.parts(plan, {});
+  const auto parts = data.parts({});
   CHECK(paths_of(parts.train) == std::vector<std::string>{"a", "b"});
   CHECK(paths_of(parts.test) == std::vector<std::string>{"c", "d"});
   CHECK(data.test_sets == std::vector<std::string>{"far", "near"});
-  CHECK(data.test_set_of(plan, parts.test[1]) == 1);
+  CHECK(data.test_set_of(parts.test[1]) == 1);
   CHECK(
       data.subgroups ==
       std::vector<std::string>{"cat, land", "cat, sea", "dog, sea"});
-  CHECK(data.subgroup_of(plan, parts.test[0]) == 2);
+  CHECK(data.subgroup_of(parts.test[0]) == 2);
   CHECK(data.splits.at({0, 0}).rare == 1);
+  CHECK(paths_of(data.shown(parts.test, 9)) == std::vector<std::string>{"c"});
+
+  // Without a column split any picture may be tested.
+  const auto whole = plan_on(
+      folder,
+      kHeader +
+          ",hospital\na,cat,,,,,far\nb,cat,,,,,near\nc,dog,,,,,near\n"
+          "d,dog,,,,,far\n",
+      {{"test_sets", "hospital"},
+       {"splits", {{{"train_share", 0.5}, {"numbers", {1}}}}}});
   CHECK(
-      paths_of(data.shown(plan, parts.test, 9)) ==
-      std::vector<std::string>{"c"});
+      study::Data(whole, folder.path).test_sets ==
+      std::vector<std::string>{"far", "near"});
 
   // A share is of what the manifest leaves for training.
   Json more = {{"splits", {{{"train_share", 0.5}, {"numbers", {1}}}}}};
@@ -101,7 +111,7 @@ TEST_CASE("study: the manifest's own split, test sets, subgroups", "[study]") {
           "d,dog,,,,,train\ne,dog,,,,,test\n",
       more);
   const study::Data other(shared, folder.path);
-  const auto halves = other.parts(shared, shared.jobs()[0]);
+  const auto halves = other.parts(shared.jobs()[0]);
   CHECK(halves.train.size() == 2);
   CHECK(paths_of(halves.test) == std::vector<std::string>{"e"});
 }
@@ -119,8 +129,7 @@ TEST_CASE("study: random splits and folds", "[study]") {
       {{"splits", {{{"train_share", 0.25}, {"numbers", {0, 1}}}}}});
   const study::Data data(plan, folder.path);
   const auto jobs = plan.jobs();
-  const auto first = data.parts(plan, jobs[0]),
-             next = data.parts(plan, jobs[1]);
+  const auto first = data.parts(jobs[0]), next = data.parts(jobs[1]);
   CHECK(first.train.size() + first.test.size() == 40);
   CHECK(data.splits.at({0.25, 0}).train == first.train.size());
   CHECK(
@@ -128,12 +137,12 @@ TEST_CASE("study: random splits and folds", "[study]") {
         return row.label == "rare";
       }) == std::lround(0.25 * 10));
   CHECK(paths_of(first.train) != paths_of(next.train));
-  CHECK(paths_of(first.train) == paths_of(data.parts(plan, jobs[0]).train));
+  CHECK(paths_of(first.train) == paths_of(data.parts(jobs[0]).train));
 
   const auto folded = plan_on(folder, csv, {{"splits", {{{"folds", {3}}}}}});
   const study::Data folds(folded, folder.path);
-  CHECK(folds.parts(folded, folded.jobs()[0]).test.size() == 8);
-  CHECK(folds.parts(folded, folded.jobs()[0]).test[0].path == "3");
+  CHECK(folds.parts(folded.jobs()[0]).test.size() == 8);
+  CHECK(folds.parts(folded.jobs()[0]).test[0].path == "3");
 }
 
 TEST_CASE("study: what the data does not hold is refused", "[study]") {
@@ -302,9 +311,14 @@ TEST_CASE("study: nearly equal pictures are found", "[study]") {
             "\nc.png,dog,,,,,test\n",
         Json::object());
     fs::remove(folder.path / "near_duplicates.json");
-    return study::straddling(plan, study::Data(plan, folder.path), folder.path);
+    return study::straddling(study::Data(plan, folder.path), folder.path);
   };
   CHECK(warned("train").empty());
   REQUIRE(warned("test").size() == 1);
   CHECK(contains(warned("test")[0], "a.png and b.png"));
+  CHECK(contains(warned("test")[0], "(the manifest's own split)"));
+  // One that cannot be read ends no report, and is looked at the next time.
+  care_test::write_text(folder.path / "a.png", "not a picture");
+  CHECK(warned("test").empty());
+  CHECK_FALSE(fs::exists(folder.path / "near_duplicates.json"));
 }

@@ -51,12 +51,12 @@ struct Small {
   }
 
   /// A network that is right on the pictures listed.
-  study::Runs::Finished finished(
+  study::Finished finished(
       size_t arm,
       int64_t seed,
       const std::vector<std::string>& right,
       double epg) const {
-    study::Runs::Finished one;
+    study::Finished one;
     one.job = {arm, 0, 0, seed};
     one.run.seconds = 1.5;
     for (const auto& row : data.rows) {
@@ -88,14 +88,14 @@ std::vector<std::string> and_dogs(const std::vector<std::string>& dogs) {
 TEST_CASE("study: tables of a worked example", "[study]") {
   const Small small;
   // The baseline misses all dogs but one on land, CARE two of them, on the sea.
-  std::vector<study::Runs::Finished> finished;
+  std::vector<study::Finished> finished;
   for (const int64_t seed : {0, 1}) {
     finished.push_back(small.finished(0, seed, and_dogs({"dog0"}), 0.1));
     finished.push_back(
         small.finished(1, seed, and_dogs({"dog0", "dog1"}), 0.3));
   }
   finished[0].run.predictions[0].epg = std::nullopt; // left out of both
-  const auto all = study::make_tables(small.plan, small.data, finished);
+  const auto all = study::make_tables(small.data, finished);
   REQUIRE(all.size() == 1);
   const auto& tables = all[0];
   CHECK(
@@ -158,7 +158,7 @@ TEST_CASE("study: tables of a worked example", "[study]") {
   CHECK(contains(text, "| CARE | CE | 2 | +0.125 ["));
   CHECK(contains(html, "<td>CARE</td><td>CE</td><td>2</td><td>+0.125 ["));
   CHECK(contains(text, "; [+0.125, +0.125] |"));
-  const auto said = study::verdict(small.plan, small.data, all);
+  const auto said = study::verdict(small.data, all);
   CHECK(contains(said, "the recall of the rare class (dog)"));
   CHECK(contains(said, "from 25.0 % to 50.0 %: +25.0 points"));
   CHECK(contains(said, "inside the boxes of rare pictures went from 10.0 %"));
@@ -174,26 +174,38 @@ TEST_CASE("study: tables of a worked example", "[study]") {
 TEST_CASE("study: the worst subgroup is the least of each network", "[study]") {
   // Two networks, each bad at another subgroup: the mean of the minima.
   const Small small;
-  const std::vector<study::Runs::Finished> finished{
+  const std::vector<study::Finished> finished{
       small.finished(0, 0, {"cat0", "cat1", "cat2", "dog0", "dog1", "dog2"}, 0),
       small.finished(0, 1, {"cat0", "cat2", "cat3", "dog2", "dog3"}, 0)};
-  const auto tables = study::make_tables(small.plan, small.data, finished)[0];
+  const auto tables = study::make_tables(small.data, finished)[0];
   CHECK(tables.arms[0].figures.back().value == Approx((0.5 + 0) / 2));
   CHECK(tables.arms[0].figures.back().low == 0);
 }
 
+TEST_CASE("study: where nothing was tested there are no figures", "[study]") {
+  // A split may leave a test set without a picture.
+  for (const int64_t subgroups : {0, 3}) {
+    const study::Measures of{2, subgroups, {1}};
+    const auto figures = study::figures_of({}, of);
+    CHECK(figures.size() == (subgroups == 0 ? 7 : 11));
+    for (const auto figure : figures) {
+      CHECK(std::isnan(figure));
+    }
+  }
+}
+
 TEST_CASE("study: only what both arms have is compared", "[study]") {
   const Small small;
-  std::vector<study::Runs::Finished> finished{
+  std::vector<study::Finished> finished{
       small.finished(0, 0, kCats, 0.1), small.finished(1, 1, kCats, 0.1)};
-  auto all = study::make_tables(small.plan, small.data, finished);
+  auto all = study::make_tables(small.data, finished);
   CHECK(all[0].comparisons.empty());
-  CHECK(contains(study::verdict(small.plan, small.data, all), "No two arms"));
+  CHECK(contains(study::verdict(small.data, all), "No two arms"));
   finished.push_back(small.finished(1, 0, kCats, 0.1));
-  all = study::make_tables(small.plan, small.data, finished);
+  all = study::make_tables(small.data, finished);
   REQUIRE(all[0].comparisons.size() == 1);
   CHECK(all[0].comparisons[0].units == 1);
-  const auto said = study::verdict(small.plan, small.data, all);
+  const auto said = study::verdict(small.data, all);
   CHECK(contains(said, "These runs do not show"));
   CHECK(contains(said, "which includes zero"));
   CHECK(contains(said, "There is one seed"));
@@ -201,9 +213,9 @@ TEST_CASE("study: only what both arms have is compared", "[study]") {
 
 TEST_CASE("study: the rows are those of the published files", "[study]") {
   const Small small;
-  const std::vector<study::Runs::Finished> finished{
+  const std::vector<study::Finished> finished{
       small.finished(1, 1, and_dogs({"dog3"}), 0.25)};
-  const auto csv = study::runs_csv(small.plan, small.data, finished);
+  const auto csv = study::runs_csv(small.data, finished);
   CHECK(
       csv ==
       "arm,train_share,split,seed,test_images,mca,accuracy,rare_recall,epg,"
