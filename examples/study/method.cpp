@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/method.hpp"
 
+#include "networks/by_name.hpp"
+#include "resnet_trainer/model_file.hpp"
 #include "resnet_trainer/resnet.hpp"
 
 #include <care/attention.hpp>
@@ -95,17 +97,55 @@ care::GuideOptions guide_options(
   return options;
 }
 
-} // namespace
-
-Network make_network(const Recipe& recipe, const Arm& arm, int64_t classes) {
+/// With its first weights.
+torch::nn::AnyModule first_network(
+    const Recipe& recipe,
+    const Arm& arm,
+    int64_t classes) {
+  const bool cosine = arm.imbalance == Imbalance::kLdamDrw;
+  if (recipe.net > Net::kResNet152) {
+    TORCH_CHECK_VALUE(
+        !cosine, "ldam_drw: expected a ResNet, but got ", name_of(recipe.net));
+    return torch::nn::AnyModule(
+        networks::families().at(name_of(recipe.net)).make(classes));
+  }
   trainer::ResNetOptions options;
   options.depth = std::stoll(name_of(recipe.net).substr(6)); // "resnet18"
   options.classes = classes;
   options.width = recipe.width;
   options.last_stride = recipe.last_stride;
-  return arm.imbalance == Imbalance::kLdamDrw
-      ? Network(torch::nn::AnyModule(CosineResNet(options)))
-      : Network(torch::nn::AnyModule(trainer::ResNet(options)));
+  return cosine ? torch::nn::AnyModule(CosineResNet(options))
+                : torch::nn::AnyModule(trainer::ResNet(options));
+}
+
+} // namespace
+
+Network make_network(const Recipe& recipe, const Arm& arm, int64_t classes) {
+  const auto net = first_network(recipe, arm, classes);
+  networks::set_batch_norm_momentum(*net.ptr(), 0.1);
+  if (!recipe.weights.empty()) {
+    trainer::ModelCard card;
+    trainer::load_weights(
+        recipe.weights,
+        *net.ptr(),
+        networks::families().at(name_of(recipe.net)).head,
+        card);
+  }
+  return Network(net);
+}
+
+trainer::Input input_of(const Recipe& recipe, torch::Device device) {
+  trainer::ModelCard card;
+  if (!recipe.weights.empty() || recipe.net > Net::kResNet152) {
+    const auto& family = networks::families().at(name_of(recipe.net));
+    card.mean = family.normalisation.mean;
+    card.deviation = family.normalisation.deviation;
+  }
+  if (!recipe.weights.empty()) {
+    const auto file = weights::read(recipe.weights);
+    trainer::take_normalisation(file, recipe.weights, card);
+  }
+  return {device, recipe.channels_last, card.mean, card.deviation};
 }
 
 ArmGuide::ArmGuide(

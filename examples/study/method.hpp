@@ -3,6 +3,7 @@
 #ifndef CARE_EXAMPLES_STUDY_METHOD_HPP
 #define CARE_EXAMPLES_STUDY_METHOD_HPP
 
+#include "resnet_trainer/train.hpp"
 #include "study/plan.hpp"
 
 #include <care/augment.hpp>
@@ -37,8 +38,12 @@ class NetworkImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Network);
 
-/// The one place that names networks.
+/// The one place that names networks; with the recipe's weights.
 Network make_network(const Recipe& recipe, const Arm& arm, int64_t classes);
+
+/// How the network wants its pictures: as the file of weights says, else as its
+/// family; a ResNet without weights as the trainer's.
+trainer::Input input_of(const Recipe& recipe, torch::Device device);
 
 /// A guide whose map and loss are chosen while the program runs, and whose
 /// strength an arm may leave to the gradients.

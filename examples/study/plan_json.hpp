@@ -49,7 +49,7 @@ void from_json(const Json& json, Choice& choice) {
 
 // clang-format off
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Recipe, size, net, width, last_stride, epochs, batch, optimizer, lr,
+    Recipe, size, net, weights, width, last_stride, epochs, batch, optimizer, lr,
     weight_decay, lr_schedule, augment, precision, channels_last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     Arm, name, imbalance, guidance, guide, boxes, weigh_boxes, box_shift,

@@ -75,8 +75,9 @@ void check(
 
 void check(const Recipe& r) {
   size_of(r);
-  check("recipe", "width", r.width, 0.01, 8);
-  check("recipe", "last_stride", r.last_stride, 1, 2);
+  const bool resnet = r.net <= Net::kResNet152; // others have neither
+  check("recipe", "width", r.width, resnet ? 0.01 : 1, resnet ? 8 : 1);
+  check("recipe", "last_stride", r.last_stride, resnet ? 1 : 2, 2);
   check("recipe", "epochs", r.epochs, 1);
   check("recipe", "batch", r.batch, 1);
   check("recipe", "lr", r.lr, 1e-9, 100);
@@ -217,6 +218,9 @@ std::array<int64_t, 2> size_of(const Recipe& recipe) {
 nlohmann::json identity(const Plan& plan) {
   Json json = plan.recipe;
   json["size"] = size_of(plan.recipe);
+  if (plan.recipe.weights.empty()) {
+    json.erase("weights"); // as it was before there were any
+  }
   json["exclude"] = plan.exclude;
   json["rare"] = plan.rare;
   json["rare_share"] = plan.rare_share;

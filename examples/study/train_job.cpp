@@ -49,7 +49,7 @@ class Training {
         job_(job),
         arm_(plan.arms[job.arm]),
         machine_(machine),
-        input_{torch::Device(machine.device), recipe_.channels_last} {}
+        input_(input_of(recipe_, torch::Device(machine.device))) {}
 
   Network train(
       const std::vector<Row>& rows,
