@@ -3,7 +3,10 @@
 #ifndef CARE_EXAMPLES_STUDY_METHOD_HPP
 #define CARE_EXAMPLES_STUDY_METHOD_HPP
 
+#include "networks/by_name.hpp"
+#include "resnet_trainer/model_file.hpp"
 #include "resnet_trainer/resnet.hpp"
+#include "resnet_trainer/train.hpp"
 #include "study/plan.hpp"
 
 #include <care/attention.hpp>
@@ -13,6 +16,7 @@
 #include <care/loss.hpp>
 
 #include <torch/nn/functional/loss.h>
+#include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
@@ -50,19 +54,61 @@ TORCH_MODULE(CosineResNet);
 /// A network of any kind: images [N, 3, H, W] -> logits.
 using Network = torch::nn::Sequential;
 
-/// The one place that names networks.
-inline Network make_network(
+/// A network with its first weights.
+inline torch::nn::AnyModule first_network(
     const Recipe& recipe,
     const Arm& arm,
     int64_t classes) {
+  const bool cosine = arm.imbalance == Imbalance::kLdamDrw;
+  if (recipe.net > Net::kResNet152) {
+    TORCH_CHECK_VALUE(
+        !cosine, "ldam_drw: expected a ResNet, but got ", name_of(recipe.net));
+    return torch::nn::AnyModule(
+        networks::families().at(name_of(recipe.net)).make(classes));
+  }
   trainer::ResNetOptions options;
   options.depth = std::stoll(name_of(recipe.net).substr(6)); // "resnet18"
   options.classes = classes;
   options.width = recipe.width;
   options.last_stride = recipe.last_stride;
-  return arm.imbalance == Imbalance::kLdamDrw
-      ? Network(CosineResNet(options))
-      : Network(trainer::ResNet(options));
+  return cosine ? torch::nn::AnyModule(CosineResNet(options))
+                : torch::nn::AnyModule(trainer::ResNet(options));
+}
+
+/// The one place that names networks; with the recipe's weights.
+inline Network make_network(
+    const Recipe& recipe,
+    const Arm& arm,
+    int64_t classes) {
+  const auto net = first_network(recipe, arm, classes);
+  networks::set_batch_norm_momentum(*net.ptr(), 0.1);
+  if (!recipe.weights.empty()) {
+    trainer::ModelCard card;
+    trainer::load_weights(
+        recipe.weights,
+        *net.ptr(),
+        networks::families().at(name_of(recipe.net)).head,
+        card);
+  }
+  Network whole;
+  whole->push_back(net);
+  return whole;
+}
+
+/// How the network wants its pictures: as the file of weights says, else as its
+/// family; a ResNet without weights as the trainer's.
+inline trainer::Input input_of(const Recipe& recipe, torch::Device device) {
+  trainer::ModelCard card;
+  if (!recipe.weights.empty() || recipe.net > Net::kResNet152) {
+    const auto& family = networks::families().at(name_of(recipe.net));
+    card.mean = family.normalisation.mean;
+    card.deviation = family.normalisation.deviation;
+  }
+  if (!recipe.weights.empty()) {
+    const auto file = weights::read(recipe.weights);
+    trainer::take_normalisation(file, recipe.weights, card);
+  }
+  return {device, recipe.channels_last, card.mean, card.deviation};
 }
 
 using Map =

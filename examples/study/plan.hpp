@@ -22,8 +22,9 @@ namespace study {
 struct Recipe {
   std::string size = "96"; ///< of the input: pixels, or WIDTHxHEIGHT
   Net net = Net::kResNet18;
-  double width = 0.25; ///< factor on the channels
-  int64_t last_stride = 1;
+  std::string weights; ///< a file that networks start from; empty: none
+  double width = 0.25; ///< factor on a ResNet's channels
+  int64_t last_stride = 1; ///< of a ResNet
   int64_t epochs = 30;
   int64_t batch = 16;
   Optimizer optimizer = Optimizer::kAdam;

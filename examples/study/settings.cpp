@@ -17,7 +17,7 @@ using Json = nlohmann::json;
 
 // clang-format off
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Recipe, size, net, width, last_stride, epochs, batch, optimizer, lr,
+    Recipe, size, net, weights, width, last_stride, epochs, batch, optimizer, lr,
     weight_decay, lr_schedule, augment, precision, channels_last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     Arm, name, imbalance, guidance, guide, boxes, weigh_boxes, box_shift,
@@ -210,6 +210,9 @@ std::array<int64_t, 2> size_of(const Recipe& recipe) {
 nlohmann::json identity(const Plan& plan) {
   Json json = plan.recipe;
   json["size"] = size_of(plan.recipe);
+  if (plan.recipe.weights.empty()) {
+    json.erase("weights"); // as it was before there were any
+  }
   json["exclude"] = plan.exclude;
   json["rare"] = plan.rare;
   json["rare_share"] = plan.rare_share;
@@ -234,6 +237,10 @@ Plan parse_settings(nlohmann::json json) {
       parse<Recipe>(json.value("recipe", Json::object()), "recipe");
   const Recipe recipe = json["recipe"];
   size_of(recipe);
+  if (recipe.net > Net::kResNet152) { // others have neither
+    check_range("recipe.width", recipe.width, {1, 1});
+    check_range("recipe.last_stride", recipe.last_stride, {2, 2});
+  }
   parse_list<SplitSet>(
       json, "splits", [](const Json&, const auto& set, const auto& where) {
         const bool random = set.train_share > 0 && !set.numbers.empty();

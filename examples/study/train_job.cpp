@@ -32,7 +32,7 @@ struct Task {
   const Arm& arm = data.plan.arms[job.arm];
   std::vector<int64_t> guided = data.classes_of("guide", arm.guide);
   uint64_t seed = static_cast<uint64_t>(job.seed);
-  trainer::Input input{machine.device, recipe.channels_last};
+  trainer::Input input = input_of(recipe, machine.device);
 };
 
 template <class Sampler>

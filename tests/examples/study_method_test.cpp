@@ -1,8 +1,10 @@
 // Tests of an arm as criterion, guide and network.
 // SPDX-License-Identifier: Apache-2.0
+#include "support/files.hpp"
 #include "support/support.hpp"
 
 #include "study/method.hpp"
+#include "weights/weights.hpp"
 
 #include <map>
 #include <string>
@@ -107,4 +109,41 @@ TEST_CASE("study: LDAM's logits are cosines") {
   for (const auto& item : net->named_parameters()) {
     CHECK(item.key().find("fc.bias") == std::string::npos);
   }
+}
+
+TEST_CASE("study: networks start from weights and their values") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "first.safetensors";
+  study::Recipe recipe;
+  recipe.width = 0.125;
+  torch::manual_seed(0);
+  const auto first = study::make_network(recipe, {}, 5);
+  const auto plain = study::input_of(recipe, torch::kCPU);
+  CHECK(plain.mean[1] == 0.5);
+  weights::write_safetensors(
+      file,
+      {weights::state_dict(*first->children()[0]),
+       {{"mean", "[0.1,0.2,0.3]"}}});
+
+  recipe.weights = file.string();
+  const auto second = study::make_network(recipe, {}, 3);
+  const auto body = weights::state_dict(*first);
+  for (const auto& [name, tensor] : weights::state_dict(*second)) {
+    INFO(name);
+    CHECK(torch::equal(tensor, body.at(name)) == (name.rfind("0.fc.", 0) != 0));
+  }
+  const auto input = study::input_of(recipe, torch::kCPU);
+  CHECK(input.mean[1] == 0.2); // the file's
+  CHECK(input.deviation[1] == 0.224); // ImageNet's
+
+  recipe.net = study::Net::kMobileNetV2;
+  CARE_REQUIRE_THROWS_AS(
+      study::make_network(recipe, {}, 3), c10::ValueError, "not in the file");
+  recipe.weights.clear();
+  auto other = study::make_network(recipe, {}, 3);
+  CHECK(other(torch::rand({2, 3, 64, 64})).size(1) == 3);
+  study::Arm ldam;
+  ldam.imbalance = study::Imbalance::kLdamDrw;
+  CARE_REQUIRE_THROWS_AS(
+      study::make_network(recipe, ldam, 3), c10::ValueError, "a ResNet");
 }

@@ -70,6 +70,24 @@ TEST_CASE("study: settings are read, and the defaults stand", "[study]") {
   CHECK(arm.tau == 1);
 }
 
+TEST_CASE("study: other networks, and weights to start from", "[study]") {
+  auto json = small();
+  json["recipe"].update(
+      {{"net", "vgg16"},
+       {"weights", "vgg16.pth"},
+       {"width", 1},
+       {"last_stride", 2}});
+  const auto plan = study::parse_plan(json);
+  CHECK(study::name_of(plan.recipe.net) == "vgg16");
+  CHECK(study::identity(plan).at("weights") == "vgg16.pth");
+  json["recipe"].erase("width");
+  CHECK(care_test::contains(
+      care_test::error_of([&] { study::parse_plan(json); }),
+      "recipe.width: expected a number in [1, 1], but got 0.25"));
+  // Without weights the identity is what it was before there were any.
+  CHECK(study::identity(study::parse_plan(small())).count("weights") == 0);
+}
+
 TEST_CASE("study: the controls are added", "[study]") {
   const auto plan = study::parse_plan(small());
   // The unguided arm is the control already; the shuffled boxes are added.
