@@ -9,14 +9,11 @@
 #include <gdcmTrace.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <vector>
 
 namespace trainer {
@@ -46,20 +43,63 @@ struct Window {
   }
 };
 
-/// Whether the file ends within its first group, over which Debian's GDCM ends
-/// the program (it is built with its assertions).
-bool ends_early(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::array<unsigned char, 144> start{}; // 132 bytes, then the group's length
-  stream.read(reinterpret_cast<char*>(start.data()), start.size());
-  const size_t length = size_t{start[140]} | size_t{start[141]} << 8U |
-      size_t{start[142]} << 16U | size_t{start[143]} << 24U;
-  const bool is_length = // tag (0002,0000)
-      start[132] == 2 && start[133] + start[134] + start[135] == 0;
-  std::error_code error;
-  return !stream ||
-      (is_length &&
-       std::filesystem::file_size(file, error) <= start.size() + length);
+/// Whether all elements up to the end of the pixels are there (PS3.5 7.1). Over
+/// many a file that is cut off Debian's GDCM ends the program: it is built with
+/// its assertions. What is compressed as a whole (deflated) is not looked into.
+bool is_whole(const std::vector<unsigned char>& bytes) {
+  std::string syntax; // of what follows the first group, which is explicit
+  bool little = true, in_pixels = false;
+  for (size_t at = 132; at + 8 <= bytes.size();) {
+    const auto number = [&](size_t from, size_t size) {
+      size_t value = 0;
+      for (size_t i = 0; i < size && from + size <= bytes.size(); ++i) {
+        value = value << 8U | bytes[little ? from + size - 1 - i : from + i];
+      }
+      return value;
+    };
+    little = true;
+    if (number(at, 2) != 2) {
+      little = syntax != "1.2.840.10008.1.2.2";
+      if (syntax == "1.2.840.10008.1.2.1.99") {
+        return true;
+      }
+    }
+    const auto group = number(at, 2), element = number(at + 2, 2);
+    const bool item = group == 0xfffe; // these tell no type
+    const bool implicit = item || (group != 2 && syntax == "1.2.840.10008.1.2");
+    const std::string type(
+        bytes.begin() + std::ptrdiff_t(at) + 4,
+        bytes.begin() + std::ptrdiff_t(at) + 6);
+    const bool wide = !implicit &&
+        std::string("OB OD OF OL OV OW SQ SV UC UN UR UT UV").find(type) !=
+            std::string::npos;
+    const size_t start = at + (wide ? 12 : 8);
+    const auto length = implicit ? number(at + 4, 4)
+        : wide                   ? number(at + 8, 4)
+                                 : number(at + 6, 2);
+    if (start > bytes.size()) {
+      return false;
+    }
+    if (in_pixels && item && element == 0xe0dd) {
+      return true;
+    }
+    const bool open = length == 0xffffffff; // its end is marked: go inside
+    if (!open && length > bytes.size() - start) {
+      return false;
+    }
+    const bool pixels = group == 0x7fe0 && element == 0x0010;
+    if (pixels && !open) {
+      return true;
+    }
+    in_pixels = in_pixels || pixels;
+    if (group == 2 && element == 0x0010) {
+      const auto from = bytes.begin() + std::ptrdiff_t(start);
+      syntax.assign(from, from + std::ptrdiff_t(length));
+      syntax.erase(std::min(syntax.find('\0'), syntax.size()));
+    }
+    at = open ? start : start + length;
+  }
+  return false;
 }
 
 /// The first value of an attribute, `none` where the file has none.
@@ -76,7 +116,9 @@ double first_of(const gdcm::DataSet& set, double none) {
 
 } // namespace
 
-cv::Mat read_dicom(const std::filesystem::path& file) {
+cv::Mat read_dicom(
+    const std::filesystem::path& file,
+    const std::vector<unsigned char>& bytes) {
   const auto fail = [&](const std::string& reason) {
     throw std::runtime_error(
         file.string() + ": expected a picture, but it " + reason);
@@ -88,7 +130,7 @@ cv::Mat read_dicom(const std::filesystem::path& file) {
   }();
   gdcm::ImageReader reader;
   reader.SetFileName(file.c_str());
-  if (!silent || ends_early(file) || !reader.Read()) {
+  if (!silent || !is_whole(bytes) || !reader.Read()) {
     fail("is damaged DICOM, or of a kind that GDCM does not decode");
   }
   const auto& image = reader.GetImage();
@@ -152,9 +194,9 @@ cv::Mat read_dicom(const std::filesystem::path& file) {
   std::vector<int32_t> places(area);
   const int32_t count = int32_t{1} << bits;
   for (size_t i = 0; i < places.size(); ++i) {
-    const auto* bytes = reinterpret_cast<const unsigned char*>(buffer.data());
+    const auto* octets = reinterpret_cast<const unsigned char*>(buffer.data());
     const auto* words = reinterpret_cast<const uint16_t*>(buffer.data());
-    places[i] = (allocated == 8 ? bytes[i] : words[i]) & (count - 1);
+    places[i] = (allocated == 8 ? octets[i] : words[i]) & (count - 1);
   }
   const bool has_sign = format.GetPixelRepresentation() == 1;
   const auto sample = [&](int32_t place) {
@@ -194,11 +236,11 @@ cv::Mat read_dicom(const std::filesystem::path& file) {
     table.push_back(
         static_cast<uchar>(std::nearbyint(255 * window.show(sample(place)))));
   }
-  cv::Mat bytes(height, width, CV_8U);
-  std::transform(places.begin(), places.end(), bytes.data, [&](int32_t place) {
+  cv::Mat shown(height, width, CV_8U);
+  std::transform(places.begin(), places.end(), shown.data, [&](int32_t place) {
     return table[static_cast<size_t>(place)];
   });
-  cv::cvtColor(bytes, rgb, cv::COLOR_GRAY2RGB);
+  cv::cvtColor(shown, rgb, cv::COLOR_GRAY2RGB);
   return rgb;
 }
 

@@ -176,7 +176,7 @@ cv::Mat read_picture(const fs::path& file) {
   if (begins_with(bytes, "DICM", 128)) {
 #ifdef RESNET_TRAINER_GDCM
     name_warnings_of(file);
-    return read_dicom(file); // never by OpenCV, which does not know a window
+    return read_dicom(file, bytes); // OpenCV knows no window
 #else
     fail(
         "is DICOM, which this program was built without: install libgdcm-dev "
