@@ -64,10 +64,13 @@ trainer::Model<networks::Network> make_model(
       (in_head ? last : backbone).parameters.push_back(item.value());
     }
   }
-  model.groups = {last};
-  if (!backbone.parameters.empty()) {
-    model.groups.push_back(backbone);
-  }
+  TORCH_CHECK_VALUE(
+      !backbone.parameters.empty(),
+      "--freeze-until: expected a layer before ",
+      family.head,
+      ", or attention has nothing to learn, but got ",
+      o.freeze_until);
+  model.groups = {last, backbone};
   return model;
 }
 

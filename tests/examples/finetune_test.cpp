@@ -170,6 +170,10 @@ TEST_CASE("finetune: starts from weights, trains, goes on", "[finetune]") {
   };
   for (const auto& each :
        {Case{"mobilenet_v2", "--fresh --freeze-until x", "a layer behind"},
+        Case{
+            "mobilenet_v2",
+            "--fresh --freeze-until classifier.1",
+            "expected a layer before classifier.1"},
         Case{"resnet18", "--fresh", "expected weights that fit the network"},
         Case{"resnet19", "", "--net"},
         Case{"mobilenet_v2", "--depth 18", "--depth"},
