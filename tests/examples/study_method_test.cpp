@@ -141,7 +141,7 @@ TEST_CASE("study: networks start from weights and their values") {
       study::make_network(recipe, {}, 3), c10::ValueError, "not in the file");
   recipe.weights.clear();
   auto other = study::make_network(recipe, {}, 3);
-  CHECK(other(torch::rand({2, 3, 64, 64})).size(1) == 3);
+  CHECK(other->forward(torch::rand({2, 3, 64, 64})).size(1) == 3);
   study::Arm ldam;
   ldam.imbalance = study::Imbalance::kLdamDrw;
   CARE_REQUIRE_THROWS_AS(
