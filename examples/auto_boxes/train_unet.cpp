@@ -7,6 +7,7 @@
 #include "common/progress.hpp"
 #include "resnet_trainer/checkpoint.hpp"
 #include "resnet_trainer/process.hpp"
+#include "resnet_trainer/rate.hpp"
 
 #include <care/augment.hpp>
 #include <care/imbalance/shuffle_sampler.hpp>
@@ -227,9 +228,7 @@ double train_epoch(
     int64_t epoch,
     common::Progress& progress) {
   const auto done = static_cast<double>(epoch) / static_cast<double>(s.epochs);
-  for (auto& group : optimizer.param_groups()) {
-    group.options().set_lr(s.lr * 0.5 * (1 + std::cos(M_PI * done)));
-  }
+  trainer::set_rate(optimizer, s.lr * trainer::cosine_decay(done));
   const auto flips =
       care::AugmentOptions::preset("flips").seed(static_cast<uint64_t>(s.seed));
   net->train();

@@ -8,6 +8,7 @@
 #include "options.hpp"
 #include "picture.hpp"
 #include "process.hpp"
+#include "rate.hpp"
 #include "sheet.hpp"
 #include "task.hpp"
 #include "train.hpp"
@@ -96,7 +97,7 @@ inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
 }
 
 /// Sets the learning rate of an epoch, from 0: a rise, then constant or cosine.
-inline double set_rate(
+inline double set_epoch_rate(
     torch::optim::Optimizer& optimizer,
     const std::vector<Group>& groups,
     const Options& o,
@@ -106,7 +107,7 @@ inline double set_rate(
       static_cast<double>(std::max<int64_t>(1, left));
   const double rate = epoch < o.lr_warmup ? o.lr *
           static_cast<double>(epoch + 1) / static_cast<double>(o.lr_warmup + 1)
-      : o.cosine ? o.lr * (1 + std::cos(M_PI * done)) / 2
+      : o.cosine ? o.lr * cosine_decay(done)
                  : o.lr;
   for (size_t i = 0; i < groups.size(); ++i) {
     optimizer.param_groups()[i].options().set_lr(rate * groups[i].rate);
@@ -215,7 +216,7 @@ Network train(
   for (auto& epoch = progress.epoch; epoch < o.stage1 + o.stage2;) {
     const auto start = std::chrono::steady_clock::now();
     torch::manual_seed(static_cast<uint64_t>(o.seed + 1000 * (epoch + 1)));
-    const auto rate = set_rate(*optimizer, model.groups, o, epoch);
+    const auto rate = set_epoch_rate(*optimizer, model.groups, o, epoch);
     step.first_step = epoch * steps;
     const auto figures =
         train_epoch(net, criterion, guide, *optimizer, *loader, input, step);

@@ -5,6 +5,7 @@
 
 #include "networks/by_name.hpp"
 #include "resnet_trainer/model_file.hpp"
+#include "resnet_trainer/rate.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/train.hpp"
 #include "study/plan.hpp"
@@ -23,7 +24,6 @@
 #include <torch/optim/sgd.h>
 #include <torch/types.h>
 
-#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -323,18 +323,13 @@ inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
       parameters, AdamOptions(lr).weight_decay(decay));
 }
 
-inline void set_rate(
-    torch::optim::Optimizer& optimizer,
-    const Recipe& recipe,
-    int64_t epoch) {
+/// The learning rate of an epoch, from 0.
+inline double rate_of(const Recipe& recipe, int64_t epoch) {
   const auto done =
       static_cast<double>(epoch) / static_cast<double>(recipe.epochs);
-  const double rate = recipe.lr_schedule == LrSchedule::kCosine
-      ? recipe.lr * (1 + std::cos(M_PI * done)) / 2
+  return recipe.lr_schedule == LrSchedule::kCosine
+      ? recipe.lr * trainer::cosine_decay(done)
       : recipe.lr;
-  for (auto& group : optimizer.param_groups()) {
-    group.options().set_lr(rate);
-  }
 }
 
 inline care::AugmentOptions augmentation_of(

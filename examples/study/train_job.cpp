@@ -128,7 +128,7 @@ Network train(
   common::Progress progress(
       data.plan.name(job), recipe.epochs * images, state.epoch * images, shown);
   for (auto& epoch = state.epoch; epoch < recipe.epochs;) {
-    set_rate(*optimizer, recipe, epoch);
+    trainer::set_rate(*optimizer, rate_of(recipe, epoch));
     step.first_step = epoch * steps;
     // What the network draws itself, for dropout, comes from here.
     torch::manual_seed(seed + 1000 * static_cast<uint64_t>(epoch + 1));

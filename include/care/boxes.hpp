@@ -108,6 +108,7 @@ class Boxes {
   /// weighted ones; boxes without a label stay unlabelled (-1).
   static Boxes collate(const std::vector<Boxes>& batches) {
     std::vector<detail::BoxBatch> parts;
+    parts.reserve(batches.size());
     for (const auto& batch : batches) {
       parts.push_back(batch.own_);
     }

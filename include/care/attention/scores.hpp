@@ -98,7 +98,7 @@ inline torch::Tensor binary_classes(
       images,
       ", 1], but got ",
       sizes_of(target));
-  const auto flat = target.detach().reshape({images});
+  auto flat = target.detach().reshape({images});
   if (c10::isIntegralType(flat.scalar_type(), /*includeBool=*/false)) {
     check_classes(where, flat, images, 2);
     return flat;
@@ -166,7 +166,7 @@ inline torch::Tensor class_scores(
   detail::check_classes(where, classes, all.size(0), all.size(1));
   const auto own =
       detail::to_device(classes, all.device()).to(torch::kLong).unsqueeze(1);
-  const auto scores = all.gather(1, own).squeeze(1);
+  auto scores = all.gather(1, own).squeeze(1);
   if (score == Score::kLogit || binary) {
     return scores;
   }

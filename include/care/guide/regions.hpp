@@ -90,7 +90,7 @@ inline Speaking speaking(const char* /*where*/, const Boxes& boxes) {
 inline Speaking speaking(const char* where, const torch::Tensor& masks) {
   const auto ranges = mask_ranges(where, masks).to(torch::kCPU);
   check_mask_ranges(where, ranges);
-  const auto any = ranges[1] > 0;
+  auto any = ranges[1] > 0;
   return [any](const torch::Tensor& /*classes*/) { return any; };
 }
 inline Speaking speaking(const char* where, const RegionWeights& weights) {
@@ -127,7 +127,7 @@ inline Speaking speaking(const char* where, const RegionWeights& weights) {
         bad,
         "]");
   }
-  const auto any = (range[1] > 0) & (range[4] > 0);
+  auto any = (range[1] > 0) & (range[4] > 0);
   return [any](const torch::Tensor& /*classes*/) { return any; };
 }
 

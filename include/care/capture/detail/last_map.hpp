@@ -97,6 +97,8 @@ class LastMapSearch {
     const bool seen_on_the_way = here.view.first || here.odd.first;
     auto next = here;
     next.summed = name == "Sum" || name == "Mean" || is_pooling(name);
+    // The order of the questions matters, so two answers are alike.
+    // NOLINTNEXTLINE(bugprone-branch-clone)
     if (is_pooling(name)) {
       next.view = next.odd = {};
     } else if (is_rearranging(name)) {

@@ -57,8 +57,8 @@ class Observer {
                                          .scopes({at::RecordScope::FUNCTION}));
     }
   }
-  ~Observer() {
-    stop();
+  ~Observer() { // after `stop`, or because the forward threw
+    detach();
   }
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
@@ -68,11 +68,7 @@ class Observer {
     if (!watching_) {
       return;
     }
-    watching_ = false;
-    if (outer_ == nullptr) {
-      at::removeCallback(handle_);
-    }
-    current() = outer_;
+    detach();
     look_again();
     for (const auto& map : maps_) { // those that were edited in place
       if (map.result.defined()) {
@@ -98,6 +94,17 @@ class Observer {
   }
 
  private:
+  void detach() {
+    if (!watching_) {
+      return;
+    }
+    watching_ = false;
+    if (outer_ == nullptr) {
+      at::removeCallback(handle_);
+    }
+    current() = outer_;
+  }
+
   static constexpr std::array<const char*, 4> kConvolutions{
       "aten::conv2d",
       "aten::conv_transpose2d",
