@@ -385,6 +385,62 @@ TEST_CASE("BoxedImagesSampler: m boxed images in each batch", "[sampler]") {
   }
 }
 
+TEST_CASE("RankSampler: shares of the same batches", "[sampler]") {
+  // 23 images, 3 processes, batches of 2 each: 3 whole rounds of 6, then 5 of
+  // which each gets 1.
+  constexpr size_t kImages = 23, kRanks = 3, kBatch = 2;
+  std::vector<care::RankSampler<care::ShuffleSampler>> shares;
+  for (size_t rank = 0; rank < kRanks; ++rank) {
+    shares.emplace_back(care::ShuffleSampler(kImages), rank, kRanks);
+  }
+  care::ShuffleSampler whole(kImages);
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    whole.reset();
+    for (auto& share : shares) {
+      share.reset();
+    }
+    for (const size_t count : {2U, 2U, 2U, 1U}) {
+      const auto all = *whole.next(kBatch * kRanks);
+      std::vector<size_t> together;
+      for (auto& share : shares) {
+        const auto batch = *share.next(kBatch);
+        CHECK(batch.size() == count);
+        together.insert(together.end(), batch.begin(), batch.end());
+      }
+      CHECK(
+          together ==
+          std::vector<size_t>(
+              all.begin(),
+              all.begin() + static_cast<std::ptrdiff_t>(count * kRanks)));
+    }
+    for (auto& share : shares) {
+      CHECK_FALSE(share.next(kBatch).has_value());
+    }
+  }
+
+  // Sought, and saved and loaded, a share goes on as it would have.
+  shares[1].seek(1, 2 * kBatch);
+  whole.seek(1, 2 * kBatch * kRanks);
+  std::stringstream stream;
+  torch::serialize::OutputArchive out;
+  shares[1].save(out);
+  out.save_to(stream);
+  const auto all = *whole.next(kBatch * kRanks);
+  const std::vector<size_t> expected{all[2], all[3]};
+  CHECK(*shares[1].next(kBatch) == expected);
+  torch::serialize::InputArchive in;
+  in.load_from(stream);
+  shares[1].load(in);
+  CHECK(*shares[1].next(kBatch) == expected);
+  CHECK(shares[1].whole().epoch() == 1);
+
+  CARE_REQUIRE_THROWS_AS(
+      care::RankSampler<care::ShuffleSampler>(
+          care::ShuffleSampler(kImages), 3, 3),
+      c10::ValueError,
+      "got rank 3 of 3");
+}
+
 TEST_CASE("samplers: bad input", "[sampler]") {
   using Weights = std::vector<double>;
   using WeightedOptions = care::WeightedSamplerOptions;

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
-#include <set>
 #include <stdexcept>
 
 namespace trainer {
@@ -82,6 +81,17 @@ void add_options(CLI::App& app, Options& o) {
   number("--pictures", o.pictures, 0, 1000, "rows of the attention sheet");
   add("--out", o.out, "folder for everything a run leaves");
   flag("--fresh", o.fresh, "start anew instead of going on");
+  for (const char* name :
+       {"--data",
+        "--threads",
+        "--workers",
+        "--cache",
+        "--device",
+        "--pictures",
+        "--out",
+        "--fresh"}) {
+    app.get_option(name)->group(kNoIdentity);
+  }
 }
 
 } // namespace
@@ -104,19 +114,10 @@ Options parse_options(
     std::exit(app.exit(error));
   }
   options.size.resize(2, options.size.front());
-  const std::set<std::string> harmless{
-      "--data",
-      "--threads",
-      "--workers",
-      "--cache",
-      "--device",
-      "--pictures",
-      "--out",
-      "--fresh"};
   for (const auto* option : app.get_options()) {
     if (option->count() > 0) {
       options.given.push_back(option->get_name());
-      if (harmless.count(option->get_name()) == 0) {
+      if (option->get_group() != kNoIdentity) {
         options.identity += option->get_name() + " " +
             CLI::detail::join(option->results()) + "\n";
       }

@@ -45,6 +45,10 @@ struct Options {
   std::vector<std::string> given; ///< the names of all that were given
 };
 
+/// The group of options that do not change what a run trains, so that it may go
+/// on with others.
+inline constexpr const char* kNoIdentity = "How it runs";
+
 /// Reads the command line; ends the program where it asks for help or is wrong.
 /// `add_own` adds the options of the program's own: what it trains.
 Options parse_options(

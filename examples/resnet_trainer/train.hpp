@@ -20,6 +20,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -151,6 +152,7 @@ struct StepOptions {
   double clip = 0; ///< most of the gradients' norm; 0: any
   care::AugmentOptions augment; ///< by default nothing is changed
   int64_t first_step = 0; ///< of this epoch: the augmentation's draws
+  std::function<void()> after_backward; ///< if any; see examples/distributed
 };
 
 /// One pass over the training data: the part to copy. `net` is any module,
@@ -187,6 +189,9 @@ Epoch train_epoch(
         criterion(seen.logits, targets), seen, batch.targets, moved.boxes);
     optimizer.zero_grad();
     loss.backward();
+    if (options.after_backward) {
+      options.after_backward();
+    }
     if (options.clip > 0) {
       clip_gradients(*net, options.clip);
     }

@@ -69,8 +69,7 @@ struct AutocastState {
 /// `dtype`; parameters stay float32. Put it around the forward pass alone,
 /// never around `backward` or the optimizer's step, and compute losses outside
 /// of it, from `logits.to(torch::kFloat)`: on the CPU a softmax of bfloat16 is
-/// one in bfloat16. bfloat16 needs no loss scaling; half does, and LibTorch has
-/// no gradient scaler for C++.
+/// one in bfloat16. bfloat16 needs no loss scaling; half does: `GradScaler`.
 ///
 /// With `enabled` false it switches autocast off, also inside of a region in
 /// which it is on: for a part that must run in float32 (hand it float tensors,

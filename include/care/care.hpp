@@ -10,6 +10,7 @@
 #include <care/boxes.hpp>
 #include <care/capture.hpp>
 #include <care/find_boxes.hpp>
+#include <care/grad_scaler.hpp>
 #include <care/guide.hpp>
 #include <care/imbalance.hpp>
 #include <care/loss.hpp>

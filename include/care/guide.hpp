@@ -9,6 +9,7 @@
 //   guide/guided.hpp        which images are guided, and for which class
 //   guide/region_cells.hpp  their regions at the size of their maps
 //   guide/attended.hpp      their maps and losses
+//   guide/ranks.hpp         several processes that train one network
 //   guide/balance.hpp       how strong that loss shall be, by the gradients
 //   guide/figures.hpp       the total, and the figures to log
 //   guide/audit.hpp         does the loss reach the network?
@@ -27,6 +28,7 @@
 #include <care/guide/guided.hpp>
 #include <care/guide/head.hpp>
 #include <care/guide/options.hpp>
+#include <care/guide/ranks.hpp>
 #include <care/guide/regions.hpp>
 #include <care/loss.hpp>
 #include <care/rasterize.hpp>
@@ -298,18 +300,7 @@ class Guide {
       const Accumulation& accumulation,
       Balance* balance) const {
     const char* where = "care::Guide::loss";
-    TORCH_CHECK_VALUE(
-        classification.defined() && classification.dim() == 0,
-        where,
-        ": expected the classification loss as a scalar, but got ",
-        detail::sizes_of(classification));
-    TORCH_CHECK_VALUE(
-        accumulation.steps > 0 && accumulation.guided >= 0,
-        where,
-        ": expected accumulation steps > 0 and guided >= 0, but got ",
-        accumulation.steps,
-        " and ",
-        accumulation.guided);
+    detail::check_step(where, classification, accumulation);
     const bool additive = balance != nullptr || options_.weight().has_value();
     const double strength = schedule_.strength();
     const double weight = strength *
@@ -328,28 +319,55 @@ class Guide {
     detail::check_batch(where, seen, target, regions, options_);
     const auto attended =
         weight == 0 ? detail::Attended() : attend(where, seen, target, regions);
-    if (attended.pairs() > 0) {
-      TORCH_CHECK_VALUE(
-          attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
-          where,
-          ": expected an attention loss with a gradient history, but the map "
-          "or the loss policy detached it");
-      const auto count = accumulation.guided > 0
-          ? static_cast<double>(accumulation.guided) /
-              static_cast<double>(accumulation.steps)
-          : static_cast<double>(attended.pairs());
-      auto attention = weight * (attended.per_image.sum() / count);
-      if (balance != nullptr) {
-        auto features = seen.more;
-        features.push_back(seen.features);
-        // Without the schedule's share: a warm-up shall not be undone.
-        balance->update(classification, attention / weight, features);
-        attention = balance->weight() * attention;
-      }
-      result.total = result.total + attention;
+    if (weight != 0) {
+      add_attention(
+          result,
+          classification,
+          weight,
+          attended,
+          seen,
+          accumulation,
+          balance);
     }
     result.attention = detail::figures(attended, loss_);
     return result;
+  }
+
+  /// Adds `weight` La to the total.
+  void add_attention(
+      GuidedLoss& result,
+      const torch::Tensor& classification,
+      double weight,
+      const detail::Attended& attended,
+      const Seen& seen,
+      const Accumulation& accumulation,
+      Balance* balance) const {
+    const bool given = accumulation.guided > 0;
+    const auto here = given ? accumulation.guided : attended.pairs();
+    // By what the sum over this batch's maps is divided.
+    const double count =
+        detail::mean_over_ranks(options_.sum_over_ranks(), here) /
+        static_cast<double>(given ? accumulation.steps : 1);
+    torch::Tensor attention; // undefined: no map of this batch is guided
+    if (attended.pairs() > 0) {
+      TORCH_CHECK_VALUE(
+          attended.per_image.requires_grad() || !torch::GradMode::is_enabled(),
+          "care::Guide::loss: expected an attention loss with a gradient "
+          "history, but the map or the loss policy detached it");
+      attention = attended.per_image.sum() / count;
+    }
+    if (balance != nullptr && count > 0) {
+      auto features = seen.more;
+      features.push_back(seen.features);
+      // Without the schedule's share: a warm-up shall not be undone.
+      balance->update(
+          classification, attention, features, options_.sum_over_ranks());
+    }
+    if (attention.defined()) {
+      attention = weight * attention;
+      result.total = result.total +
+          (balance != nullptr ? balance->weight() * attention : attention);
+    }
   }
 
   /// Whether the loss has no attention in it, whatever the batch.

@@ -10,6 +10,7 @@
 #include <care/imbalance/label_smoothing.hpp>
 #include <care/imbalance/ldam.hpp>
 #include <care/imbalance/logit_adjustment.hpp>
+#include <care/imbalance/rank_sampler.hpp>
 #include <care/imbalance/shuffle_sampler.hpp>
 #include <care/imbalance/stratified_split.hpp>
 #include <care/imbalance/weighted_samplers.hpp>

@@ -3,6 +3,8 @@
 #ifndef CARE_GUIDE_BALANCE_HPP
 #define CARE_GUIDE_BALANCE_HPP
 
+#include <care/guide/ranks.hpp>
+
 #include <c10/util/Exception.h>
 #include <torch/arg.h>
 #include <torch/autograd.h>
@@ -72,16 +74,28 @@ class Balance {
   /// torch::NoGradGuard. Both losses are scalars with a history that leads to
   /// the features (to some of them: those that only one of the losses depends
   /// on are fine); c10::ValueError for one that has none, detached or of
-  /// another forward.
+  /// another forward. Of several processes (`sum`, see
+  /// `GuideOptions::sum_over_ranks`) each hands over its share of the batch;
+  /// `attention` is undefined where that has no guided image.
   void update(
       const torch::Tensor& classification,
       const torch::Tensor& attention,
-      const std::vector<torch::Tensor>& features) {
+      const std::vector<torch::Tensor>& features,
+      const SumOverRanks& sum = {}) {
     if (!torch::GradMode::is_enabled()) {
       return;
     }
-    const auto c = norm_of("classification", classification, features);
-    const auto a = norm_of("attention", attention, features);
+    auto c = square_of("classification", classification, features);
+    auto a = sum && !attention.defined()
+        ? torch::zeros_like(c)
+        : square_of("attention", attention, features);
+    if (sum) { // each process's gradients are too large by the same factor
+      const auto sums = sum(torch::stack({c, a}));
+      c = sums[0];
+      a = sums[1];
+    }
+    c = c.sqrt();
+    a = a.sqrt();
     const auto usable = (c > 0) & (a > 0) & c.isfinite() & a.isfinite();
     // Both start at 0 and have seen the same batches: what they lack of the
     // true means is the same share, and cancels in their ratio.
@@ -137,7 +151,7 @@ class Balance {
   }
 
  private:
-  static torch::Tensor norm_of(
+  static torch::Tensor square_of(
       const char* name,
       const torch::Tensor& loss,
       const std::vector<torch::Tensor>& features) {
@@ -164,7 +178,7 @@ class Balance {
         "care::Balance: expected a ",
         name,
         " loss of these features, but no path leads from it to them");
-    return sum.sqrt();
+    return sum;
   }
 
   torch::Tensor running(

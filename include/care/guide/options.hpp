@@ -5,6 +5,7 @@
 
 #include <care/attention.hpp>
 #include <care/capture/target_layer.hpp>
+#include <care/guide/ranks.hpp>
 #include <care/rasterize.hpp>
 #include <care/schedule.hpp>
 
@@ -92,6 +93,13 @@ class GuideOptions {
   TORCH_ARG(bool, frozen_statistics) = false;
   /// When La is on.
   TORCH_ARG(ScheduleOptions, schedule);
+  /// Where several processes train one network, each on a share of the batch,
+  /// and then average their gradients: what adds a tensor up over all of them.
+  /// La is then the mean over the guided images of all shares, and `Balance`
+  /// sees the gradients of the whole batch. Each process must call `loss` for
+  /// each of its batches, also for one without a guided image. Costs a small
+  /// sum over the processes per batch, and waits for it. Default: none.
+  TORCH_ARG(SumOverRanks, sum_over_ranks);
 
  private:
   torch::optional<std::vector<int64_t>> classes_;

@@ -1,0 +1,161 @@
+// GradScaler: keeps the small gradients of training in half precision alive.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CARE_GRAD_SCALER_HPP
+#define CARE_GRAD_SCALER_HPP
+
+#include <c10/util/Exception.h>
+#include <torch/arg.h>
+#include <torch/optim/optimizer.h>
+#include <torch/serialize/archive.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <cstdint>
+
+namespace care {
+
+/// Options of `GradScaler`.
+struct GradScalerOptions {
+  /// The first scale, above 0. Default: 65536.
+  TORCH_ARG(double, scale) = 65536.0;
+  /// What the scale is multiplied by after `interval` steps, above 1.
+  /// Default: 2.
+  TORCH_ARG(double, growth) = 2.0;
+  /// What the scale is multiplied by where a gradient was not finite, in
+  /// (0, 1). Default: 0.5.
+  TORCH_ARG(double, backoff) = 0.5;
+  /// How many steps in a row must be good for the scale to grow, at least 1.
+  /// Default: 2000.
+  TORCH_ARG(int64_t, interval) = 2000;
+};
+
+/// Scales the loss up before `backward` and the gradients down after it, so
+/// that those below half's smallest number are not lost; a step whose gradients
+/// are not finite is left out, and the scale halved. Python's
+/// `torch.cuda.amp.GradScaler`, which LibTorch has no C++ class for. Not needed
+/// for bfloat16. Source: Micikevicius et al. 2018, section 3.2.
+///
+///   care::GradScaler scaler;
+///   optimizer.zero_grad();
+///   scaler.scale(loss.total).backward(); // a forward under Autocast, kHalf
+///   scaler.unscale(optimizer);           // from here on one may clip
+///   scaler.step(optimizer);
+///
+/// `step` waits for the device once. `torch::save` and `torch::load` keep scale
+/// and count. Throws c10::ValueError for options out of range, c10::Error for
+/// calls in another order.
+class GradScaler {
+ public:
+  explicit GradScaler(const GradScalerOptions& options = {})
+      : options_(options),
+        scale_(options.scale()) {
+    const char* where = "care::GradScaler";
+    TORCH_CHECK_VALUE(
+        std::isfinite(options.scale()) && options.scale() > 0,
+        where,
+        ": expected a scale above 0, but got ",
+        options.scale());
+    TORCH_CHECK_VALUE(
+        std::isfinite(options.growth()) && options.growth() > 1,
+        where,
+        ": expected a growth above 1, but got ",
+        options.growth());
+    TORCH_CHECK_VALUE(
+        options.backoff() > 0 && options.backoff() < 1,
+        where,
+        ": expected a backoff in (0, 1), but got ",
+        options.backoff());
+    TORCH_CHECK_VALUE(
+        options.interval() >= 1,
+        where,
+        ": expected an interval of at least 1, but got ",
+        options.interval());
+  }
+
+  /// The loss, a scalar, times the scale: call `backward` on it.
+  torch::Tensor scale(const torch::Tensor& loss) const {
+    return loss * scale_;
+  }
+
+  /// Divides the gradients of the optimizer's parameters by the scale, and
+  /// notes whether all are finite. Once for each step.
+  void unscale(torch::optim::Optimizer& optimizer) {
+    TORCH_CHECK(
+        !unscaled_,
+        "care::GradScaler::unscale: expected `step` after the last `unscale`, "
+        "but got none: the gradients would be divided twice");
+    torch::NoGradGuard no_grad;
+    finite_ = torch::Tensor();
+    for (auto& group : optimizer.param_groups()) {
+      for (const auto& parameter : group.params()) {
+        auto gradient = parameter.grad();
+        if (!gradient.defined()) {
+          continue;
+        }
+        gradient.mul_(1 / scale_);
+        const auto finite = gradient.isfinite().all();
+        finite_ =
+            finite_.defined() ? finite_ & finite.to(finite_.device()) : finite;
+      }
+    }
+    unscaled_ = true;
+  }
+
+  /// The optimizer's step, unless a gradient is not finite; then the scale
+  /// grows or shrinks. Unscales first where that was not done. Returns whether
+  /// the step was taken.
+  bool step(torch::optim::Optimizer& optimizer) {
+    if (!unscaled_) {
+      unscale(optimizer);
+    }
+    unscaled_ = false;
+    const bool finite = !finite_.defined() || finite_.item<bool>();
+    if (finite) {
+      optimizer.step();
+    }
+    good_ = finite ? good_ + 1 : 0;
+    if (!finite) {
+      scale_ *= options_.backoff();
+    } else if (good_ == options_.interval()) {
+      const double larger = scale_ * options_.growth();
+      scale_ = std::isfinite(static_cast<float>(larger)) ? larger : scale_;
+      good_ = 0;
+    }
+    return finite;
+  }
+
+  /// The scale of the next step.
+  double scale() const {
+    return scale_;
+  }
+
+  friend torch::serialize::OutputArchive& operator<<(
+      torch::serialize::OutputArchive& archive,
+      const GradScaler& scaler) {
+    archive.write("scale", c10::IValue(scaler.scale_));
+    archive.write("good", c10::IValue(scaler.good_));
+    return archive;
+  }
+  friend torch::serialize::InputArchive& operator>>(
+      torch::serialize::InputArchive& archive,
+      GradScaler& scaler) {
+    c10::IValue scale, good;
+    archive.read("scale", scale);
+    archive.read("good", good);
+    scaler.scale_ = scale.toDouble();
+    scaler.good_ = good.toInt();
+    scaler.unscaled_ = false;
+    return archive;
+  }
+
+ private:
+  GradScalerOptions options_;
+  double scale_;
+  int64_t good_ = 0; // steps in a row since the scale changed
+  bool unscaled_ = false; // since the last step
+  torch::Tensor finite_; // undefined: no gradient
+};
+
+} // namespace care
+
+#endif // CARE_GRAD_SCALER_HPP

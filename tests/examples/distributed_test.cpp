@@ -1,0 +1,281 @@
+// Tests of data parallel training: equal to one process, and when one is lost.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/files.hpp"
+#include "support/program.hpp"
+#include "support/support.hpp"
+
+#include "distributed/launch.hpp"
+#include "distributed/parallel.hpp"
+#include "resnet_trainer/picture.hpp"
+
+#include <care/guide.hpp>
+
+#include <torch/optim/sgd.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace F = torch::nn::functional;
+namespace fs = std::filesystem;
+
+namespace {
+
+using care_test::contains;
+using care_test::Folder;
+
+/// 48 pictures, guided ones unevenly: none in the last quarter of any batch.
+struct Data {
+  Data() {
+    torch::manual_seed(3);
+    images = torch::rand({48, 3, 32, 32}, torch::kDouble);
+    std::vector<std::vector<std::array<double, 4>>> lists(48);
+    for (int64_t i = 0; i < 48; ++i) {
+      const auto place = static_cast<size_t>(i);
+      if (i % 8 < 6 && i % 5 == 0) {
+        lists[place] = {{4, 4, 20, static_cast<double>(8 + i % 16)}};
+      }
+    }
+    boxes = care::Boxes::from_lists(lists, {32, 32});
+    targets = torch::arange(48) % 3;
+  }
+  torch::Tensor images, targets;
+  care::Boxes boxes = care::Boxes::none(1, {32, 32});
+};
+
+struct Net : torch::nn::Module {
+  explicit Net(int64_t seed) {
+    register_module("first", first);
+    register_module("second", second);
+    register_module("head", head);
+    to(torch::kDouble);
+    torch::NoGradGuard no_grad; // threads share one generator: none is used
+    for (auto& p : parameters()) {
+      p.copy_((1.7 * torch::arange(p.numel(), torch::kDouble) + seed)
+                  .sin()
+                  .mul(0.3)
+                  .view(p.sizes()));
+    }
+  }
+  torch::Tensor forward(const torch::Tensor& x) {
+    return head(second(first(x).relu()).relu().mean({2, 3}));
+  }
+  torch::nn::Conv2d first{torch::nn::Conv2dOptions(3, 6, 3).stride(2)};
+  torch::nn::Conv2d second{torch::nn::Conv2dOptions(6, 8, 3).stride(2)};
+  torch::nn::Linear head{8, 3};
+};
+
+/// Parameters after 20 steps with batches of 8; `ranks`: of this process.
+std::vector<torch::Tensor> train(const Data& data, parallel::Ranks* ranks) {
+  const int64_t size = ranks != nullptr ? ranks->size() : 1;
+  const int64_t rank = ranks != nullptr ? ranks->rank() : 0;
+  const auto net =
+      std::make_shared<Net>(1 + rank); // broadcast makes them alike
+  if (ranks != nullptr) {
+    ranks->broadcast(*net);
+  }
+  torch::optim::SGD optimizer(
+      net->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
+  const care::Guide guide(care::GuideOptions().sum_over_ranks(
+      ranks != nullptr ? ranks->summing() : care::SumOverRanks()));
+  for (int64_t step = 0; step < 20; ++step) {
+    const int64_t count = 8 / size;
+    const int64_t from = (step * 8) % 48 + rank * count;
+    const auto rows = torch::arange(from, from + count);
+    const auto target = data.targets.index_select(0, rows);
+    const auto seen = guide.watch(net, data.images.index_select(0, rows));
+    optimizer.zero_grad();
+    guide
+        .loss(
+            F::cross_entropy(seen.logits, target),
+            seen,
+            target,
+            data.boxes.select(rows))
+        .backward();
+    if (ranks != nullptr) {
+      ranks->average_gradients(*net);
+    }
+    optimizer.step();
+  }
+  return net->parameters();
+}
+
+/// A set of 24 pictures, half of them rare with a box.
+fs::path write_set(const Folder& folder) {
+  std::string csv = "path,label,xmin,ymin,xmax,ymax,split\n";
+  for (int i = 0; i < 24; ++i) {
+    const auto name = std::to_string(i) + ".png";
+    cv::Mat picture(32, 32, CV_8UC3, cv::Scalar::all(8 * i));
+    const bool rare = i % 2 == 0;
+    if (rare) {
+      picture(cv::Rect(4, 4, 12, 12)) = cv::Scalar(200, 30, 60);
+    }
+    trainer::write_picture(folder.path / name, picture);
+    csv += name + (rare ? ",rare,4,4,16,16," : ",common,,,,,") +
+        (i < 16       ? "train"
+             : i < 20 ? "val"
+                      : "test") +
+        "\n";
+  }
+  return care_test::write_text(folder.path / "set.csv", csv);
+}
+
+std::string arguments(const fs::path& data, const fs::path& out, int epochs) {
+  return "--data " + data.string() + " --out " + out.string() +
+      " --size 32 --batch 8 --stage1 1 --stage2 " + std::to_string(epochs - 1) +
+      " --augment none --threads 1 --guide rare --net mobilenet_v2";
+}
+
+/// The CSV without its last column, the speed.
+std::string without_speed(const std::string& csv) {
+  std::string text;
+  for (size_t from = 0; from < csv.size();) {
+    const auto end = csv.find('\n', from);
+    text += csv.substr(from, csv.rfind(',', end) - from) + '\n';
+    from = end + 1;
+  }
+  return text;
+}
+
+} // namespace
+
+TEST_CASE("distributed: 20 steps on 2 and 4 processes equal one process's") {
+  const Data data;
+  const auto alone = train(data, nullptr);
+  for (const int size : {2, 4}) {
+    CAPTURE(size);
+    const auto port = parallel::free_port();
+    std::vector<std::vector<torch::Tensor>> all(static_cast<size_t>(size));
+    std::vector<std::thread> threads; // as good as processes for c10d
+    for (int rank = 0; rank < size; ++rank) {
+      threads.emplace_back([&, rank] {
+        parallel::Ranks ranks(
+            {rank, size, "127.0.0.1", port}, std::chrono::seconds(60));
+        all[static_cast<size_t>(rank)] = train(data, &ranks);
+        ranks.sum(torch::zeros({1})); // rank 0 keeps the store to the end
+      });
+    }
+    for (auto& thread : threads) {
+      thread.join();
+    }
+    for (const auto& parameters : all) {
+      for (size_t i = 0; i < alone.size(); ++i) {
+        CHECK(care_test::allclose(parameters[i], alone[i], 1e-9, 1e-5));
+      }
+    }
+  }
+}
+
+TEST_CASE("distributed: gradients that some or all processes lack") {
+  const auto port = parallel::free_port();
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank) {
+    threads.emplace_back([&, rank] {
+      parallel::Ranks ranks(
+          {rank, 2, "127.0.0.1", port}, std::chrono::seconds(60));
+      const auto net = std::make_shared<Net>(1);
+      if (rank == 1) {
+        net->head->bias.mutable_grad() = torch::full({3}, 4.0, torch::kDouble);
+      }
+      ranks.average_gradients(*net);
+      CHECK(net->head->bias.grad()[0].item<double>() == 2);
+      CHECK_FALSE(net->head->weight.grad().defined());
+      ranks.sum(torch::zeros({1}));
+    });
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+}
+
+TEST_CASE("distributed: the program trains, and goes on exactly") {
+  const Folder folder;
+  const auto data = write_set(folder);
+  const auto whole = folder.path / "whole", parts = folder.path / "parts";
+  const auto run = [&](const fs::path& out, const std::string& more) {
+    return care_test::run_program(
+        CARE_DISTRIBUTED, arguments(data, out, 3) + " " + more);
+  };
+  const auto first = run(whole, "--nproc 2");
+  INFO(first.text);
+  REQUIRE(first.status == 0);
+  CHECK(contains(first.text, "epoch   3"));
+  CHECK(fs::exists(whole / "network.safetensors"));
+  CHECK(contains(care_test::read_text(whole / "test.txt"), "macro AUC"));
+
+  // One rank is killed in the middle; the other names it and ends.
+  const auto port = std::to_string(parallel::free_port());
+  const auto with_rank = [&](int rank) {
+    return "RANK=" + std::to_string(rank) +
+        " WORLD_SIZE=2 MASTER_ADDR=" + "127.0.0.1 MASTER_PORT=" + port +
+        " " CARE_DISTRIBUTED;
+  };
+  const auto log = folder.path / "log";
+  care_test::Child zero(
+      "env " + with_rank(0),
+      arguments(data, parts, 3) + " --timeout 60 2> " + log.string());
+  care_test::Child one(
+      "env " + with_rank(1), arguments(data, parts, 3) + " --timeout 60");
+  for (int i = 0; i < 6000 && !fs::exists(parts / "checkpoint.pt"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  one.kill();
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(zero.wait() == 1);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(15));
+  CHECK(contains(care_test::read_text(log), "rank 0: lost rank 1"));
+
+  const auto again = run(parts, "--nproc 2");
+  INFO(again.text);
+  REQUIRE(again.status == 0);
+  CHECK(
+      care_test::read_text(parts / "network.safetensors") ==
+      care_test::read_text(whole / "network.safetensors"));
+  CHECK(
+      without_speed(care_test::read_text(parts / "metrics.csv")) ==
+      without_speed(care_test::read_text(whole / "metrics.csv")));
+}
+
+TEST_CASE("distributed: each fault is one clear error") {
+  const Folder folder;
+  const auto data = write_set(folder);
+  const auto out = folder.path / "out";
+  const auto run = [&](const std::string& environment,
+                       const std::string& more) {
+    const auto outcome = care_test::run_program(
+        "env " + environment + " " CARE_DISTRIBUTED,
+        arguments(data, out, 2) + " " + more);
+    CHECK(outcome.status == 1);
+    CHECK_FALSE(fs::exists(out));
+    return outcome.text;
+  };
+  const auto port = std::to_string(parallel::free_port());
+  const auto at = [&](const std::string& rank_and_size) {
+    return rank_and_size + " MASTER_ADDR=127.0.0.1 MASTER_PORT=" + port;
+  };
+  CHECK(contains(
+      run("RANK=0", ""), "WORLD_SIZE: expected it in the environment"));
+  CHECK(contains(
+      run(at("RANK=2 WORLD_SIZE=2"), ""),
+      "RANK: expected a number from 0 to 1, but got '2'"));
+  CHECK(contains(
+      run(at("RANK=1 WORLD_SIZE=2"), "--timeout 1"),
+      "MASTER_ADDR: expected rank 0 to answer"));
+  CHECK(contains(
+      run(at("RANK=0 WORLD_SIZE=2"), "--timeout 1"),
+      "expected 2 processes within 1 s, but rank 1 did not come"));
+  CHECK(contains(
+      run("X=1", "--nproc 3"),
+      "--batch: expected a multiple of the 3 processes, but got 8"));
+
+  // A taken port.
+  parallel::Ranks taken(
+      {0, 1, "127.0.0.1", static_cast<uint16_t>(std::stoi(port))},
+      std::chrono::seconds(10));
+  CHECK(contains(
+      run(at("RANK=0 WORLD_SIZE=2"), "--timeout 1"),
+      "MASTER_PORT: expected a free port"));
+}

@@ -1,0 +1,137 @@
+// Tests of care/grad_scaler.hpp: by arithmetic, on the CPU.
+// SPDX-License-Identifier: Apache-2.0
+#include "support/support.hpp"
+
+#include <care/grad_scaler.hpp>
+
+#include <torch/optim/sgd.h>
+
+#include <limits>
+#include <sstream>
+
+using care::GradScaler;
+using care::GradScalerOptions;
+
+namespace {
+
+/// One parameter with the gradient `slope`, and plain gradient descent.
+struct Line {
+  torch::Tensor x = torch::ones({2}).requires_grad_();
+  torch::optim::SGD optimizer{{x}, /*lr=*/0.5};
+
+  bool step(GradScaler& scaler, double slope) {
+    optimizer.zero_grad();
+    scaler.scale((x * slope).sum()).backward();
+    return scaler.step(optimizer);
+  }
+  double value() const {
+    return x[0].item<double>();
+  }
+};
+
+} // namespace
+
+TEST_CASE("GradScaler: steps are as without it") {
+  Line line;
+  GradScaler scaler(GradScalerOptions().scale(1024));
+  CHECK(line.step(scaler, 0.25));
+  CHECK(line.value() == 1 - 0.5 * 0.25);
+  CHECK(scaler.scale() == 1024);
+}
+
+TEST_CASE("GradScaler: a small gradient lives through half precision") {
+  const double small = 1e-8; // half's smallest number is 6e-8
+  const auto through_half = [&](double scale) {
+    return (torch::full({}, small) * scale).to(torch::kHalf).item<double>() /
+        scale;
+  };
+  CHECK(through_half(1) == 0);
+  CHECK(through_half(GradScaler().scale()) == Approx(small).epsilon(1e-3));
+}
+
+TEST_CASE("GradScaler: a step that is not finite is left out") {
+  Line line;
+  GradScaler scaler(GradScalerOptions().scale(8).backoff(0.25));
+  for (const double slope :
+       {std::numeric_limits<double>::infinity(),
+        std::numeric_limits<double>::quiet_NaN()}) {
+    const double before = line.value(), scale = scaler.scale();
+    CHECK_FALSE(line.step(scaler, slope));
+    CHECK(line.value() == before);
+    CHECK(scaler.scale() == scale / 4);
+  }
+}
+
+TEST_CASE("GradScaler: grows after good steps in a row") {
+  Line line;
+  GradScaler scaler(GradScalerOptions().scale(8).growth(4).interval(2));
+  line.step(scaler, 1);
+  CHECK(scaler.scale() == 8);
+  line.step(scaler, 1);
+  CHECK(scaler.scale() == 32);
+  line.step(scaler, 1);
+  line.step(scaler, std::numeric_limits<double>::infinity());
+  CHECK(scaler.scale() == 16);
+  line.step(scaler, 1); // the count began anew
+  CHECK(scaler.scale() == 16);
+  line.step(scaler, 1);
+  CHECK(scaler.scale() == 64);
+  GradScaler largest(GradScalerOptions().scale(3e38).interval(1));
+  line.step(largest, 1e-30);
+  CHECK(largest.scale() == 3e38); // never beyond float
+}
+
+TEST_CASE("GradScaler: unscaled gradients can be clipped") {
+  Line line;
+  GradScaler scaler(GradScalerOptions().scale(1024));
+  scaler.scale((line.x * 3).sum()).backward();
+  scaler.unscale(line.optimizer);
+  CHECK(line.x.grad()[0].item<double>() == 3);
+  CARE_REQUIRE_THROWS_AS(
+      scaler.unscale(line.optimizer),
+      c10::Error,
+      "expected `step` after the last `unscale`");
+  line.x.mutable_grad().clamp_(-1, 1);
+  CHECK(scaler.step(line.optimizer));
+  CHECK(line.value() == 0.5);
+}
+
+TEST_CASE("GradScaler: an optimizer without gradients") {
+  Line line;
+  GradScaler scaler;
+  CHECK(scaler.step(line.optimizer));
+  CHECK(line.value() == 1);
+}
+
+TEST_CASE("GradScaler: saved and loaded it goes on alike") {
+  Line line;
+  GradScaler first(GradScalerOptions().scale(8).interval(3));
+  line.step(first, 1);
+  line.step(first, 1);
+  std::stringstream file;
+  torch::save(first, file);
+  GradScaler second(GradScalerOptions().scale(2).interval(3));
+  torch::load(second, file);
+  CHECK(second.scale() == 8);
+  line.step(second, 1);
+  CHECK(second.scale() == 16);
+}
+
+TEST_CASE("GradScaler: bad options name themselves") {
+  CARE_REQUIRE_THROWS_AS(
+      GradScaler(GradScalerOptions().scale(0)),
+      c10::ValueError,
+      "expected a scale above 0, but got 0");
+  CARE_REQUIRE_THROWS_AS(
+      GradScaler(GradScalerOptions().growth(1)),
+      c10::ValueError,
+      "expected a growth above 1");
+  CARE_REQUIRE_THROWS_AS(
+      GradScaler(GradScalerOptions().backoff(1)),
+      c10::ValueError,
+      "expected a backoff in (0, 1)");
+  CARE_REQUIRE_THROWS_AS(
+      GradScaler(GradScalerOptions().interval(0)),
+      c10::ValueError,
+      "an interval of at least 1");
+}
