@@ -14,6 +14,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,8 @@ struct Options {
   std::string settings;
   std::filesystem::path out = "runs/study";
   study::Machine machine;
-  int64_t processes = 1, most = -1;
+  int64_t processes = 1, most = -1, only = -1;
+  bool list = false;
   size_t pictures = 8;
 };
 
@@ -41,17 +43,47 @@ std::vector<pid_t> start_others(int64_t processes, bool& is_other) {
   return others;
 }
 
+/// The networks' numbers and names, for --only.
+void list(const study::Plan& plan) {
+  const auto jobs = plan.jobs();
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    std::cout << i << '\t' << plan.name(jobs[i]) << '\n';
+  }
+}
+
+/// The job of that number alone, if it is not below 0.
+std::vector<study::Job> chosen(const study::Plan& plan, int64_t only) {
+  const auto jobs = plan.jobs();
+  if (only < 0) {
+    return jobs;
+  }
+  const auto number = static_cast<size_t>(only);
+  if (number >= jobs.size()) {
+    throw std::invalid_argument(fmt::format(
+        "--only: expected a network from 0 to {}, but got {}",
+        jobs.size() - 1,
+        only));
+  }
+  return {jobs[number]};
+}
+
 /// Returns main's status.
 int run(const Options& o) {
-  const study::Runs runs(study::read_plan(o.settings), o.out);
+  const auto plan = study::read_plan(o.settings);
+  if (o.list) {
+    list(plan);
+    return 0;
+  }
+  const auto jobs = chosen(plan, o.only);
+  const study::Runs runs(plan, o.out);
   bool is_other = false;
   const auto others = start_others(o.processes, is_other);
   auto machine = o.machine;
   machine.has_terminal = o.processes == 1;
   study::prepare(machine);
-  const auto outcome = runs.train(o.most, machine);
+  const auto outcome = runs.train(jobs, o.most, machine);
   bool failed = !outcome.failed.empty();
-  if (is_other) {
+  if (is_other || o.only >= 0) {
     return failed ? 1 : 0;
   }
   for (const auto pid : others) {
@@ -99,6 +131,13 @@ int main(int argc, char** argv) {
   app.add_option(
          "--most", o.most, "train at most this many networks; 0: report alone")
       ->check(CLI::Range(-1, 1000000));
+  app.add_flag("--list", o.list, "say which networks there are, and end");
+  app.add_option(
+         "--only", o.only, "train this one of the list, without a report")
+      ->default_str("")
+      ->check(CLI::Range(0, 1000000))
+      ->excludes("--processes")
+      ->excludes("--most");
   app.add_option("--pictures", o.pictures, "attention pictures in the report")
       ->check(CLI::Range(0, 16));
   CLI11_PARSE(app, argc, argv);

@@ -66,13 +66,16 @@ class Runs {
     int64_t trained = 0;
     std::vector<std::string> failed; ///< jobs, each with what was wrong
   };
-  /// Trains everything that is neither finished nor claimed by another process;
-  /// `most` of them at the most, if that is not below 0. A claim ends with the
-  /// process that holds it. A job that fails does not stop the others, and is
-  /// tried again by the next call.
-  Outcome train(int64_t most, const Machine& machine) const {
+  /// Trains those jobs that are neither finished nor claimed by another
+  /// process; `most` of them at the most, if that is not below 0. A claim ends
+  /// with the process that holds it. A job that fails does not stop the others,
+  /// and is tried again by the next call.
+  Outcome train(
+      const std::vector<Job>& jobs,
+      int64_t most,
+      const Machine& machine) const {
     Outcome outcome;
-    for (const auto& job : data_.plan.jobs()) {
+    for (const auto& job : jobs) {
       if (outcome.trained == most) {
         break;
       }

@@ -144,6 +144,44 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
   CHECK(contains(arm.text, "tau = 1.0, but now it is 0.7"));
 }
 
+TEST_CASE("study: one network of the list, as clusters start them", "[study]") {
+  const Folder folder;
+  auto json = tiny();
+  while (json["arms"].size() > 1) {
+    json["arms"].erase(json["arms"].size() - 1);
+  }
+  const auto settings = write_settings(folder, json);
+  const auto out = folder.path / "out";
+  const auto list = run(settings, out, "--list");
+  CHECK(list.status == 0);
+  CHECK(
+      list.text ==
+      "0\twhole/weights/split0-seed0\n1\twhole/weights/split0-seed1\n");
+  CHECK_FALSE(fs::exists(out));
+  CHECK(run(settings, out, "--only 1").status == 0);
+  CHECK(fs::exists(out / "runs/whole/weights/split0-seed1.json"));
+  CHECK_FALSE(fs::exists(out / "runs/whole/weights/split0-seed0.json"));
+  CHECK_FALSE(fs::exists(out / "report.html"));
+  const auto beyond = run(settings, out, "--only 2");
+  CHECK(beyond.status == 1);
+  CHECK(contains(beyond.text, "expected a network from 0 to 1, but got 2"));
+
+  // What docs/study.md says of GNU parallel.
+  if (std::system("parallel --version > /dev/null 2>&1") != 0) {
+    WARN("skipped: GNU parallel is not installed");
+    return;
+  }
+  const auto arguments = settings.string() + " --out " + out.string();
+  const auto all = care_test::run_program(
+      "sh",
+      "-c '" CARE_STUDY " " + arguments +
+          " --list | cut -f 1 | parallel --jobs 2 " CARE_STUDY " " + arguments +
+          " --only'");
+  INFO(all.text);
+  CHECK(all.status == 0);
+  CHECK(contains(run(settings, out).text, "trained 0 networks"));
+}
+
 TEST_CASE("study: a failed start claims no folder", "[study]") {
   const Folder folder;
   auto json = tiny();
