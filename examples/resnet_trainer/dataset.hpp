@@ -26,9 +26,11 @@ namespace trainer {
 /// What the loader hands out; all of it on the host.
 struct Batch {
   torch::Tensor images; ///< `[N, 3, H, W]` bytes, RGB
-  torch::Tensor targets; ///< `[N]` int64
+  torch::Tensor targets; ///< `[N]` int64; undefined: without classes
   care::Boxes boxes; ///< of N images, in their pixels
   torch::Tensor index; ///< `[N]` int64, places in the dataset
+  /// What is wrong with pictures that cannot be read, by their places.
+  std::map<int64_t, std::string> faults = {};
 };
 
 /// The row's boxes on its picture of `stored` pixels, cut at the border;
@@ -40,10 +42,14 @@ struct PicturesOptions {
   care::Size size{224, 224}; ///< pictures are brought to it
   bool weigh_boxes = false; ///< by their confidence; else each counts in full
   bool cache = false; ///< keep the decoded pictures in memory
+  /// A picture that cannot be read is black, without boxes, and one of the
+  /// batch's `faults`; else it is an error.
+  bool keep_faults = false;
 };
 
 /// The pictures of `rows`, decoded when they are asked for. The target of a row
-/// is the place of its label in `classes`; boxes are scaled along. Throws
+/// is the place of its label in `classes`; without classes there are no
+/// targets. Boxes are scaled along. Throws
 /// std::runtime_error that names the manifest's line for a picture that cannot
 /// be read (from a loader's worker it arrives as torch::data::WorkerException).
 ///
@@ -63,9 +69,6 @@ class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
   const std::vector<Row>& rows() const {
     return *rows_;
   }
-  const std::vector<int64_t>& targets() const {
-    return targets_;
-  }
 
  private:
   struct Decoded {
@@ -78,10 +81,11 @@ class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
   };
   Decoded decode(size_t index) const;
   Decoded decoded(size_t index) const;
+  Decoded black() const;
 
   // Shared by the copies that the loader's workers hold.
   std::shared_ptr<const std::vector<Row>> rows_;
-  std::vector<int64_t> targets_;
+  torch::Tensor targets_; // of all rows
   PicturesOptions options_;
   std::shared_ptr<Cache> cache_; // empty: none
 };

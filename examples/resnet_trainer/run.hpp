@@ -226,7 +226,7 @@ Network train(
     ++epoch;
     const auto mca = val.empty()
         ? std::nan("")
-        : confusion(predict(net, *validation, input, false)).mca();
+        : confusion(predict(net, *validation, input)).mca();
     const bool stage2 = epoch > o.stage1;
     if (o.best && stage2 && mca > progress.best) {
       progress.best = mca;
@@ -271,7 +271,7 @@ template <class Network>
 void test(const Options& o, const Task& task, Network net, const Input& input) {
   const std::filesystem::path out = o.out;
   auto loader = in_order(o, task, task.split.test);
-  Predictions said = predict(net, *loader, input, /*attention=*/true);
+  Predictions said = predict(net, *loader, input, {/*attention=*/true});
   const auto shares = said.epg.masked_select(said.epg.isfinite());
   const auto table = fmt::format(
       "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with a box\n",
@@ -293,7 +293,7 @@ void test(const Options& o, const Task& task, Network net, const Input& input) {
   }
   if (!shown.empty()) {
     loader = in_order(o, task, shown);
-    said = predict(net, *loader, input, true, /*keep_maps=*/true);
+    said = predict(net, *loader, input, {true, /*keep_maps=*/true});
     write_picture(
         out / "attention.png", attention_sheet(said, shown, task.classes));
   }

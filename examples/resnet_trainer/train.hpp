@@ -198,51 +198,60 @@ Epoch train_epoch(
 
 /// What a network says of pictures, on the host.
 struct Predictions {
-  torch::Tensor targets; ///< `[N]` int64
+  torch::Tensor targets; ///< `[N]` int64: the class, else the one predicted
   torch::Tensor probabilities; ///< `[N, K]` double
-  /// `[N]` double, the share of the true class's Grad-CAM inside the boxes; NaN
+  /// `[N]` double, the share of the target's Grad-CAM inside the boxes; NaN
   /// for a picture without a box and for a map without a positive cell.
   torch::Tensor epg;
   torch::Tensor boxed; ///< `[N]` bool, whether it has a box
   torch::Tensor maps; ///< `[N, h, w]` float, raw Grad-CAM, where asked for
 };
 
-/// What the network says of everything the loader holds, in its order. With
-/// `attention` the true class's Grad-CAM is made too; it costs a graph of each
-/// batch.
+struct PredictOptions {
+  bool attention = false; ///< Grad-CAM too; it costs a graph of each batch
+  bool keep_maps = false; ///< and hand it out
+  bool several = false; ///< labels a picture: each logit has its own sigmoid
+};
+
+/// What the network says of everything the loader holds, in its order.
 template <class Network, class Loader>
 Predictions predict(
     Network& net,
     Loader& loader,
     const Input& input,
-    bool attention,
-    bool keep_maps = false) {
+    const PredictOptions& options = {}) {
   net->eval();
   std::vector<torch::Tensor> targets, probabilities, epg, boxed, maps;
   for (const auto& batch : loader) {
     const auto images = input.normalised(input.pixels(batch));
-    torch::Tensor logits,
-        share =
-            torch::full({batch.targets.size(0)}, std::nan(""), torch::kDouble);
-    if (attention) {
-      const auto seen = care::capture(net, images);
-      const auto map =
-          care::grad_cam(
-              seen.features, care::class_scores(seen.logits, batch.targets))
-              .detach()
-              .to(torch::kCPU, torch::kFloat);
+    const auto seen = [&]() -> care::Seen {
+      if (options.attention) {
+        return care::capture(net, images);
+      }
+      torch::NoGradGuard no_grad;
+      return {net->forward(images), {}};
+    }();
+    const auto logits = seen.logits.detach().to(torch::kCPU, torch::kDouble);
+    const auto target =
+        batch.targets.defined() ? batch.targets : logits.argmax(1);
+    auto share = torch::full({logits.size(0)}, std::nan(""), torch::kDouble);
+    if (options.attention) {
+      const auto map = care::class_attention_map(
+                           seen.features,
+                           care::class_scores(seen.logits, target),
+                           care::GradCam(),
+                           care::GradientOrder::kFirst,
+                           seen.layout())
+                           .detach()
+                           .to(torch::kCPU, torch::kFloat);
       share = care::energy_pointing_game(map, care::pixel_mask(batch.boxes));
-      logits = seen.logits.detach();
-      if (keep_maps) {
+      if (options.keep_maps) {
         maps.push_back(map);
       }
-    } else {
-      torch::NoGradGuard no_grad;
-      logits = net->forward(images);
     }
-    targets.push_back(batch.targets);
+    targets.push_back(target);
     probabilities.push_back(
-        torch::softmax(logits.to(torch::kCPU, torch::kDouble), 1));
+        options.several ? logits.sigmoid() : logits.softmax(1));
     epg.push_back(share);
     boxed.push_back(batch.boxes.boxes_per_image() > 0);
   }

@@ -203,8 +203,8 @@ TEST_CASE("train: predictions are of the network in evaluation", "[train]") {
   auto data = batches(2);
   auto net = small_net();
   const trainer::Input input;
-  const auto said = trainer::predict(net, data, input, true, true);
-  const auto fast = trainer::predict(net, data, input, false);
+  const auto said = trainer::predict(net, data, input, {true, true});
+  const auto fast = trainer::predict(net, data, input);
   CHECK(said.probabilities.sizes() == torch::IntArrayRef({6, 2}));
   CHECK(care_test::allclose(said.probabilities, fast.probabilities));
   CHECK(care_test::allclose(
