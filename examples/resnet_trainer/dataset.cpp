@@ -13,6 +13,25 @@
 #include <utility>
 
 namespace trainer {
+namespace {
+
+/// [N, K] float: 1 where a row has a label.
+torch::Tensor several_targets(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes) {
+  const auto n = static_cast<int64_t>(rows.size());
+  auto targets = torch::zeros({n, static_cast<int64_t>(classes.size())});
+  auto at = targets.accessor<float, 2>();
+  const auto places = all_targets_of(rows, classes);
+  for (int64_t i = 0; i < n; ++i) {
+    for (const auto k : places[static_cast<size_t>(i)]) {
+      at[i][k] = 1;
+    }
+  }
+  return targets;
+}
+
+} // namespace
 
 care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
   const auto width = static_cast<double>(stored.width);
@@ -43,12 +62,26 @@ care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
   return boxes;
 }
 
+torch::Tensor box_labels(
+    const Row& row,
+    const std::vector<std::string>& classes) {
+  std::vector<int64_t> labels;
+  for (const auto& label : row.box_label) {
+    const auto found = std::find(classes.begin(), classes.end(), label);
+    labels.push_back(found == classes.end() ? -1 : found - classes.begin());
+  }
+  return torch::tensor(labels, torch::kLong);
+}
+
 Pictures::Pictures(
     std::vector<Row> rows,
     const std::vector<std::string>& classes,
     const PicturesOptions& options)
-    : options_(options) {
-  if (!classes.empty()) {
+    : classes_(classes),
+      options_(options) {
+  if (options.several) {
+    targets_ = several_targets(rows, classes);
+  } else if (!classes.empty()) {
     targets_ = torch::tensor(targets_of(rows, classes), torch::kLong);
   }
   cv::setNumThreads(0); // the workers are the threads
@@ -63,12 +96,16 @@ Pictures::Decoded Pictures::decode(size_t index) const {
   const auto& size = options_.size;
   try {
     const auto stored = read_picture(row.file);
+    auto boxes = boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
+                     .resize(size);
+    if (options_.several) {
+      boxes = boxes.with_labels(box_labels(row, classes_));
+    }
     return {
         resized(
             stored,
             {static_cast<int>(size.width), static_cast<int>(size.height)}),
-        boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
-            .resize(size)};
+        boxes};
   } catch (const std::runtime_error& error) {
     const std::string text = error.what(); // a box's has its line already
     const auto file = row.file.string(); // which may be all there is to name

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <opencv2/imgcodecs.hpp>
 
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <sstream>
@@ -121,6 +122,48 @@ TEST_CASE("predict: says what the trainer's test said", "[predict]") {
           "MCA {:.3f}, accuracy {:.3f}",
           (right_rare / 8 + right_common / 16) / 2,
           (right_rare + right_common) / 24)));
+}
+
+TEST_CASE("predict: of several labels each has its probability", "[predict]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_labelled_set(folder.path / "set", 48);
+  const auto run = folder.path / "run", out = folder.path / "table.csv";
+  const auto net = train(data, run, "--criterion bce --guide rare");
+  REQUIRE(
+      predict(net.string() + " " + data.string() + " --out " + out.string())
+          .status == 0);
+  const auto table = read_table(out);
+  const auto test = read_text(run / "test.txt");
+  CAPTURE(test);
+  const std::vector<std::string> classes{"common", "odd", "rare"};
+  for (const auto& label : classes) {
+    std::vector<double> yes, no;
+    for (int i = 0; i < 48; ++i) {
+      const bool has =
+          label == "odd" ? i % 2 == 1 : (i % 3 == 0) == (label == "rare");
+      if (i % 8 >= 6) { // the test part
+        const auto& row = table.at(std::to_string(i) + ".png");
+        (has ? yes : no).push_back(std::stod(row.at(label)));
+      }
+    }
+    CHECK(contains(
+        test,
+        fmt::format(
+            "{:<24}  {:8}  {:5.3f}\n", label, yes.size(), auc(yes, no))));
+  }
+  bool any_sums_to_other = false;
+  for (const auto& [path, row] : table) {
+    double sum = 0;
+    std::string answer;
+    for (const auto& label : classes) {
+      const auto p = std::stod(row.at(label));
+      sum += p;
+      answer += p < 0.5 ? "" : (answer.empty() ? "" : "|") + label;
+    }
+    any_sums_to_other = any_sums_to_other || std::abs(sum - 1) > 0.1;
+    CHECK(row.at("predicted") == answer);
+  }
+  CHECK(any_sums_to_other);
 }
 
 TEST_CASE("predict: a picture that cannot be read is named", "[predict]") {
