@@ -50,6 +50,7 @@ AugmentOptions only(Outside source) {
 cv::Mat sheet(const std::string& data, size_t each, care::Size size) {
   const auto rows = trainer::read_manifest(data);
   const auto classes = trainer::labels_of(rows);
+  trainer::targets_of(rows, classes); // throws for several labels a picture
   std::vector<trainer::Row> shown; // the first with a box of each class
   for (const auto& label : classes) {
     const auto before = shown.size();

@@ -13,6 +13,25 @@
 #include <utility>
 
 namespace trainer {
+namespace {
+
+/// [N, K] float: 1 where a row has a label.
+torch::Tensor several_targets(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes) {
+  const auto n = static_cast<int64_t>(rows.size());
+  auto targets = torch::zeros({n, static_cast<int64_t>(classes.size())});
+  auto at = targets.accessor<float, 2>();
+  const auto places = all_targets_of(rows, classes);
+  for (int64_t i = 0; i < n; ++i) {
+    for (const auto k : places[static_cast<size_t>(i)]) {
+      at[i][k] = 1;
+    }
+  }
+  return targets;
+}
+
+} // namespace
 
 care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
   const auto width = static_cast<double>(stored.width);
@@ -43,12 +62,28 @@ care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
   return boxes;
 }
 
+torch::Tensor box_labels(
+    const Row& row,
+    const std::vector<std::string>& classes) {
+  std::vector<int64_t> labels;
+  for (const auto& label : row.box_label) {
+    const auto found = std::find(classes.begin(), classes.end(), label);
+    labels.push_back(found == classes.end() ? -1 : found - classes.begin());
+  }
+  return torch::tensor(labels, torch::kLong);
+}
+
 Pictures::Pictures(
     std::vector<Row> rows,
     const std::vector<std::string>& classes,
     const PicturesOptions& options)
-    : targets_(targets_of(rows, classes)),
+    : classes_(classes),
       options_(options) {
+  if (options.several) {
+    targets_ = several_targets(rows, classes);
+  } else if (!classes.empty()) {
+    targets_ = torch::tensor(targets_of(rows, classes), torch::kLong);
+  }
   cv::setNumThreads(0); // the workers are the threads
   if (options_.cache) {
     cache_ = std::make_shared<Cache>();
@@ -61,16 +96,21 @@ Pictures::Decoded Pictures::decode(size_t index) const {
   const auto& size = options_.size;
   try {
     const auto stored = read_picture(row.file);
+    auto boxes = boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
+                     .resize(size);
+    if (options_.several) {
+      boxes = boxes.with_labels(box_labels(row, classes_));
+    }
     return {
         resized(
             stored,
             {static_cast<int>(size.width), static_cast<int>(size.height)}),
-        boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
-            .resize(size)};
+        boxes};
   } catch (const std::runtime_error& error) {
     const std::string text = error.what(); // a box's has its line already
+    const auto file = row.file.string(); // which may be all there is to name
     throw std::runtime_error(
-        text.compare(0, row.file.string().size(), row.file.string()) == 0
+        row.where != file && text.compare(0, file.size(), file) == 0
             ? row.where + ": " + text
             : text);
   }
@@ -92,29 +132,48 @@ Pictures::Decoded Pictures::decoded(size_t index) const {
   return cache_->decoded.emplace(index, std::move(picture)).first->second;
 }
 
+Pictures::Decoded Pictures::black() const {
+  const auto& size = options_.size;
+  return {
+      cv::Mat::zeros(
+          static_cast<int>(size.height), static_cast<int>(size.width), CV_8UC3),
+      care::Boxes::from_lists({{}}, size)};
+}
+
 Batch Pictures::get_batch(torch::ArrayRef<size_t> indices) {
   const auto n = static_cast<int64_t>(indices.size());
   const auto& size = options_.size;
   // Byte by byte into the rows' place: [N, H, W, 3], handed out as [N, 3, H,
   // W].
   auto pixels = torch::empty({n, size.height, size.width, 3}, torch::kByte);
-  std::vector<int64_t> targets, places;
+  std::vector<int64_t> places;
   std::vector<care::Boxes> boxes;
+  std::map<int64_t, std::string> faults;
   auto* at = pixels.data_ptr<uint8_t>();
   for (const auto index : indices) {
-    const auto picture = decoded(index);
+    Decoded picture;
+    try {
+      picture = decoded(index);
+    } catch (const std::runtime_error& error) {
+      if (!options_.keep_faults) {
+        throw;
+      }
+      picture = black();
+      faults[static_cast<int64_t>(index)] = error.what();
+    }
     const auto bytes = picture.image.total() * picture.image.elemSize();
     std::memcpy(at, picture.image.data, bytes);
     at += bytes;
-    targets.push_back(targets_.at(index));
     places.push_back(static_cast<int64_t>(index));
     boxes.push_back(picture.boxes);
   }
+  const auto index = torch::tensor(places, torch::kLong);
   return {
       pixels.permute({0, 3, 1, 2}),
-      torch::tensor(targets, torch::kLong),
+      targets_.defined() ? targets_.index_select(0, index) : targets_,
       care::Boxes::collate(boxes),
-      torch::tensor(places, torch::kLong)};
+      index,
+      faults};
 }
 
 torch::optional<size_t> Pictures::size() const {

@@ -26,9 +26,13 @@ namespace trainer {
 /// What the loader hands out; all of it on the host.
 struct Batch {
   torch::Tensor images; ///< `[N, 3, H, W]` bytes, RGB
-  torch::Tensor targets; ///< `[N]` int64
+  /// `[N]` int64; of several labels `[N, K]` float, 0 and 1; undefined: without
+  /// classes.
+  torch::Tensor targets;
   care::Boxes boxes; ///< of N images, in their pixels
   torch::Tensor index; ///< `[N]` int64, places in the dataset
+  /// What is wrong with pictures that cannot be read, by their places.
+  std::map<int64_t, std::string> faults = {};
 };
 
 /// The row's boxes on its picture of `stored` pixels, cut at the border;
@@ -36,14 +40,25 @@ struct Batch {
 /// std::runtime_error that names the manifest's line for a box outside.
 care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh);
 
+/// The place in `classes` of the label that each box speaks for, `[M]` int64;
+/// -1: it speaks for all of the picture's.
+torch::Tensor box_labels(
+    const Row& row,
+    const std::vector<std::string>& classes);
+
 struct PicturesOptions {
   care::Size size{224, 224}; ///< pictures are brought to it
   bool weigh_boxes = false; ///< by their confidence; else each counts in full
+  bool several = false; ///< labels a picture, and boxes with labels
   bool cache = false; ///< keep the decoded pictures in memory
+  /// A picture that cannot be read is black, without boxes, and one of the
+  /// batch's `faults`; else it is an error.
+  bool keep_faults = false;
 };
 
 /// The pictures of `rows`, decoded when they are asked for. The target of a row
-/// is the place of its label in `classes`; boxes are scaled along. Throws
+/// is the place of its label in `classes`; without classes there are no
+/// targets. Boxes are scaled along. Throws
 /// std::runtime_error that names the manifest's line for a picture that cannot
 /// be read (from a loader's worker it arrives as torch::data::WorkerException).
 ///
@@ -63,9 +78,6 @@ class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
   const std::vector<Row>& rows() const {
     return *rows_;
   }
-  const std::vector<int64_t>& targets() const {
-    return targets_;
-  }
 
  private:
   struct Decoded {
@@ -78,10 +90,12 @@ class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
   };
   Decoded decode(size_t index) const;
   Decoded decoded(size_t index) const;
+  Decoded black() const;
 
   // Shared by the copies that the loader's workers hold.
   std::shared_ptr<const std::vector<Row>> rows_;
-  std::vector<int64_t> targets_;
+  std::vector<std::string> classes_;
+  torch::Tensor targets_; // of all rows
   PicturesOptions options_;
   std::shared_ptr<Cache> cache_; // empty: none
 };

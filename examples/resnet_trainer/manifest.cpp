@@ -235,10 +235,17 @@ std::vector<std::string> split_labels(const std::string& label) {
   return labels;
 }
 
+bool has_label(const Row& row, const std::string& label) {
+  const auto labels = split_labels(row.label);
+  return std::find(labels.begin(), labels.end(), label) != labels.end();
+}
+
 std::vector<std::string> labels_of(const std::vector<Row>& rows) {
   std::set<std::string> labels;
   for (const auto& row : rows) {
-    labels.insert(row.label);
+    for (const auto& label : split_labels(row.label)) {
+      labels.insert(label);
+    }
   }
   return {labels.begin(), labels.end()};
 }
@@ -264,25 +271,56 @@ void check_known(
   }
 }
 
+std::vector<std::vector<int64_t>> all_targets_of(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes) {
+  std::vector<std::vector<int64_t>> targets;
+  for (const auto& row : rows) {
+    targets.emplace_back();
+    for (const auto& label : split_labels(row.label)) {
+      const auto found = std::find(classes.begin(), classes.end(), label);
+      if (found == classes.end()) {
+        throw std::runtime_error(
+            row.where + ": expected one of the known labels, but got '" +
+            label + "'");
+      }
+      targets.back().push_back(found - classes.begin());
+    }
+  }
+  return targets;
+}
+
+std::vector<int64_t> rarest_targets_of(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes) {
+  const auto all = all_targets_of(rows, classes);
+  std::vector<int64_t> counts(classes.size()), rarest;
+  for (const auto& targets : all) {
+    for (const auto target : targets) {
+      ++counts[static_cast<size_t>(target)];
+    }
+  }
+  for (const auto& targets : all) {
+    rarest.push_back(*std::min_element(
+        targets.begin(), targets.end(), [&](int64_t a, int64_t b) {
+          return counts[static_cast<size_t>(a)] <
+              counts[static_cast<size_t>(b)];
+        }));
+  }
+  return rarest;
+}
+
 std::vector<int64_t> targets_of(
     const std::vector<Row>& rows,
     const std::vector<std::string>& classes) {
-  std::vector<int64_t> targets;
   for (const auto& row : rows) {
     if (split_labels(row.label).size() > 1) {
       throw std::runtime_error(
           row.where + ": expected one label a picture, but got '" + row.label +
           "'");
     }
-    const auto found = std::find(classes.begin(), classes.end(), row.label);
-    if (found == classes.end()) {
-      throw std::runtime_error(
-          row.where + ": expected one of the known labels, but got '" +
-          row.label + "'");
-    }
-    targets.push_back(found - classes.begin());
   }
-  return targets;
+  return rarest_targets_of(rows, classes);
 }
 
 } // namespace trainer

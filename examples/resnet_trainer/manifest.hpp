@@ -4,6 +4,7 @@
 #define RESNET_TRAINER_MANIFEST_HPP
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -52,6 +53,9 @@ std::vector<Row> read_folder(
 /// The labels of a picture: "a|b" is {"a", "b"}.
 std::vector<std::string> split_labels(const std::string& label);
 
+/// Whether it is one of the picture's labels.
+bool has_label(const Row& row, const std::string& label);
+
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Row>& rows);
 
@@ -62,6 +66,18 @@ void check_known(
     const std::vector<Row>& rows,
     std::string Row::*column,
     const std::vector<std::string>& wanted);
+
+/// The places in `classes` of each row's labels. Throws std::runtime_error that
+/// names the line for a label that is not there.
+std::vector<std::vector<int64_t>> all_targets_of(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes);
+
+/// Of each row the place of the label that the fewest rows have: its only one,
+/// where no picture has several.
+std::vector<int64_t> rarest_targets_of(
+    const std::vector<Row>& rows,
+    const std::vector<std::string>& classes);
 
 /// The place of each row's label in `classes`. Throws std::runtime_error that
 /// names the line for a label that is not there, and for several labels.

@@ -30,6 +30,8 @@ struct ModelCard {
   std::vector<int64_t> size = {}; ///< of the input: width, height
   /// Pixels in [0, 1] become (pixel - mean) / deviation; red, green, blue.
   std::array<double, 3> mean{0.5, 0.5, 0.5}, deviation{0.25, 0.25, 0.25};
+  /// What it learnt by: "ce", one class a picture, or "bce", several labels.
+  std::string criterion = "ce";
 };
 
 /// Writes the network in one step; the lists in its `__metadata__` are JSON.
@@ -42,6 +44,7 @@ inline void write_model(
   metadata["size"] = nlohmann::json(card.size).dump();
   metadata["mean"] = nlohmann::json(card.mean).dump();
   metadata["deviation"] = nlohmann::json(card.deviation).dump();
+  metadata["criterion"] = card.criterion;
   metadata["eight_bits"] = kEightBits;
   metadata["care"] = fmt::format(
       "{}.{}.{}", CARE_VERSION_MAJOR, CARE_VERSION_MINOR, CARE_VERSION_PATCH);
@@ -74,6 +77,43 @@ inline void take_normalisation(
       };
   take("mean", card.mean, -1e3);
   take("deviation", card.deviation, 1e-6);
+}
+
+/// The card of a file that `write_model` left. Throws std::runtime_error with
+/// the file's `name` for another.
+inline ModelCard read_card(
+    const weights::Weights& file,
+    const std::string& name) {
+  const auto text = [&](const char* key, const char* otherwise = "") {
+    const auto found = file.metadata.find(key);
+    return found == file.metadata.end() ? otherwise : found->second;
+  };
+  const auto json = [&](const char* key) {
+    return nlohmann::json::parse(text(key), nullptr, false);
+  };
+  ModelCard card;
+  card.network = file.metadata;
+  card.criterion = text("criterion", "ce");
+  take_normalisation(file, name, card);
+  bool good = card.criterion == "ce" || card.criterion == "bce";
+  try {
+    json("classes").get_to(card.classes);
+    json("size").get_to(card.size);
+  } catch (const nlohmann::json::exception&) {
+    good = false;
+  }
+  const auto is_side = [](int64_t side) { return side > 0 && side <= 16384; };
+  if (!good || card.network["network"].empty() || card.classes.empty() ||
+      card.size.size() != 2 || !is_side(card.size[0]) ||
+      !is_side(card.size[1])) {
+    throw std::runtime_error(
+        name +
+        ": expected a network that the trainer left, with its name, classes, "
+        "size and criterion, but got '" +
+        card.network["network"] + "', '" + text("classes").substr(0, 100) +
+        "', '" + text("size") + "' and '" + text("criterion") + "'");
+  }
+  return card;
 }
 
 /// Takes over the weights of a file: Python's state_dict, safetensors, or what

@@ -58,6 +58,8 @@ void add_options(CLI::App& app, Options& o) {
   flag("--cosine,!--constant", o.cosine, "how the rate goes on");
   number("--weight-decay", o.weight_decay, 0, 10, "");
   number("--clip", o.clip, 0, kMany, "most of the gradients' norm; 0: any");
+  add("--criterion", o.criterion, "ce: one class a picture; bce: several")
+      ->check(CLI::IsMember({"ce", "bce"}));
   flag("--class-weights", o.class_weights, "by inverse frequency");
   flag("--balanced", o.balanced, "draw all classes alike");
   flag("--best", o.best, "test the best epoch of stage 2, not the last");

@@ -30,6 +30,7 @@ struct Options {
   double lr = 1e-3, weight_decay = 1e-4, clip = 0;
   Optimizer optimizer = Optimizer::kAdamW;
   std::string augment = "flips"; ///< a preset of care::AugmentOptions
+  std::string criterion = "ce"; ///< or "bce": several labels a picture
   bool cosine = true, class_weights = false, balanced = false, best = false;
   bool bfloat16 = false, channels_last = true;
   // attention
@@ -43,6 +44,11 @@ struct Options {
 
   std::string identity; ///< those given that make a network what it is
   std::vector<std::string> given; ///< the names of all that were given
+
+  /// Whether a picture may have several labels.
+  bool several() const {
+    return criterion == "bce";
+  }
 };
 
 /// The group of options that do not change what a run trains, so that it may go

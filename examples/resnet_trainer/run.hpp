@@ -4,6 +4,7 @@
 #define RESNET_TRAINER_RUN_HPP
 
 #include "checkpoint.hpp"
+#include "figures.hpp"
 #include "model_file.hpp"
 #include "options.hpp"
 #include "picture.hpp"
@@ -14,7 +15,6 @@
 #include "train.hpp"
 
 #include <care/imbalance.hpp>
-#include <care/metrics.hpp>
 
 #include <fmt/format.h>
 #include <torch/data/dataloader.h>
@@ -58,6 +58,7 @@ auto make_loader(
     Sampler sampler) {
   PicturesOptions options;
   options.size = {o.size[1], o.size[0]};
+  options.several = o.several();
   options.cache = o.cache;
   return torch::data::make_data_loader(
       Pictures(rows, task.classes, options),
@@ -115,25 +116,21 @@ inline double set_epoch_rate(
   return rate;
 }
 
-inline care::ConfusionMatrix confusion(const Predictions& said) {
-  care::ConfusionMatrix matrix(said.probabilities.size(1));
-  matrix.update(said.targets, said.probabilities.argmax(1));
-  return matrix;
-}
-
 /// The epoch as a line of metrics.csv, and one for people.
 inline void record(
     Progress& progress,
     const Epoch& e,
     int stage,
     double rate,
-    double val_mca,
+    bool several,
+    double validation,
     double seconds) {
   auto& csv = progress.history;
   if (csv.empty()) {
-    csv =
-        "epoch,stage,rate,loss,accuracy,inner,outer,inside,guided,val_mca,"
-        "images_per_second\n";
+    csv = fmt::format(
+        "epoch,stage,rate,loss,accuracy,inner,outer,inside,guided,val_{},"
+        "images_per_second\n",
+        several ? "auc" : "mca");
   }
   const double speed = static_cast<double>(e.images) / seconds;
   csv += fmt::format(
@@ -147,7 +144,7 @@ inline void record(
       e.outer,
       e.inside,
       e.guided,
-      val_mca,
+      validation,
       speed);
   auto line = fmt::format(
       "epoch {:3}: loss {:.3f}, accuracy {:.3f}",
@@ -157,8 +154,9 @@ inline void record(
   if (e.guided > 0) {
     line += fmt::format(", attention inside {:.3f}", e.inside);
   }
-  if (!std::isnan(val_mca)) {
-    line += fmt::format(", validation MCA {:.3f}", val_mca);
+  if (!std::isnan(validation)) {
+    line += fmt::format(
+        ", validation {} {:.3f}", several ? "AUC" : "MCA", validation);
   }
   std::cout << fmt::format("{}, {:.0f} images/s", line, speed) << std::endl;
 }
@@ -176,13 +174,18 @@ Network train(
   net->to(input.device);
   best->to(input.device);
   const auto optimizer = make_optimizer(o, model.groups);
-  auto cross_entropy = torch::nn::functional::CrossEntropyFuncOptions();
-  if (o.class_weights) {
-    cross_entropy.weight(
-        care::inverse_frequency_weights(task.counts).to(input.device));
-  }
+  namespace F = torch::nn::functional;
+  const auto weights = o.class_weights
+      ? care::inverse_frequency_weights(task.counts).to(input.device)
+      : torch::Tensor();
   const auto criterion = [&](const auto& logits, const auto& targets) {
-    return torch::nn::functional::cross_entropy(logits, targets, cross_entropy);
+    return o.several()
+        ? F::binary_cross_entropy_with_logits(
+              logits,
+              targets,
+              F::BinaryCrossEntropyWithLogitsFuncOptions().pos_weight(weights))
+        : F::cross_entropy(
+              logits, targets, F::CrossEntropyFuncOptions().weight(weights));
   };
   care::Guide guide(
       care::GuideOptions()
@@ -205,6 +208,8 @@ Network train(
   const auto loader = make_loader(o, task, task.split.train, sampler);
   const auto& val = task.split.val;
   auto validation = val.empty() ? nullptr : in_order(o, task, val);
+  PredictOptions how;
+  how.several = o.several();
   StepOptions step;
   step.bfloat16 = o.bfloat16;
   step.clip = o.clip;
@@ -224,15 +229,22 @@ Network train(
         std::chrono::steady_clock::now() - start;
     guide.advance();
     ++epoch;
-    const auto mca = val.empty()
+    const auto figure = val.empty()
         ? std::nan("")
-        : confusion(predict(net, *validation, input, false)).mca();
+        : validation_figure(predict(net, *validation, input, how));
     const bool stage2 = epoch > o.stage1;
-    if (o.best && stage2 && mca > progress.best) {
-      progress.best = mca;
+    if (o.best && stage2 && figure > progress.best) {
+      progress.best = figure;
       copy_weights(*net, *best);
     }
-    record(progress, figures, stage2 ? 2 : 1, rate, mca, seconds.count());
+    record(
+        progress,
+        figures,
+        stage2 ? 2 : 1,
+        rate,
+        o.several(),
+        figure,
+        seconds.count());
     std::filesystem::create_directories(out);
     save_checkpoint(checkpoint, progress, *net, *best, *optimizer, guide);
     write_atomically(out / "metrics.csv", progress.history);
@@ -249,8 +261,14 @@ inline cv::Mat attention_sheet(
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto n = static_cast<int64_t>(i);
     const auto map = said.maps[n].contiguous();
-    const auto best = said.probabilities[n].argmax().item<int64_t>();
+    const auto& p = said.probabilities[n];
+    const bool several = said.targets.dim() == 2;
+    const auto best = (several ? said.shown[n] : p.argmax()).item<int64_t>();
     const auto& name = classes[static_cast<size_t>(best)];
+    const auto says =
+        fmt::format("says {} {:.2f}", name, p[best].item<double>());
+    const bool wrong =
+        several ? p[best].item<double>() < 0.5 : name != rows[i].label;
     const cv::Mat cells(
         static_cast<int>(map.size(0)),
         static_cast<int>(map.size(1)),
@@ -262,7 +280,7 @@ inline cv::Mat attention_sheet(
         {read_picture(rows[i].file),
          rows[i].boxes,
          {{{}, {rows[i].label, rows[i].path}, false},
-          {cells.clone(), {"says " + name, share}, name != rows[i].label}}});
+          {cells.clone(), {says, share}, wrong}}});
   }
   return contact_sheet({"Picture and boxes", "Attention"}, sheet);
 }
@@ -271,17 +289,23 @@ template <class Network>
 void test(const Options& o, const Task& task, Network net, const Input& input) {
   const std::filesystem::path out = o.out;
   auto loader = in_order(o, task, task.split.test);
-  Predictions said = predict(net, *loader, input, /*attention=*/true);
+  PredictOptions how;
+  how.attention = true;
+  how.several = o.several();
+  const auto start = std::chrono::steady_clock::now();
+  Predictions said = predict(net, *loader, input, how);
+  const std::chrono::duration<double> seconds =
+      std::chrono::steady_clock::now() - start;
   const auto shares = said.epg.masked_select(said.epg.isfinite());
   const auto table = fmt::format(
       "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with a box\n",
-      confusion(said).to_string(task.classes),
-      care::macro_average(
-          care::one_vs_rest_auc(said.probabilities, said.targets)),
+      table_of(said, task.classes),
+      care::macro_average(auc_of(said)),
       shares.mean().item<double>(),
       shares.numel(),
       said.boxed.sum().item<int64_t>());
-  std::cout << '\n' << table;
+  const auto speed = static_cast<double>(said.boxed.size(0)) / seconds.count();
+  std::cout << fmt::format("test: {:.0f} images/s\n\n{}", speed, table);
   write_atomically(out / "test.txt", table);
 
   std::vector<Row> shown; // the first ones: nothing is picked by hand
@@ -293,7 +317,8 @@ void test(const Options& o, const Task& task, Network net, const Input& input) {
   }
   if (!shown.empty()) {
     loader = in_order(o, task, shown);
-    said = predict(net, *loader, input, true, /*keep_maps=*/true);
+    how.keep_maps = true;
+    said = predict(net, *loader, input, how);
     write_picture(
         out / "attention.png", attention_sheet(said, shown, task.classes));
   }
@@ -312,12 +337,13 @@ void run(const Options& o, const MakeModel& make_model) {
   auto model = make_model(task.size());
   model.card.classes = task.classes;
   model.card.size = o.size;
+  model.card.criterion = o.criterion;
   const Input input{
       torch::Device(o.device),
       o.channels_last,
       model.card.mean,
       model.card.deviation};
-  const auto targets = targets_of(task.split.train, task.classes);
+  const auto targets = rarest_targets_of(task.split.train, task.classes);
   const auto net = o.balanced
       ? train(
             o,

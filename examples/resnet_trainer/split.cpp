@@ -50,8 +50,8 @@ Halves divide(std::vector<Row> rows, double share, uint64_t seed) {
   for (const auto& row : rows) {
     groups.push_back(row.group);
   }
-  const auto split =
-      care::stratified_split(targets_of(rows, labels), groups, share, seed);
+  const auto split = care::stratified_split(
+      rarest_targets_of(rows, labels), groups, share, seed);
   Halves halves;
   for (const auto place : split.first) {
     halves.first.push_back(rows[place]);

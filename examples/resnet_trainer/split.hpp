@@ -19,7 +19,8 @@ struct Halves {
 };
 
 /// Divides at random, about `share` (between 0 and 1) of each class into the
-/// first part, by care::stratified_split: what shares a group stays together.
+/// first part, by care::stratified_split: what shares a group stays together. A
+/// picture of several labels counts as of the rarest one.
 /// The same rows (in any order), share and seed give the same parts.
 Halves divide(std::vector<Row> rows, double share, uint64_t seed);
 

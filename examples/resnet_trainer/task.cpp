@@ -52,12 +52,35 @@ std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
   return guided;
 }
 
+void check_labels(const Options& o, const std::vector<Row>& rows, int64_t k) {
+  for (const auto& row : rows) {
+    if (!o.several() && split_labels(row.label).size() > 1) {
+      throw std::invalid_argument(fmt::format(
+          "{}: expected one label a picture, but got '{}'; --criterion bce "
+          "learns several",
+          row.where,
+          row.label));
+    }
+  }
+  if (o.several() && k < 2) {
+    throw std::invalid_argument(
+        "--criterion bce: expected at least two labels, but got one");
+  }
+}
+
 } // namespace
 
 bool Task::is_guided(const Row& row) const {
   return !row.boxes.empty() &&
       std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
-        return classes[static_cast<size_t>(k)] == row.label;
+        const auto& label = classes[static_cast<size_t>(k)];
+        return has_label(row, label) &&
+            std::any_of(
+                   row.box_label.begin(),
+                   row.box_label.end(),
+                   [&](const auto& own) { // empty: of all labels
+                     return own.empty() || own == label;
+                   });
       });
 }
 
@@ -67,7 +90,7 @@ Task make_task(const Options& o) {
   check_effects(o, rows);
   for (const auto& label : o.exclude) {
     place_of("--exclude", label, labels_of(rows));
-    const auto is_it = [&](const Row& row) { return row.label == label; };
+    const auto is_it = [&](const Row& row) { return has_label(row, label); };
     rows.erase(std::remove_if(rows.begin(), rows.end(), is_it), rows.end());
   }
   size_t data = 0; // wherever the files lie
@@ -75,6 +98,9 @@ Task make_task(const Options& o) {
     for (const auto& text :
          {row.path, row.label, row.split, row.fold, row.group}) {
       data = data * 31 + std::hash<std::string>()(text);
+    }
+    for (const auto& label : row.box_label) {
+      data = label.empty() ? data : data * 31 + std::hash<std::string>()(label);
     }
     for (const auto& box : row.boxes) {
       for (const auto side : box) {
@@ -85,9 +111,13 @@ Task make_task(const Options& o) {
   Task task;
   task.identity = o.identity + fmt::format("data {:016x}", data);
   task.classes = labels_of(rows);
+  check_labels(o, rows, task.size());
   task.split = split_rows(rows, o.split);
-  task.counts = care::class_counts(
-      targets_of(task.split.train, task.classes), task.size());
+  std::vector<int64_t> learnt;
+  for (const auto& own : all_targets_of(task.split.train, task.classes)) {
+    learnt.insert(learnt.end(), own.begin(), own.end());
+  }
+  task.counts = care::class_counts(learnt, task.size());
   task.guided = guided_classes(o, task);
   const auto& train = task.split.train;
   if (o.alpha > 0 && std::none_of(train.begin(), train.end(), [&](auto& row) {

@@ -54,7 +54,8 @@ struct Input {
 
 /// Means over an epoch; NaN where nothing was measured.
 struct Epoch {
-  double loss = 0, accuracy = 0; ///< over the images
+  double loss = 0; ///< over the images
+  double accuracy = 0; ///< over the images, of several labels over them too
   /// Over the guided images: the loss's two terms, and the share of attention
   /// inside the boxes, 0 to 1.
   double inner = 0, outer = 0, inside = 0;
@@ -72,7 +73,9 @@ class StepFigures {
     torch::NoGradGuard no_grad;
     const auto n = targets.size(0), guided = loss.attention.guided;
     const auto& a = loss.attention;
-    auto hits = (logits.argmax(1) == targets).sum(torch::kDouble);
+    auto hits = targets.dim() == 1
+        ? (logits.argmax(1) == targets).sum(torch::kDouble)
+        : ((logits > 0) == (targets > 0)).to(torch::kDouble).mean(1).sum();
     auto nothing = torch::zeros_like(hits);
     const auto sum = [&](const torch::Tensor& mean, int64_t count) {
       return count > 0 ? mean.to(torch::kDouble) * count : nothing;
@@ -156,8 +159,9 @@ struct StepOptions {
 };
 
 /// One pass over the training data: the part to copy. `net` is any module,
-/// `criterion` any callable (logits [N, K], targets [N]) -> scalar, `guide` a
-/// care::Guide. With alpha (or weight) 0 it is plain training.
+/// `criterion` any callable (logits [N, K], targets [N], or [N, K] of several
+/// labels) -> scalar, `guide` a care::Guide. With alpha (or weight) 0 it is
+/// plain training.
 template <class Network, class Criterion, class Guide, class Loader>
 Epoch train_epoch(
     Network& net,
@@ -175,7 +179,7 @@ Epoch train_epoch(
     const auto moved = care::augment(
         batch.images.to(input.device, /*non_blocking=*/true),
         batch.boxes,
-        batch.targets,
+        batch.targets.dim() == 1 ? batch.targets : torch::Tensor(),
         batch.index,
         step++,
         options.augment);
@@ -203,60 +207,100 @@ Epoch train_epoch(
 
 /// What a network says of pictures, on the host.
 struct Predictions {
-  torch::Tensor targets; ///< `[N]` int64
+  torch::Tensor targets; ///< as the batches have them
   torch::Tensor probabilities; ///< `[N, K]` double
-  /// `[N]` double, the share of the true class's Grad-CAM inside the boxes; NaN
-  /// for a picture without a box and for a map without a positive cell.
+  torch::Tensor shown; ///< `[N]` int64, the class of the map
+  /// `[N]` double, the share of its Grad-CAM inside the boxes; NaN for a
+  /// picture without a box and for a map without a positive cell.
   torch::Tensor epg;
   torch::Tensor boxed; ///< `[N]` bool, whether it has a box
   torch::Tensor maps; ///< `[N, h, w]` float, raw Grad-CAM, where asked for
 };
 
-/// What the network says of everything the loader holds, in its order. With
-/// `attention` the true class's Grad-CAM is made too; it costs a graph of each
-/// batch.
+/// The class whose map is looked at: the picture's own, of several labels the
+/// one that its first box speaks for, or else the first; and without classes
+/// the likeliest.
+inline torch::Tensor shown_classes(
+    const Batch& batch,
+    const torch::Tensor& logits) {
+  if (!batch.targets.defined()) {
+    return logits.argmax(1);
+  }
+  if (batch.targets.dim() == 1) {
+    return batch.targets;
+  }
+  auto classes = batch.targets.argmax(1);
+  const auto labels = batch.boxes.labels();
+  for (int64_t m = batch.boxes.num_boxes() - 1; m >= 0; --m) {
+    const auto label = labels[m].item<int64_t>();
+    if (label >= 0) {
+      classes[batch.boxes.image_index()[m].item<int64_t>()] = label;
+    }
+  }
+  return classes;
+}
+
+struct PredictOptions {
+  bool attention = false; ///< Grad-CAM too; it costs a graph of each batch
+  bool keep_maps = false; ///< and hand it out
+  bool several = false; ///< labels a picture: each logit has its own sigmoid
+};
+
+/// What the network says of everything the loader holds, in its order.
 template <class Network, class Loader>
 Predictions predict(
     Network& net,
     Loader& loader,
     const Input& input,
-    bool attention,
-    bool keep_maps = false) {
+    const PredictOptions& options = {}) {
   net->eval();
-  std::vector<torch::Tensor> targets, probabilities, epg, boxed, maps;
+  std::vector<torch::Tensor> targets, probabilities, shown, epg, boxed, maps;
   for (const auto& batch : loader) {
     const auto images = input.normalised(input.pixels(batch));
-    torch::Tensor logits,
-        share =
-            torch::full({batch.targets.size(0)}, std::nan(""), torch::kDouble);
-    if (attention) {
-      const auto seen = care::capture(net, images);
-      const auto map =
-          care::grad_cam(
-              seen.features, care::class_scores(seen.logits, batch.targets))
-              .detach()
-              .to(torch::kCPU, torch::kFloat);
-      share = care::energy_pointing_game(map, care::pixel_mask(batch.boxes));
-      logits = seen.logits.detach();
-      if (keep_maps) {
+    const auto seen = [&]() -> care::Seen {
+      if (options.attention) {
+        return care::capture(net, images);
+      }
+      torch::NoGradGuard no_grad;
+      return {net->forward(images), {}};
+    }();
+    const auto logits = seen.logits.detach().to(torch::kCPU, torch::kDouble);
+    const auto classes = shown_classes(batch, logits);
+    const auto boxes = batch.boxes.for_classes(classes);
+    auto share = torch::full({logits.size(0)}, std::nan(""), torch::kDouble);
+    if (options.attention) {
+      const auto map = care::class_attention_map(
+                           seen.features,
+                           care::class_scores(seen.logits, classes),
+                           care::GradCam(),
+                           care::GradientOrder::kFirst,
+                           seen.layout())
+                           .detach()
+                           .to(torch::kCPU, torch::kFloat);
+      share = care::energy_pointing_game(map, care::pixel_mask(boxes));
+      if (options.keep_maps) {
         maps.push_back(map);
       }
-    } else {
-      torch::NoGradGuard no_grad;
-      logits = net->forward(images);
     }
-    targets.push_back(batch.targets);
+    if (batch.targets.defined()) {
+      targets.push_back(batch.targets);
+    }
     probabilities.push_back(
-        torch::softmax(logits.to(torch::kCPU, torch::kDouble), 1));
+        options.several ? logits.sigmoid() : logits.softmax(1));
+    shown.push_back(classes);
     epg.push_back(share);
-    boxed.push_back(batch.boxes.boxes_per_image() > 0);
+    boxed.push_back(boxes.boxes_per_image() > 0);
   }
+  const auto whole = [](const std::vector<torch::Tensor>& parts) {
+    return parts.empty() ? torch::Tensor() : torch::cat(parts);
+  };
   return {
-      torch::cat(targets),
-      torch::cat(probabilities),
-      torch::cat(epg),
-      torch::cat(boxed),
-      maps.empty() ? torch::Tensor() : torch::cat(maps)};
+      whole(targets),
+      whole(probabilities),
+      whole(shown),
+      whole(epg),
+      whole(boxed),
+      whole(maps)};
 }
 
 } // namespace trainer

@@ -109,6 +109,7 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
       ? kGenerated
       : fmt::format("{} pictures listed in {}.", rows.size(), plan.data);
   classes = trainer::labels_of(rows);
+  trainer::targets_of(rows, classes); // throws for several labels a picture
   if (classes.size() < 2) {
     throw std::invalid_argument(fmt::format(
         "data: expected at least 2 classes in {}, but got {}",

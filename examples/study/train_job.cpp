@@ -60,7 +60,7 @@ trainer::Predictions ask(
   const auto in_order = care::ShuffleSamplerOptions().shuffle(false);
   const care::ShuffleSampler sampler(rows.size(), in_order);
   auto loader = make_loader(task, rows, sampler);
-  return trainer::predict(net, *loader, task.input, true, keep_maps);
+  return trainer::predict(net, *loader, task.input, {true, keep_maps});
 }
 
 /// Without a picture to guide the arm would be its own control.

@@ -130,6 +130,43 @@ TEST_CASE("dataset: a fault names the line, also from a worker") {
       error_of([&] { Pictures({row}, {"other"}, small()); }), "known labels"));
 }
 
+TEST_CASE("dataset: several labels a picture, and boxes with their own") {
+  const care_test::Folder folder;
+  auto both = picture_row(folder, "a.png", 50);
+  both.label = "dark|light";
+  both.boxes.push_back({4, 1, 8, 5});
+  both.confidence = {1, 1};
+  both.box_where = {"m.csv:9", "m.csv:10"};
+  both.box_label = {"light", ""};
+  auto one = picture_row(folder, "b.png", 50);
+  one.boxes.clear();
+  auto options = small();
+  options.several = true;
+  Pictures pictures({both, one}, {"dark", "grey", "light"}, options);
+  const auto batch = pictures.get_batch(std::vector<size_t>{1, 0});
+  CHECK(torch::equal(
+      batch.targets, torch::tensor({{1.f, 0.f, 0.f}, {1.f, 0.f, 1.f}})));
+  CHECK(
+      torch::equal(batch.boxes.labels(), torch::tensor({2, -1}, torch::kLong)));
+}
+
+TEST_CASE("dataset: where asked to, faults are part of the batch") {
+  const care_test::Folder folder;
+  auto broken = picture_row(folder, "a.png", 50);
+  broken.file = folder.path / "none.png";
+  auto options = small();
+  options.keep_faults = true;
+  Pictures pictures({picture_row(folder, "b.png", 200), broken}, {}, options);
+  const auto batch = pictures.get_batch(std::vector<size_t>{1, 0});
+  CHECK_FALSE(batch.targets.defined()); // without classes
+  CHECK(batch.images[0].eq(0).all().item<bool>());
+  CHECK(batch.images[1][0].eq(200).all().item<bool>());
+  REQUIRE(batch.faults.size() == 1);
+  CHECK(contains(batch.faults.at(1), "none.png: expected a picture"));
+  CHECK(torch::equal(
+      batch.boxes.boxes_per_image(), torch::tensor({0, 1}, torch::kLong)));
+}
+
 TEST_CASE("dataset: workers give what one thread gives, in its order") {
   const care_test::Folder folder;
   std::vector<Row> rows;

@@ -8,6 +8,8 @@
 
 #include "networks/by_name.hpp"
 #include "networks/mobilenet.hpp"
+#include "resnet_trainer/csv.hpp"
+#include "resnet_trainer/dataset.hpp"
 #include "weights/weights.hpp"
 
 #include <torch/optim/sgd.h>
@@ -164,6 +166,34 @@ TEST_CASE("finetune: starts from weights, trains, goes on", "[finetune]") {
   CHECK_FALSE(same("features.17.conv.0.0.weight"));
   CHECK_FALSE(same("features.17.conv.0.1.running_mean"));
   CHECK(contains(run("mobilenet_v2", from_17).text, "going on after epoch 2"));
+
+  // predict takes the file, and says what the network says.
+  const auto table = folder.path / "table.csv";
+  const auto predicted = care_test::run_program(
+      CARE_PREDICT,
+      (folder.path / "run" / "network.safetensors").string() + " " +
+          data.string() + " --threads 1 --out " + table.string());
+  CAPTURE(predicted.text);
+  REQUIRE(predicted.status == 0);
+  auto net = family("mobilenet_v2").make(2);
+  weights::load_into(*net, file);
+  net->eval();
+  trainer::PicturesOptions options;
+  options.size = {64, 64};
+  const auto rows = trainer::read_manifest(data);
+  const auto mean = torch::tensor({0.485, 0.456, 0.406}).view({3, 1, 1});
+  const auto deviation = torch::tensor({0.229, 0.224, 0.225}).view({3, 1, 1});
+  const auto pixels =
+      trainer::Pictures(rows, {}, options).get_batch(std::vector<size_t>{0, 1});
+  const auto p = net((pixels.images / 255.0 - mean) / deviation).softmax(1);
+  const trainer::Csv csv(table);
+  REQUIRE(csv.lines().size() == 24);
+  for (int64_t i = 0; i < 2; ++i) {
+    const auto& line = csv.lines()[static_cast<size_t>(i)];
+    CHECK(
+        std::stod(csv.field(line, "rare")) ==
+        Approx(p[i][1].item<double>()).margin(1e-4));
+  }
 
   struct Case {
     const char *net, *more, *fault;

@@ -208,6 +208,19 @@ TEST_CASE("manifest: a picture may have several labels, a box its own") {
       trainer::split_labels("mass|nodule") ==
       std::vector<std::string>{"mass", "nodule"});
   CHECK(trainer::split_labels("mass") == std::vector<std::string>{"mass"});
+  const std::vector<std::string> classes{"mass", "nodule"};
+  CHECK(trainer::labels_of(rows) == classes);
+  CHECK(trainer::has_label(rows[0], "nodule"));
+  CHECK_FALSE(trainer::has_label(rows[1], "nodule"));
+  CHECK_FALSE(trainer::has_label(rows[0], "mass|nodule"));
+  CHECK(
+      trainer::all_targets_of(rows, classes) ==
+      std::vector<std::vector<int64_t>>{{0, 1}, {0}});
+  CHECK( // mass is of two pictures, nodule of one
+      trainer::rarest_targets_of(rows, classes) == std::vector<int64_t>{1, 0});
+  CHECK(contains(
+      care_test::error_of([&] { trainer::all_targets_of(rows, {"mass"}); }),
+      "m.csv:2: expected one of the known labels, but got 'nodule'"));
   CHECK(contains(
       care_test::error_of(
           [&] { trainer::targets_of(rows, trainer::labels_of(rows)); }),

@@ -11,6 +11,8 @@
 
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -49,6 +51,7 @@ TEST_CASE("model file: says what using the network needs", "[model]") {
           {"size", "[64,96]"},
           {"mean", "[0.485,0.456,0.406]"},
           {"deviation", "[0.229,0.224,0.225]"},
+          {"criterion", "ce"},
           {"eight_bits", trainer::kEightBits},
           {"care", "0.1.0"}});
   CHECK(file.tensors.size() == 122);
@@ -62,6 +65,45 @@ TEST_CASE("model file: says what using the network needs", "[model]") {
   CHECK(torch::equal(other->fc->weight, net->fc->weight));
   CHECK(read.mean == card().mean);
   CHECK(read.deviation == card().deviation);
+}
+
+TEST_CASE("model file: its card is read again", "[model]") {
+  const care_test::Folder folder;
+  const auto path = folder.path / "network.safetensors";
+  auto written = card();
+  written.criterion = "bce";
+  trainer::write_model(path, *resnet(0.125, 3), written);
+  auto file = weights::read(path);
+  const auto read = trainer::read_card(file, "net");
+  CHECK(read.network.at("network") == "resnet18");
+  CHECK(read.classes == written.classes);
+  CHECK(read.size == written.size);
+  CHECK(read.mean == written.mean);
+  CHECK(read.deviation == written.deviation);
+  CHECK(read.criterion == "bce");
+
+  const auto error = [&](const char* key, const char* value) {
+    auto other = file;
+    other.metadata[key] = value;
+    return care_test::error_of([&] { trainer::read_card(other, "net"); });
+  };
+  for (const auto& [key, value] :
+       std::vector<std::pair<const char*, const char*>>{
+           {"network", ""},
+           {"classes", "[]"},
+           {"classes", "[1, 2]"},
+           {"classes", "a, b"},
+           {"size", "[64]"},
+           {"size", "[64, 0]"},
+           {"size", "\"64x64\""},
+           {"criterion", "mse"}}) {
+    INFO(key << " " << value);
+    CHECK(care_test::contains(
+        error(key, value), "net: expected a network that the trainer left"));
+  }
+  CHECK(care_test::contains(error("mean", "0"), "expected three numbers"));
+  file.metadata.erase("criterion"); // as before there was a choice
+  CHECK(trainer::read_card(file, "net").criterion == "ce");
 }
 
 TEST_CASE("model file: a head of another size stays as drawn", "[model]") {

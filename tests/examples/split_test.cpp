@@ -53,6 +53,19 @@ TEST_CASE("split: the order of the rows means nothing") {
       paths_of(trainer::divide(rows, 0.5, 4).first) != paths_of(halves.first));
 }
 
+TEST_CASE("split: a picture of several labels counts as of the rarest") {
+  auto rows = fourteen(); // and two of the rare ones are common, too
+  rows[10].label = rows[11].label = "common|rare";
+  const auto halves = trainer::divide(rows, 0.5, 3);
+  const auto rare = [](const std::vector<Row>& part) {
+    return std::count_if(part.begin(), part.end(), [](const Row& r) {
+      return trainer::has_label(r, "rare");
+    });
+  };
+  CHECK(rare(halves.first) == 2);
+  CHECK(rare(halves.second) == 2);
+}
+
 TEST_CASE("split: by the manifest's column, its folds, or at random") {
   auto rows = fourteen();
   trainer::SplitOptions options;

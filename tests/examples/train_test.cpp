@@ -203,8 +203,8 @@ TEST_CASE("train: predictions are of the network in evaluation", "[train]") {
   auto data = batches(2);
   auto net = small_net();
   const trainer::Input input;
-  const auto said = trainer::predict(net, data, input, true, true);
-  const auto fast = trainer::predict(net, data, input, false);
+  const auto said = trainer::predict(net, data, input, {true, true});
+  const auto fast = trainer::predict(net, data, input);
   CHECK(said.probabilities.sizes() == torch::IntArrayRef({6, 2}));
   CHECK(care_test::allclose(said.probabilities, fast.probabilities));
   CHECK(care_test::allclose(
@@ -226,6 +226,75 @@ TEST_CASE("train: predictions are of the network in evaluation", "[train]") {
   for (const auto& p : net->parameters()) {
     CHECK_FALSE(p.grad().defined());
   }
+}
+
+TEST_CASE("train: several labels a picture", "[train]") {
+  auto data = batches(2);
+  for (auto& batch : data) { // the first box speaks for 1, the second for both
+    batch.targets = torch::tensor({{1.f, 0.f}, {1.f, 1.f}, {1.f, 1.f}});
+    batch.boxes = batch.boxes.with_labels(torch::tensor({1, -1}, torch::kLong));
+  }
+  const auto bce = [](const torch::Tensor& logits,
+                      const torch::Tensor& target) {
+    return F::binary_cross_entropy_with_logits(logits, target);
+  };
+  const care::Guide guide(care::GuideOptions().alpha(0.5));
+  trainer::Input input;
+  input.channels_last = false;
+  auto net = small_net(), other = small_net();
+  torch::optim::SGD optimizer(net->parameters(), 0.05);
+  torch::optim::SGD by_hand(other->parameters(), 0.05);
+  const auto epoch =
+      trainer::train_epoch(net, bce, guide, optimizer, data, input, {});
+  double right = 0;
+  other->train();
+  for (const auto& batch : data) {
+    const auto x = (batch.images.to(torch::kFloat) / 255 - 0.5) / 0.25;
+    auto features = other->features(x);
+    const auto logits = other->fc(features.mean({2, 3}));
+    const auto loss = guide.loss(
+        bce(logits, batch.targets),
+        {logits, features},
+        batch.targets,
+        batch.boxes);
+    by_hand.zero_grad();
+    loss.backward();
+    by_hand.step();
+    right += ((logits > 0) == (batch.targets > 0)).sum().item<double>();
+  }
+  const auto a = weights_of(*net), b = weights_of(*other);
+  for (size_t i = 0; i < a.size(); ++i) {
+    CHECK((a[i] - b[i]).abs().max().item<double>() < 1e-5);
+  }
+  CHECK(epoch.guided == 2 * 3); // (picture, label) pairs
+  CHECK(epoch.accuracy == Approx(right / 12));
+
+  trainer::PredictOptions options{true, true};
+  options.several = true;
+  const auto said = trainer::predict(net, data, input, options);
+  CHECK(said.targets.sizes() == torch::IntArrayRef({6, 2}));
+  CHECK(torch::equal( // of the first box, else the first label
+      said.shown,
+      torch::tensor({0, 1, 0, 0, 1, 0}, torch::kLong)));
+  CHECK(torch::equal(
+      said.boxed, torch::tensor({0, 1, 1, 0, 1, 1}).to(torch::kBool)));
+  net->eval();
+  const auto x = (data[0].images.to(torch::kFloat) / 255 - 0.5) / 0.25;
+  CHECK(care_test::allclose(
+      said.probabilities.slice(0, 0, 3),
+      net->forward(x).sigmoid().to(torch::kDouble),
+      1e-5,
+      1e-5));
+}
+
+TEST_CASE("train: without classes the likeliest one is shown", "[train]") {
+  auto data = batches(1);
+  data[0].targets = torch::Tensor();
+  auto net = small_net();
+  const auto said = trainer::predict(net, data, {}, {true, true});
+  CHECK_FALSE(said.targets.defined());
+  CHECK(torch::equal(said.shown, said.probabilities.argmax(1)));
+  CHECK(said.maps.size(0) == 3);
 }
 
 TEST_CASE("checkpoint: gives back everything, or says why not", "[train]") {

@@ -205,6 +205,50 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
   CHECK(contains(run.text, "manifest.csv:2"));
 }
 
+TEST_CASE("trainer: learns several labels a picture", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_labelled_set(folder.path / "set", 48);
+  const auto out = folder.path / "run";
+  const std::string several = "--criterion bce --best --class-weights ";
+  const auto run = train(data, several + "--guide rare --out " + out.string());
+  CAPTURE(run.text);
+  REQUIRE(run.status == 0);
+  CHECK(contains(run.text, "attention inside"));
+  CHECK(contains(run.text, ", validation AUC "));
+  CHECK(contains(figures_of(out), ",guided,val_auc"));
+  const auto test = read_text(out / "test.txt");
+  CAPTURE(test);
+  for (const char* label : {"common  ", "odd  ", "rare  "}) {
+    CHECK(contains(test, label));
+  }
+  CHECK_FALSE(contains(test, "recall"));
+  CHECK(contains(test, "macro AUC "));
+  CHECK(
+      contains(read_text(out / "network.safetensors"), R"("criterion":"bce")"));
+  CHECK(fs::exists(out / "attention.png"));
+  CHECK(contains(
+      train(data, several + "--guide rare --out " + out.string()).text,
+      "going on after epoch 3"));
+
+  const auto other = folder.path / "other";
+  const auto refused = train(data, "--guide rare --out " + other.string());
+  CHECK(refused.status == 1);
+  CHECK(contains(
+      refused.text,
+      "manifest.csv:3: expected one label a picture, but got 'common|odd'; "
+      "--criterion bce learns several"));
+  CHECK(contains( // a box of another label is no reason to guide
+      train(data, several + "--guide odd --out " + other.string()).text,
+      "expected boxes of the guided classes"));
+  CHECK(contains(
+      train(
+          data,
+          several + "--exclude odd --exclude common --out " + other.string())
+          .text,
+      "--criterion bce: expected at least two labels, but got one"));
+  CHECK_FALSE(fs::exists(other));
+}
+
 TEST_CASE("trainer: class names may hold commas", "[trainer]") {
   const care_test::Folder folder;
   const auto data = care_test::write_small_set(folder.path / "set", 24);

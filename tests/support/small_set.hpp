@@ -10,6 +10,7 @@
 #include <opencv2/core.hpp>
 
 #include <filesystem>
+#include <sstream>
 #include <string>
 
 namespace care_test {
@@ -38,6 +39,29 @@ inline std::filesystem::path write_small_set(
     trainer::write_picture(folder / name, picture);
   }
   return write_text(folder / "manifest.csv", manifest);
+}
+
+/// The same with several labels a picture: every second one is also odd. Boxes
+/// speak for "rare". Half of the pictures are to learn from, a quarter each to
+/// validate and to test.
+inline std::filesystem::path write_labelled_set(
+    const std::filesystem::path& folder,
+    int count) {
+  const auto manifest = write_small_set(folder, count);
+  std::istringstream lines(read_text(manifest));
+  std::string line, text;
+  std::getline(lines, line);
+  text = line + ",box_label,split\n";
+  for (int i = 0; std::getline(lines, line); ++i) {
+    const auto at = line.find(",", line.find(',') + 1);
+    text += line.substr(0, at) + (i % 2 == 1 ? "|odd" : "") + line.substr(at) +
+        (i % 3 == 0 ? ",rare," : ",,") +
+        (i % 4 < 2       ? "train"
+             : i % 8 < 4 ? "val"
+                         : "test") +
+        "\n";
+  }
+  return write_text(manifest, text);
 }
 
 } // namespace care_test

@@ -1,0 +1,234 @@
+// What a trained network says of pictures: a table of probabilities, and where
+// the network looks.
+// SPDX-License-Identifier: Apache-2.0
+#include "common/csv.hpp"
+#include "common/files.hpp"
+#include "common/progress.hpp"
+#include "networks/by_name.hpp"
+#include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/model_file.hpp"
+#include "resnet_trainer/picture.hpp"
+#include "resnet_trainer/process.hpp"
+#include "resnet_trainer/resnet.hpp"
+#include "resnet_trainer/sheet.hpp"
+#include "resnet_trainer/train.hpp"
+
+#include <care/imbalance/shuffle_sampler.hpp>
+
+#include <fmt/format.h>
+#include <torch/data/dataloader.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string network, out = "predictions.csv", overlays, device = "cpu";
+  std::vector<std::string> pictures;
+  int64_t batch = 32, workers = 1, threads = 0;
+};
+
+void add_options(CLI::App& app, Options& o) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str();
+  };
+  app.add_option("network", o.network, "network.safetensors of a training")
+      ->required()
+      ->check(CLI::ExistingFile);
+  app.add_option("pictures", o.pictures, "files, folders, manifests")
+      ->required();
+  add("--out", o.out, "the table");
+  app.add_option("--overlays", o.overlays, "folder for where it looks");
+  add("--batch", o.batch, "pictures in a batch")->check(CLI::Range(1, 4096));
+  add("--workers", o.workers, "threads that decode")->check(CLI::Range(0, 64));
+  add("--threads", o.threads, "0: all cores")->check(CLI::Range(0, 4096));
+  add("--device", o.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+}
+
+/// The network that a card names: the trainer's own ResNet says its width.
+networks::Network make_network(const trainer::ModelCard& card) {
+  const auto classes = static_cast<int64_t>(card.classes.size());
+  const auto& name = card.network.at("network");
+  if (card.network.count("width") > 0) {
+    const auto number = [&](const char* key) {
+      return nlohmann::json::parse(card.network.at(key)).get<double>();
+    };
+    trainer::ResNetOptions options;
+    options.classes = classes;
+    options.width = number("width");
+    options.depth = static_cast<int64_t>(number("depth"));
+    options.last_stride = static_cast<int64_t>(number("last_stride"));
+    return networks::Network(torch::nn::AnyModule(trainer::ResNet(options)));
+  }
+  const auto family = networks::families().find(name);
+  if (family == networks::families().end()) {
+    throw std::runtime_error(
+        "expected a network that finetune knows, but got '" + name + "'");
+  }
+  return family->second.make(classes);
+}
+
+/// The pictures that the command line names, each with the path of its line.
+std::vector<trainer::Row> rows_of(const std::vector<std::string>& named) {
+  std::vector<trainer::Row> rows;
+  for (const auto& name : named) {
+    std::vector<trainer::Row> found(1);
+    if (fs::is_directory(name)) {
+      found = trainer::read_folder(name, "unlabelled");
+      for (auto& row : found) {
+        row.path = (fs::path(name) / row.path).generic_string();
+      }
+    } else if (fs::path(name).extension() == ".csv") {
+      found = trainer::read_manifest(name);
+    } else {
+      found[0].path = found[0].where = name;
+      found[0].file = name;
+    }
+    for (auto& row : found) {
+      row.boxes.clear(); // nothing is measured: they need not be right
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+/// The likeliest class, or all labels at least as likely as not: "a|b".
+std::string answer(
+    const std::vector<std::string>& classes,
+    const double* probabilities,
+    bool several) {
+  if (!several) {
+    const auto* best =
+        std::max_element(probabilities, probabilities + classes.size());
+    return classes[static_cast<size_t>(best - probabilities)];
+  }
+  std::string labels;
+  for (size_t k = 0; k < classes.size(); ++k) {
+    if (probabilities[k] >= 0.5) {
+      labels += (labels.empty() ? "" : "|") + classes[k];
+    }
+  }
+  return labels;
+}
+
+/// The stored picture under the map of one class, at most 480 pixels wide.
+void write_overlay(
+    const fs::path& path,
+    const trainer::Row& row,
+    const torch::Tensor& map) {
+  const auto cells = map.contiguous();
+  const cv::Mat heat(
+      static_cast<int>(cells.size(0)),
+      static_cast<int>(cells.size(1)),
+      CV_32F,
+      cells.data_ptr<float>());
+  const trainer::SheetRow drawn{trainer::read_picture(row.file), {}, {}};
+  trainer::write_picture(
+      path,
+      trainer::draw_tile(
+          drawn, {heat, {}, false}, std::min(drawn.picture.cols, 480)));
+}
+
+/// Writes the table; how many pictures could not be read.
+size_t predict(const Options& o) {
+  torch::set_num_threads(trainer::threads_or_all(o.threads));
+  const auto file = weights::read(o.network);
+  const auto card = trainer::read_card(file, o.network);
+  auto net = make_network(card);
+  weights::load_into(*net, file);
+  trainer::Input input;
+  input.device = torch::Device(o.device);
+  input.mean = card.mean;
+  input.deviation = card.deviation;
+  net->to(input.device);
+  trainer::to_channels_last(*net);
+  trainer::PredictOptions how;
+  how.attention = how.keep_maps = !o.overlays.empty();
+  how.several = card.criterion == "bce";
+
+  const auto rows = rows_of(o.pictures);
+  trainer::PicturesOptions options;
+  options.size = {card.size[1], card.size[0]};
+  options.keep_faults = true;
+  const auto loader = torch::data::make_data_loader(
+      trainer::Pictures(rows, {}, options),
+      care::ShuffleSampler(
+          rows.size(), care::ShuffleSamplerOptions().shuffle(false)),
+      torch::data::DataLoaderOptions(static_cast<size_t>(o.batch))
+          .workers(static_cast<size_t>(o.workers)));
+  if (how.attention) {
+    fs::create_directories(o.overlays);
+  }
+
+  std::string table = "path";
+  for (const auto& name : card.classes) {
+    table += "," + common::csv_field(name);
+  }
+  table += ",predicted\n";
+  size_t faults = 0;
+  common::Progress progress("predict", static_cast<int64_t>(rows.size()));
+  for (const auto& batch : *loader) {
+    const std::array<trainer::Batch, 1> one{batch};
+    const auto said = trainer::predict(net, one, input, how);
+    for (int64_t i = 0; i < batch.index.size(0); ++i) {
+      const auto place = batch.index[i].item<int64_t>();
+      const auto& row = rows[static_cast<size_t>(place)];
+      if (const auto fault = batch.faults.find(place);
+          fault != batch.faults.end()) {
+        progress.line("not read: " + fault->second);
+        ++faults;
+        continue;
+      }
+      const auto of_row = said.probabilities[i].contiguous();
+      const auto* p = of_row.data_ptr<double>();
+      table += common::csv_field(row.path);
+      for (size_t k = 0; k < card.classes.size(); ++k) {
+        table += fmt::format(",{:.6g}", p[k]);
+      }
+      table +=
+          "," + common::csv_field(answer(card.classes, p, how.several)) + "\n";
+      if (how.attention) {
+        const auto name =
+            fmt::format("{:05}-{}.png", place + 1, row.file.stem().string());
+        write_overlay(fs::path(o.overlays) / name, row, said.maps[i]);
+      }
+    }
+    progress.advance(batch.index.size(0));
+  }
+  progress.finish();
+  common::write_atomically(o.out, table);
+  std::cout << fmt::format(
+      "{}: {} pictures, {} could not be read\n",
+      o.out,
+      rows.size() - faults,
+      faults);
+  return faults;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  trainer::wait_passively(argv);
+  Options o;
+  CLI::App app(
+      "Writes what a trained network says of pictures. Ends with 2 where some "
+      "could not be read. For research and education; not a medical device.",
+      "predict");
+  add_options(app, o);
+  CLI11_PARSE(app, argc, argv);
+  size_t faults = 0;
+  const auto status =
+      trainer::run_main("predict", [&] { faults = predict(o); });
+  return status == 0 && faults > 0 ? 2 : status;
+}
