@@ -27,8 +27,11 @@ namespace trainer {
 struct Batch {
   torch::Tensor images; ///< `[N, 3, H, W]` bytes, RGB
   torch::Tensor targets; ///< `[N]` int64
-  care::Boxes boxes; ///< of N images, in their pixels
+  care::Boxes boxes; ///< of N images, in their pixels; those round the masks
   torch::Tensor index; ///< `[N]` int64, places in the dataset
+  /// `[N, H, W]` float, the lesion's share of each pixel, 0 in pictures without
+  /// a mask; undefined where boxes are the regions.
+  torch::Tensor masks = {};
 };
 
 /// The row's boxes on its picture of `stored` pixels, cut at the border;
@@ -40,12 +43,15 @@ struct PicturesOptions {
   care::Size size{224, 224}; ///< pictures are brought to it
   bool weigh_boxes = false; ///< by their confidence; else each counts in full
   bool cache = false; ///< keep the decoded pictures in memory
+  bool masks = false; ///< the regions are the rows' masks, not their boxes
+  bool any_mask_size = false; ///< of masks that may be another picture's
 };
 
 /// The pictures of `rows`, decoded when they are asked for. The target of a row
-/// is the place of its label in `classes`; boxes are scaled along. Throws
-/// std::runtime_error that names the manifest's line for a picture that cannot
-/// be read (from a loader's worker it arrives as torch::data::WorkerException).
+/// is the place of its label in `classes`; boxes and masks are scaled along.
+/// Throws std::runtime_error that names the manifest's line for a picture or
+/// mask that cannot be read, and for a mask that is empty or of another size
+/// (from a loader's worker it arrives as torch::data::WorkerException).
 ///
 ///   auto loader = torch::data::make_data_loader(
 ///       Pictures(rows, classes, {}), sampler,
@@ -71,6 +77,7 @@ class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
   struct Decoded {
     cv::Mat image; // RGB, of the wanted size
     care::Boxes boxes;
+    cv::Mat mask; // CV_32F in [0, 1], likewise; empty: none
   };
   struct Cache {
     std::mutex mutex;

@@ -48,6 +48,7 @@ struct Model {
   Network net, best; ///< alike; `best` is room for the best epoch's weights
   ModelCard card; ///< `run` adds classes and size
   std::vector<Group> groups; ///< what of `net` is trained
+  care::TargetLayer layer = {}; ///< the map that is guided and tested
 };
 
 template <class Sampler>
@@ -59,6 +60,7 @@ auto make_loader(
   PicturesOptions options;
   options.size = {o.size[1], o.size[0]};
   options.cache = o.cache;
+  options.masks = o.masks();
   return torch::data::make_data_loader(
       Pictures(rows, task.classes, options),
       std::move(sampler),
@@ -187,6 +189,7 @@ Network train(
   care::Guide guide(
       care::GuideOptions()
           .classes(task.guided)
+          .target_layers({model.layer})
           .alpha(o.alpha)
           .schedule(care::ScheduleOptions().start(o.stage1).warmup(o.warmup)),
       care::AttentionLossOptions().lambda(o.lambda).tau(o.tau));
@@ -240,17 +243,17 @@ Network train(
   return o.best && progress.best >= 0 ? best : net;
 }
 
-/// Stored pictures with their boxes, and where the network looks.
+/// Stored pictures with their regions, and where the network looks.
 inline cv::Mat attention_sheet(
     const Predictions& said,
     const std::vector<Row>& rows,
-    const std::vector<std::string>& classes) {
+    const Task& task) {
   std::vector<SheetRow> sheet;
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto n = static_cast<int64_t>(i);
     const auto map = said.maps[n].contiguous();
     const auto best = said.probabilities[n].argmax().item<int64_t>();
-    const auto& name = classes[static_cast<size_t>(best)];
+    const auto& name = task.classes[static_cast<size_t>(best)];
     const cv::Mat cells(
         static_cast<int>(map.size(0)),
         static_cast<int>(map.size(1)),
@@ -258,29 +261,34 @@ inline cv::Mat attention_sheet(
         map.data_ptr<float>());
     const auto share = fmt::format(
         "{:.0f} % of attention inside", 100 * said.epg[n].item<double>());
-    sheet.push_back(
-        {read_picture(rows[i].file),
-         rows[i].boxes,
-         {{{}, {rows[i].label, rows[i].path}, false},
-          {cells.clone(), {"says " + name, share}, name != rows[i].label}}});
+    auto& row = sheet.emplace_back(with_region(rows[i], task.masks));
+    row.tiles = {
+        {{}, {rows[i].label, rows[i].path}, false},
+        {cells.clone(), {"says " + name, share}, name != rows[i].label}};
   }
-  return contact_sheet({"Picture and boxes", "Attention"}, sheet);
+  return contact_sheet({"Picture and lesion", "Attention"}, sheet);
 }
 
 template <class Network>
-void test(const Options& o, const Task& task, Network net, const Input& input) {
+void test(
+    const Options& o,
+    const Task& task,
+    Network net,
+    const Input& input,
+    const care::TargetLayer& layer) {
   const std::filesystem::path out = o.out;
   auto loader = in_order(o, task, task.split.test);
-  Predictions said = predict(net, *loader, input, /*attention=*/true);
+  Predictions said = predict(net, *loader, input, true, false, layer);
   const auto shares = said.epg.masked_select(said.epg.isfinite());
   const auto table = fmt::format(
-      "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with a box\n",
+      "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with {}\n",
       confusion(said).to_string(task.classes),
       care::macro_average(
           care::one_vs_rest_auc(said.probabilities, said.targets)),
       shares.mean().item<double>(),
       shares.numel(),
-      said.boxed.sum().item<int64_t>());
+      said.boxed.sum().item<int64_t>(),
+      task.masks ? "a mask" : "a box");
   std::cout << '\n' << table;
   write_atomically(out / "test.txt", table);
 
@@ -293,9 +301,8 @@ void test(const Options& o, const Task& task, Network net, const Input& input) {
   }
   if (!shown.empty()) {
     loader = in_order(o, task, shown);
-    said = predict(net, *loader, input, true, /*keep_maps=*/true);
-    write_picture(
-        out / "attention.png", attention_sheet(said, shown, task.classes));
+    said = predict(net, *loader, input, true, /*keep_maps=*/true, layer);
+    write_picture(out / "attention.png", attention_sheet(said, shown, task));
   }
 }
 
@@ -332,7 +339,7 @@ void run(const Options& o, const MakeModel& make_model) {
             input,
             care::ShuffleSampler(
                 targets.size(), care::ShuffleSamplerOptions().seed(seed)));
-  test(o, task, net, input);
+  test(o, task, net, input, model.layer);
   write_model(
       std::filesystem::path(o.out) / "network.safetensors", *net, model.card);
 }

@@ -55,10 +55,10 @@ std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
 } // namespace
 
 bool Task::is_guided(const Row& row) const {
-  return !row.boxes.empty() &&
+  return row.has_region(masks) &&
       std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
-        return classes[static_cast<size_t>(k)] == row.label;
-      });
+           return classes[static_cast<size_t>(k)] == row.label;
+         });
 }
 
 Task make_task(const Options& o) {
@@ -72,8 +72,9 @@ Task make_task(const Options& o) {
   }
   size_t data = 0; // wherever the files lie
   for (const auto& row : rows) {
+    const auto mask = o.masks() ? row.mask.filename().string() : "";
     for (const auto& text :
-         {row.path, row.label, row.split, row.fold, row.group}) {
+         {row.path, row.label, row.split, row.fold, row.group, mask}) {
       data = data * 31 + std::hash<std::string>()(text);
     }
     for (const auto& box : row.boxes) {
@@ -89,13 +90,15 @@ Task make_task(const Options& o) {
   task.counts = care::class_counts(
       targets_of(task.split.train, task.classes), task.size());
   task.guided = guided_classes(o, task);
+  task.masks = o.masks();
   const auto& train = task.split.train;
   if (o.alpha > 0 && std::none_of(train.begin(), train.end(), [&](auto& row) {
         return task.is_guided(row);
       })) {
     throw std::invalid_argument(
-        "--alpha: expected boxes of the guided classes to learn from, but got "
-        "none; --alpha 0 trains plainly");
+        "--alpha: expected " + o.regions +
+        " of the guided classes to learn from, but got none; --alpha 0 trains "
+        "plainly");
   }
   return task;
 }

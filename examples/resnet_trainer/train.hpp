@@ -55,7 +55,7 @@ struct Input {
 struct Epoch {
   double loss = 0, accuracy = 0; ///< over the images
   /// Over the guided images: the loss's two terms, and the share of attention
-  /// inside the boxes, 0 to 1.
+  /// inside the regions, 0 to 1.
   double inner = 0, outer = 0, inside = 0;
   int64_t images = 0, guided = 0;
 };
@@ -176,7 +176,8 @@ Epoch train_epoch(
         batch.targets,
         batch.index,
         step++,
-        options.augment);
+        options.augment,
+        batch.masks);
 
     const auto seen = [&] { // the logits, and the features behind them
       const care::Autocast autocast(
@@ -184,7 +185,10 @@ Epoch train_epoch(
       return guide.watch(net, input.normalised(moved.images));
     }();
     const auto loss = guide.loss(
-        criterion(seen.logits, targets), seen, batch.targets, moved.boxes);
+        criterion(seen.logits, targets),
+        seen,
+        batch.targets,
+        moved.masks.defined() ? care::Regions(moved.masks) : moved.boxes);
     optimizer.zero_grad();
     loss.backward();
     if (options.clip > 0) {
@@ -200,23 +204,24 @@ Epoch train_epoch(
 struct Predictions {
   torch::Tensor targets; ///< `[N]` int64
   torch::Tensor probabilities; ///< `[N, K]` double
-  /// `[N]` double, the share of the true class's Grad-CAM inside the boxes; NaN
-  /// for a picture without a box and for a map without a positive cell.
+  /// `[N]` double, the share of the true class's Grad-CAM inside the region;
+  /// NaN for a picture without one and for a map without a positive cell.
   torch::Tensor epg;
-  torch::Tensor boxed; ///< `[N]` bool, whether it has a box
+  torch::Tensor boxed; ///< `[N]` bool, whether it has a region
   torch::Tensor maps; ///< `[N, h, w]` float, raw Grad-CAM, where asked for
 };
 
 /// What the network says of everything the loader holds, in its order. With
-/// `attention` the true class's Grad-CAM is made too; it costs a graph of each
-/// batch.
+/// `attention` the true class's Grad-CAM of `layer` is made too; it costs a
+/// graph of each batch.
 template <class Network, class Loader>
 Predictions predict(
     Network& net,
     Loader& loader,
     const Input& input,
     bool attention,
-    bool keep_maps = false) {
+    bool keep_maps = false,
+    const care::TargetLayer& layer = {}) {
   net->eval();
   std::vector<torch::Tensor> targets, probabilities, epg, boxed, maps;
   for (const auto& batch : loader) {
@@ -225,13 +230,18 @@ Predictions predict(
         share =
             torch::full({batch.targets.size(0)}, std::nan(""), torch::kDouble);
     if (attention) {
-      const auto seen = care::capture(net, images);
-      const auto map =
-          care::grad_cam(
-              seen.features, care::class_scores(seen.logits, batch.targets))
-              .detach()
-              .to(torch::kCPU, torch::kFloat);
-      share = care::energy_pointing_game(map, care::pixel_mask(batch.boxes));
+      const auto seen = care::capture(net, images, {layer});
+      const auto map = care::class_attention_map(
+                           seen.features,
+                           care::class_scores(seen.logits, batch.targets),
+                           care::GradCam(),
+                           care::GradientOrder::kFirst,
+                           seen.layout())
+                           .detach()
+                           .to(torch::kCPU, torch::kFloat);
+      share = care::energy_pointing_game(
+          map,
+          batch.masks.defined() ? batch.masks : care::pixel_mask(batch.boxes));
       logits = seen.logits.detach();
       if (keep_maps) {
         maps.push_back(map);
