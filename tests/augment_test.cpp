@@ -214,6 +214,47 @@ TEST_CASE("augment: the steps one after the other", "[augment]") {
       care_test::identical(result.masks, care::warp_masks(batch.masks, maps)));
 }
 
+TEST_CASE("augment: a mask goes where its box goes, or with it", "[augment]") {
+  auto batch = some_images(60, {48, 48});
+  batch.masks = care::pixel_mask(batch.boxes);
+  // Along the axes alone: a box stays a box.
+  const auto moved =
+      run(batch,
+          AugmentOptions()
+              .hflip(true)
+              .crop(0.5)
+              .scale(0.2)
+              .translate(0.4)
+              .min_visible(0.4));
+  CHECK(moved.dropped.sum().item<int64_t>() > 5);
+  CHECK(moved.boxes.num_boxes() > 20);
+  CHECK(moved.masks.max().item<float>() == 1);
+  const auto centre = torch::arange(48) + 0.5;
+  for (int64_t n = 0; n < 60; ++n) {
+    CAPTURE(n);
+    const auto box = moved.boxes.select(torch::tensor({n}, torch::kLong));
+    const auto& mask = moved.masks[n];
+    if (box.num_boxes() == 0) {
+      CHECK(mask.max().item<float>() == 0);
+      continue;
+    }
+    const auto side = box.xyxy()[0];
+    const auto within = [&](double grow) { // a cell of a map has 4 pixels
+      const auto x = (centre >= side[0] - grow) & (centre <= side[2] + grow);
+      const auto y = (centre >= side[1] - grow) & (centre <= side[3] + grow);
+      return x.unsqueeze(0) & y.unsqueeze(1);
+    };
+    CHECK_FALSE(((mask > 1e-5) & ~within(2)).any().item<bool>());
+    CHECK_FALSE(((mask < 1 - 1e-5) & within(-2)).any().item<bool>());
+  }
+  // Bool masks, by the nearest pixel, are dropped alike.
+  batch.masks = batch.masks > 0.5;
+  const auto nearest = run(batch, AugmentOptions().translate(0.6));
+  CHECK(nearest.masks.scalar_type() == torch::kBool);
+  CHECK(care_test::identical(
+      nearest.masks.flatten(1).any(1), nearest.boxes.boxes_per_image() > 0));
+}
+
 TEST_CASE("augment: boxes that leave are dropped and counted", "[augment]") {
   auto batch = some_images(40);
   const auto result =

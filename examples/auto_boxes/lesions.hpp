@@ -3,7 +3,7 @@
 #ifndef CARE_EXAMPLES_AUTO_BOXES_LESIONS_HPP
 #define CARE_EXAMPLES_AUTO_BOXES_LESIONS_HPP
 
-#include "common/masks.hpp"
+#include "common/masks.hpp" // mask_of
 #include "resnet_trainer/dataset.hpp" // boxes_on
 #include "resnet_trainer/picture.hpp"
 
@@ -122,7 +122,7 @@ class Lesions
       return torch::zeros({size_.height, size_.width});
     }
     const auto mask = detail::at_line(
-        row, [&] { return common::read_mask(row.mask, stored); });
+        row, [&] { return trainer::read_mask(row.mask, stored); });
     return detail::floats(mask, size_).squeeze(2);
   }
 

@@ -3,7 +3,6 @@
 #include "make_manifest/check.hpp"
 
 #include "common/files.hpp"
-#include "common/masks.hpp"
 #include "common/progress.hpp"
 #include "make_manifest/orientation.hpp"
 #include "resnet_trainer/picture.hpp"
@@ -116,9 +115,10 @@ std::string look(Told& told, double least_part, Complaints& suspicious) {
   }
   if (!told.mask.empty()) {
     try {
-      const auto mask = common::read_mask(told.mask, meant);
+      const auto mask = trainer::read_mask(told.mask, meant);
       if (cv::countNonZero(mask) == 0) {
         suspicious.add(told.mask.string(), "a lesion", "an empty mask");
+        told.mask.clear();
       } else if (told.regions.empty()) {
         add_parts(told, mask, least_part);
       }

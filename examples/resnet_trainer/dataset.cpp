@@ -4,6 +4,8 @@
 
 #include "picture.hpp"
 
+#include <care/masks.hpp>
+
 #include <opencv2/core/utility.hpp>
 
 #include <algorithm>
@@ -91,26 +93,52 @@ Pictures::Pictures(
   rows_ = std::make_shared<const std::vector<Row>>(std::move(rows));
 }
 
+namespace {
+
+/// The row's mask, of `stored` pixels (0 x 0: any), as the lesion's share of
+/// each pixel of the `input`: CV_32F.
+cv::Mat lesion_of(const Row& row, cv::Size stored, cv::Size input) {
+  cv::Mat lesion;
+  const auto mask = read_mask(row.mask, stored);
+  if (cv::countNonZero(mask) == 0) {
+    throw std::runtime_error(
+        row.mask.string() + ": expected a lesion, but got an empty mask");
+  }
+  mask.convertTo(lesion, CV_32F, 1. / 255);
+  return cv::min(resized(lesion, input), 1); // it was, but for rounding
+}
+
+} // namespace
+
 Pictures::Decoded Pictures::decode(size_t index) const {
   const auto& row = rows_->at(index);
   const auto& size = options_.size;
   try {
     const auto stored = read_picture(row.file);
-    auto boxes = boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
-                     .resize(size);
-    if (options_.several) {
-      boxes = boxes.with_labels(box_labels(row, classes_));
+    const cv::Size input(
+        static_cast<int>(size.width), static_cast<int>(size.height));
+    Decoded result;
+    result.image = resized(stored, input);
+    if (!options_.masks) {
+      result.boxes =
+          boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
+              .resize(size);
+      if (options_.several) {
+        result.boxes = result.boxes.with_labels(box_labels(row, classes_));
+      }
+    } else if (!row.mask.empty()) {
+      const auto own = options_.any_mask_size ? cv::Size() : stored.size();
+      result.mask = lesion_of(row, own, input);
     }
-    return {
-        resized(
-            stored,
-            {static_cast<int>(size.width), static_cast<int>(size.height)}),
-        boxes};
+    return result;
   } catch (const std::runtime_error& error) {
     const std::string text = error.what(); // a box's has its line already
-    const auto file = row.file.string(); // which may be all there is to name
+    const auto is_of = [&](const std::filesystem::path& file) {
+      return !file.empty() && text.rfind(file.string(), 0) == 0;
+    };
+    const bool has_line = row.where != row.file.string();
     throw std::runtime_error(
-        row.where != file && text.compare(0, file.size(), file) == 0
+        has_line && (is_of(row.file) || is_of(row.mask))
             ? row.where + ": " + text
             : text);
   }
@@ -149,6 +177,10 @@ Batch Pictures::get_batch(torch::ArrayRef<size_t> indices) {
   std::vector<int64_t> places;
   std::vector<care::Boxes> boxes;
   std::map<int64_t, std::string> faults;
+  torch::Tensor masks;
+  if (options_.masks) {
+    masks = torch::zeros({n, size.height, size.width});
+  }
   auto* at = pixels.data_ptr<uint8_t>();
   for (const auto index : indices) {
     Decoded picture;
@@ -164,6 +196,10 @@ Batch Pictures::get_batch(torch::ArrayRef<size_t> indices) {
     const auto bytes = picture.image.total() * picture.image.elemSize();
     std::memcpy(at, picture.image.data, bytes);
     at += bytes;
+    if (!picture.mask.empty()) {
+      masks[static_cast<int64_t>(places.size())].copy_(
+          torch::from_blob(picture.mask.data, {size.height, size.width}));
+    }
     places.push_back(static_cast<int64_t>(index));
     boxes.push_back(picture.boxes);
   }
@@ -171,8 +207,11 @@ Batch Pictures::get_batch(torch::ArrayRef<size_t> indices) {
   return {
       pixels.permute({0, 3, 1, 2}),
       targets_.defined() ? targets_.index_select(0, index) : targets_,
-      care::Boxes::collate(boxes),
+      options_.masks
+          ? care::boxes_from_masks(masks > 0, care::MaskBoxes::kTight)
+          : care::Boxes::collate(boxes),
       index,
+      masks,
       faults};
 }
 

@@ -29,8 +29,11 @@ struct Batch {
   /// `[N]` int64; of several labels `[N, K]` float, 0 and 1; undefined: without
   /// classes.
   torch::Tensor targets;
-  care::Boxes boxes; ///< of N images, in their pixels
+  care::Boxes boxes; ///< of N images, in their pixels; those round the masks
   torch::Tensor index; ///< `[N]` int64, places in the dataset
+  /// `[N, H, W]` float, the lesion's share of each pixel, 0 in pictures without
+  /// a mask; undefined where boxes are the regions.
+  torch::Tensor masks = {};
   /// What is wrong with pictures that cannot be read, by their places.
   std::map<int64_t, std::string> faults = {};
 };
@@ -51,6 +54,8 @@ struct PicturesOptions {
   bool weigh_boxes = false; ///< by their confidence; else each counts in full
   bool several = false; ///< labels a picture, and boxes with labels
   bool cache = false; ///< keep the decoded pictures in memory
+  bool masks = false; ///< the regions are the rows' masks, not their boxes
+  bool any_mask_size = false; ///< of masks that may be another picture's
   /// A picture that cannot be read is black, without boxes, and one of the
   /// batch's `faults`; else it is an error.
   bool keep_faults = false;
@@ -58,9 +63,10 @@ struct PicturesOptions {
 
 /// The pictures of `rows`, decoded when they are asked for. The target of a row
 /// is the place of its label in `classes`; without classes there are no
-/// targets. Boxes are scaled along. Throws
-/// std::runtime_error that names the manifest's line for a picture that cannot
-/// be read (from a loader's worker it arrives as torch::data::WorkerException).
+/// targets. Boxes and masks are scaled along. Throws std::runtime_error that
+/// names the manifest's line for a picture or mask that cannot be read, and for
+/// a mask that is empty or of another size (from a loader's worker it arrives
+/// as torch::data::WorkerException).
 ///
 ///   auto loader = torch::data::make_data_loader(
 ///       Pictures(rows, classes, {}), sampler,
@@ -83,6 +89,7 @@ class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
   struct Decoded {
     cv::Mat image; // RGB, of the wanted size
     care::Boxes boxes;
+    cv::Mat mask; // CV_32F in [0, 1], likewise; empty: none
   };
   struct Cache {
     std::mutex mutex;

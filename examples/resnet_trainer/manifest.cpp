@@ -155,6 +155,13 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
               "'" + row.*members[i] + "'");
         }
       }
+      if (row.mask != first.mask) {
+        csv.fail(
+            line,
+            "the mask '" + first.mask.string() + "' as in " + first.where +
+                ", which is the same picture",
+            "'" + row.mask.string() + "'");
+      }
     }
     read_box(csv, line, rows[found->second]);
   }

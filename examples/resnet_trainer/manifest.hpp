@@ -30,6 +30,11 @@ struct Row {
   std::vector<std::string> box_where; ///< the line of each box
   /// The label each box speaks for, one of the picture's; empty: for them all.
   std::vector<std::string> box_label;
+
+  /// Whether something says where its lesion is: a mask, or else boxes.
+  bool has_region(bool masks) const {
+    return masks ? !mask.empty() : !boxes.empty();
+  }
 };
 
 /// Reads a CSV file with the header

@@ -43,6 +43,8 @@ void add_options(CLI::App& app, Options& o) {
       ->expected(1, 2)
       ->allow_extra_args(false)
       ->check(CLI::Range(32, 4096));
+  add("--regions", o.regions, "where lesions are: the boxes or the masks")
+      ->check(CLI::IsMember({"boxes", "masks"}));
 
   number("--stage1", o.stage1, 0, kMany, "epochs of plain training");
   number("--stage2", o.stage2, 1, kMany, "epochs with the attention loss");
@@ -136,15 +138,17 @@ void check_effects(const Options& options, const std::vector<Row>& rows) {
           std::string(name) + ": expected " + what + ", but got none");
     }
   };
-  bool splits = false, folds = false, val = false;
+  bool splits = false, folds = false, val = false, masks = false;
   for (const auto& row : rows) {
     splits = splits || !row.split.empty();
     folds = folds || !row.fold.empty();
     val = val || row.split == "val";
+    masks = masks || !row.mask.empty();
   }
   needs("--test-fold", folds && !splits, "a manifest whose folds divide it");
   needs("--test-share", !folds && !splits, "a manifest that nothing divides");
   needs("--val-share", !val, "a manifest without a validation part");
+  needs("--regions", masks || !options.masks(), "a manifest with masks");
   for (const char* name : {"--guide", "--lambda", "--tau", "--warmup"}) {
     needs(name, options.alpha > 0, "an --alpha above 0");
   }

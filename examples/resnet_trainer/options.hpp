@@ -25,6 +25,10 @@ struct Options {
   std::vector<std::string> exclude;
   SplitOptions split;
   std::vector<int64_t> size{224}; ///< of the input: width and height, or both
+  std::string regions = "boxes"; ///< of the manifest: boxes or masks
+  bool masks() const {
+    return regions == "masks";
+  }
   // training
   int64_t stage1 = 10, stage2 = 20, batch = 16, lr_warmup = 0;
   double lr = 1e-3, weight_decay = 1e-4, clip = 0;

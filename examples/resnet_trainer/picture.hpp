@@ -1,4 +1,4 @@
-// Picture files of any depth and format as 8-bit RGB.
+// Picture files of any depth and format as 8-bit RGB, and lesion masks.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RESNET_TRAINER_PICTURE_HPP
 #define RESNET_TRAINER_PICTURE_HPP
@@ -24,6 +24,15 @@ inline constexpr const char* kEightBits =
 /// cut off, damaged, or too large for OpenCV. DICOM is read by read_dicom,
 /// where the program was built with GDCM.
 cv::Mat read_picture(const std::filesystem::path& file);
+
+/// The mask in `file` of a picture of `size` (0 x 0: of any): CV_8U, 255 on the
+/// lesion.
+///
+/// Lesion is what is not black, whatever the depth and also in a palette; in a
+/// JPEG, whose black is never quite black, from half of white on. Throws
+/// std::runtime_error that names the file where it cannot be read, has another
+/// size, or has its shape in its transparency alone.
+cv::Mat read_mask(const std::filesystem::path& file, cv::Size size);
 
 /// The picture at another size: a mean over areas when it shrinks, else
 /// bilinear.

@@ -10,8 +10,8 @@
 #include "picture.hpp"
 #include "process.hpp"
 #include "rate.hpp"
-#include "sheet.hpp"
 #include "task.hpp"
+#include "test.hpp"
 #include "train.hpp"
 
 #include <care/imbalance.hpp>
@@ -28,6 +28,7 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -48,32 +49,8 @@ struct Model {
   Network net, best; ///< alike; `best` is room for the best epoch's weights
   ModelCard card; ///< `run` adds classes and size
   std::vector<Group> groups; ///< what of `net` is trained
+  care::TargetLayer layer = {}; ///< the map that is guided and tested
 };
-
-template <class Sampler>
-auto make_loader(
-    const Options& o,
-    const Task& task,
-    const std::vector<Row>& rows,
-    Sampler sampler) {
-  PicturesOptions options;
-  options.size = {o.size[1], o.size[0]};
-  options.several = o.several();
-  options.cache = o.cache;
-  return torch::data::make_data_loader(
-      Pictures(rows, task.classes, options),
-      std::move(sampler),
-      torch::data::DataLoaderOptions(static_cast<size_t>(o.batch))
-          .workers(static_cast<size_t>(o.workers)));
-}
-
-inline auto in_order(
-    const Options& o,
-    const Task& task,
-    const std::vector<Row>& rows) {
-  const auto options = care::ShuffleSamplerOptions().shuffle(false);
-  return make_loader(o, task, rows, care::ShuffleSampler(rows.size(), options));
-}
 
 inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
     const Options& o,
@@ -161,14 +138,38 @@ inline void record(
   std::cout << fmt::format("{}, {:.0f} images/s", line, speed) << std::endl;
 }
 
+/// A training on this process alone; examples/distributed puts several in its
+/// place, each with its share of every batch.
+struct Alone {
+  static constexpr int rank = 0, size = 1;
+
+  care::SumOverRanks summing() const {
+    return {};
+  }
+  std::function<void()> averaging(const torch::nn::Module&) const {
+    return {};
+  }
+  void begin(const torch::nn::Module&, int64_t) const {}
+  void end_epoch(const torch::nn::Module&) const {}
+  Epoch mean(const Epoch& figures) const {
+    return figures;
+  }
+  template <class Predict>
+  Predictions predictions(const std::vector<Row>& rows, const Predict& predict)
+      const {
+    return predict(rows);
+  }
+};
+
 /// Both stages; goes on where a checkpoint stands.
-template <class Network, class Sampler>
+template <class Network, class Sampler, class Team>
 Network train(
     const Options& o,
     const Task& task,
     const Model<Network>& model,
     const Input& input,
-    Sampler sampler) {
+    const Sampler& sampler,
+    const Team& team) {
   const std::filesystem::path out = o.out, checkpoint = out / "checkpoint.pt";
   auto net = model.net, best = model.best;
   net->to(input.device);
@@ -190,7 +191,9 @@ Network train(
   care::Guide guide(
       care::GuideOptions()
           .classes(task.guided)
+          .target_layers({model.layer})
           .alpha(o.alpha)
+          .sum_over_ranks(team.summing())
           .schedule(care::ScheduleOptions().start(o.stage1).warmup(o.warmup)),
       care::AttentionLossOptions().lambda(o.lambda).tau(o.tau));
 
@@ -199,15 +202,20 @@ Network train(
   if (!o.fresh && std::filesystem::exists(checkpoint)) {
     load_checkpoint(
         checkpoint, progress, *net, *best, *optimizer, guide, input.device);
-    std::cout << "going on after epoch " << progress.epoch << '\n';
+    if (team.rank == 0) {
+      std::cout << "going on after epoch " << progress.epoch << '\n';
+    }
   }
+  team.begin(*net, progress.epoch);
   if (o.channels_last) {
     to_channels_last(*net);
   }
-  sampler.seek(progress.epoch);
-  const auto loader = make_loader(o, task, task.split.train, sampler);
+  care::RankSampler own(
+      sampler, static_cast<size_t>(team.rank), static_cast<size_t>(team.size));
+  own.seek(progress.epoch);
+  const auto loader =
+      make_loader(o, task, task.split.train, own, o.batch / team.size);
   const auto& val = task.split.val;
-  auto validation = val.empty() ? nullptr : in_order(o, task, val);
   PredictOptions how;
   how.several = o.several();
   StepOptions step;
@@ -215,6 +223,7 @@ Network train(
   step.clip = o.clip;
   step.augment = care::AugmentOptions::preset(o.augment).seed(
       static_cast<uint64_t>(o.seed));
+  step.after_backward = team.averaging(*net);
 
   const auto steps =
       (static_cast<int64_t>(task.split.train.size()) + o.batch - 1) / o.batch;
@@ -223,19 +232,25 @@ Network train(
     torch::manual_seed(static_cast<uint64_t>(o.seed + 1000 * (epoch + 1)));
     const auto rate = set_epoch_rate(*optimizer, model.groups, o, epoch);
     step.first_step = epoch * steps;
-    const auto figures =
-        train_epoch(net, criterion, guide, *optimizer, *loader, input, step);
+    const auto figures = team.mean(
+        train_epoch(net, criterion, guide, *optimizer, *loader, input, step));
     const std::chrono::duration<double> seconds =
         std::chrono::steady_clock::now() - start;
     guide.advance();
     ++epoch;
+    team.end_epoch(*net);
     const auto figure = val.empty()
         ? std::nan("")
-        : validation_figure(predict(net, *validation, input, how));
+        : validation_figure(team.predictions(val, [&](const auto& rows) {
+            return predict(net, *in_order(o, task, rows), input, how);
+          }));
     const bool stage2 = epoch > o.stage1;
     if (o.best && stage2 && figure > progress.best) {
       progress.best = figure;
       copy_weights(*net, *best);
+    }
+    if (team.rank > 0) {
+      continue; // one of them writes
     }
     record(
         progress,
@@ -252,84 +267,12 @@ Network train(
   return o.best && progress.best >= 0 ? best : net;
 }
 
-/// Stored pictures with their boxes, and where the network looks.
-inline cv::Mat attention_sheet(
-    const Predictions& said,
-    const std::vector<Row>& rows,
-    const std::vector<std::string>& classes) {
-  std::vector<SheetRow> sheet;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto n = static_cast<int64_t>(i);
-    const auto map = said.maps[n].contiguous();
-    const auto& p = said.probabilities[n];
-    const bool several = said.targets.dim() == 2;
-    const auto best = (several ? said.shown[n] : p.argmax()).item<int64_t>();
-    const auto& name = classes[static_cast<size_t>(best)];
-    const auto says =
-        fmt::format("says {} {:.2f}", name, p[best].item<double>());
-    const bool wrong =
-        several ? p[best].item<double>() < 0.5 : name != rows[i].label;
-    const cv::Mat cells(
-        static_cast<int>(map.size(0)),
-        static_cast<int>(map.size(1)),
-        CV_32F,
-        map.data_ptr<float>());
-    const auto share = fmt::format(
-        "{:.0f} % of attention inside", 100 * said.epg[n].item<double>());
-    sheet.push_back(
-        {read_picture(rows[i].file),
-         rows[i].boxes,
-         {{{}, {rows[i].label, rows[i].path}, false},
-          {cells.clone(), {says, share}, wrong}}});
-  }
-  return contact_sheet({"Picture and boxes", "Attention"}, sheet);
-}
-
-template <class Network>
-void test(const Options& o, const Task& task, Network net, const Input& input) {
-  const std::filesystem::path out = o.out;
-  auto loader = in_order(o, task, task.split.test);
-  PredictOptions how;
-  how.attention = true;
-  how.several = o.several();
-  const auto start = std::chrono::steady_clock::now();
-  Predictions said = predict(net, *loader, input, how);
-  const std::chrono::duration<double> seconds =
-      std::chrono::steady_clock::now() - start;
-  const auto shares = said.epg.masked_select(said.epg.isfinite());
-  const auto table = fmt::format(
-      "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with a box\n",
-      table_of(said, task.classes),
-      care::macro_average(auc_of(said)),
-      shares.mean().item<double>(),
-      shares.numel(),
-      said.boxed.sum().item<int64_t>());
-  const auto speed = static_cast<double>(said.boxed.size(0)) / seconds.count();
-  std::cout << fmt::format("test: {:.0f} images/s\n\n{}", speed, table);
-  write_atomically(out / "test.txt", table);
-
-  std::vector<Row> shown; // the first ones: nothing is picked by hand
-  for (const auto& row : task.split.test) {
-    if (task.is_guided(row) &&
-        static_cast<int64_t>(shown.size()) < o.pictures) {
-      shown.push_back(row);
-    }
-  }
-  if (!shown.empty()) {
-    loader = in_order(o, task, shown);
-    how.keep_maps = true;
-    said = predict(net, *loader, input, how);
-    write_picture(
-        out / "attention.png", attention_sheet(said, shown, task.classes));
-  }
-}
-
 /// Trains and tests what `make_model`, (classes) -> Model<Network>, returns.
-template <class MakeModel>
-void run(const Options& o, const MakeModel& make_model) {
+template <class MakeModel, class Team = Alone>
+void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
   const auto task = make_task(o);
   for (const auto& note : task.split.notes) {
-    std::cout << "note: " << note << '\n';
+    std::cout << (team.rank == 0 ? "note: " + note + "\n" : "");
   }
   torch::set_num_threads(threads_or_all(o.threads));
   const auto seed = static_cast<uint64_t>(o.seed);
@@ -350,15 +293,20 @@ void run(const Options& o, const MakeModel& make_model) {
             task,
             model,
             input,
-            care::ClassSampler(targets, care::ClassSamplerOptions().seed(seed)))
+            care::ClassSampler(targets, care::ClassSamplerOptions().seed(seed)),
+            team)
       : train(
             o,
             task,
             model,
             input,
             care::ShuffleSampler(
-                targets.size(), care::ShuffleSamplerOptions().seed(seed)));
-  test(o, task, net, input);
+                targets.size(), care::ShuffleSamplerOptions().seed(seed)),
+            team);
+  if (team.rank > 0) {
+    return;
+  }
+  test(o, task, net, input, model.layer);
   write_model(
       std::filesystem::path(o.out) / "network.safetensors", *net, model.card);
 }

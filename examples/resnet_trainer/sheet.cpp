@@ -1,4 +1,4 @@
-// The contact sheet: pictures, their boxes, and where networks look.
+// The contact sheet: pictures, their lesions, and where networks look.
 // SPDX-License-Identifier: Apache-2.0
 #include "sheet.hpp"
 
@@ -39,7 +39,9 @@ void put_text(
   cv::putText(sheet, text, corner, kFont, scale, colour, 1, cv::LINE_AA);
 }
 
-/// Outlines, light on dark: seen on any skin, leaf or map.
+// Outlines, light on dark: seen on any skin, leaf or map.
+const cv::Scalar kDark(20, 20, 20), kLight(255, 255, 255);
+
 void draw_boxes(
     cv::Mat& tile,
     const std::vector<std::array<double, 4>>& boxes,
@@ -52,12 +54,31 @@ void draw_boxes(
   for (const auto& [x0, y0, x1, y1] : boxes) {
     const cv::Point from(pixel(x0 * x), pixel(y0 * y));
     const cv::Point to(pixel(x1 * x) - 1, pixel(y1 * y) - 1);
-    cv::rectangle(tile, from, to, {20, 20, 20}, 3);
-    cv::rectangle(tile, from, to, {255, 255, 255}, 1);
+    cv::rectangle(tile, from, to, kDark, 3);
+    cv::rectangle(tile, from, to, kLight, 1);
   }
 }
 
+void draw_mask(cv::Mat& tile, const cv::Mat& mask) {
+  cv::Mat scaled;
+  std::vector<std::vector<cv::Point>> outlines;
+  cv::resize(mask, scaled, tile.size(), 0, 0, cv::INTER_NEAREST);
+  cv::findContours(scaled, outlines, cv::RETR_LIST, cv::CHAIN_APPROX_NONE);
+  cv::drawContours(tile, outlines, -1, kDark, 3);
+  cv::drawContours(tile, outlines, -1, kLight, 1);
+}
+
 } // namespace
+
+SheetRow with_region(const Row& row, bool masks) {
+  SheetRow result{read_picture(row.file), {}, {}};
+  if (!masks) {
+    result.boxes = row.boxes;
+  } else if (!row.mask.empty()) {
+    result.mask = read_mask(row.mask, result.picture.size());
+  }
+  return result;
+}
 
 cv::Mat overlay(const cv::Mat& picture, const cv::Mat& map) {
   cv::Mat grey, base, positive = cv::max(map, 0);
@@ -96,7 +117,7 @@ cv::Mat draw_tile(const SheetRow& row, const Tile& tile, int width) {
   cv::Mat image;
   if (height <= most) {
     image = resized(row.picture, {width, height});
-  } else { // the picture's middle; its boxes are not drawn
+  } else { // the picture's middle; its regions are not drawn
     const int rows = std::max(1, stored.width * most / width);
     const cv::Rect middle(0, (stored.height - rows) / 2, stored.width, rows);
     image = resized(row.picture(middle), {width, most});
@@ -106,6 +127,9 @@ cv::Mat draw_tile(const SheetRow& row, const Tile& tile, int width) {
   }
   if (height <= most) {
     draw_boxes(image, row.boxes, stored);
+    if (!row.mask.empty()) {
+      draw_mask(image, row.mask);
+    }
   }
   return image;
 }

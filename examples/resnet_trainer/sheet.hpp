@@ -1,7 +1,9 @@
-// The contact sheet: pictures, their boxes, and where networks look.
+// The contact sheet: pictures, their lesions, and where networks look.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RESNET_TRAINER_SHEET_HPP
 #define RESNET_TRAINER_SHEET_HPP
+
+#include "manifest.hpp"
 
 #include <opencv2/core.hpp>
 
@@ -23,7 +25,12 @@ struct SheetRow {
   cv::Mat picture; ///< 8-bit RGB, as stored
   std::vector<std::array<double, 4>> boxes; ///< in its pixels
   std::vector<Tile> tiles;
+  cv::Mat mask = {}; ///< CV_8U of its size, 0 beside the lesion; empty: none
 };
+
+/// The row's picture with its boxes, or with its mask, where it has one; yet
+/// without tiles.
+SheetRow with_region(const Row& row, bool masks);
 
 /// `map` in colour over the grey picture: negative cells cut, divided by its
 /// maximum, brought up bilinearly. A map without a positive cell leaves the
@@ -31,7 +38,8 @@ struct SheetRow {
 cv::Mat overlay(const cv::Mat& picture, const cv::Mat& map);
 
 /// The picture `width` pixels wide (at most four times as high, cut in the
-/// middle beyond) with its boxes, or with the tile's map over it.
+/// middle beyond) with its boxes and its mask's outline, and with the
+/// tile's map.
 cv::Mat draw_tile(const SheetRow& row, const Tile& tile, int width = 240);
 
 /// All rows under the columns' titles. Throws std::invalid_argument without a

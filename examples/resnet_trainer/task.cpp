@@ -71,17 +71,17 @@ void check_labels(const Options& o, const std::vector<Row>& rows, int64_t k) {
 } // namespace
 
 bool Task::is_guided(const Row& row) const {
-  return !row.boxes.empty() &&
+  return row.has_region(masks) &&
       std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
-        const auto& label = classes[static_cast<size_t>(k)];
-        return has_label(row, label) &&
-            std::any_of(
-                   row.box_label.begin(),
-                   row.box_label.end(),
-                   [&](const auto& own) { // empty: of all labels
-                     return own.empty() || own == label;
-                   });
-      });
+           const auto& label = classes[static_cast<size_t>(k)];
+           return has_label(row, label) &&
+               std::any_of(
+                      row.box_label.begin(),
+                      row.box_label.end(),
+                      [&](const auto& own) { // empty: of all labels
+                        return own.empty() || own == label;
+                      });
+         });
 }
 
 Task make_task(const Options& o) {
@@ -95,8 +95,9 @@ Task make_task(const Options& o) {
   }
   size_t data = 0; // wherever the files lie
   for (const auto& row : rows) {
+    const auto mask = o.masks() ? row.mask.filename().string() : "";
     for (const auto& text :
-         {row.path, row.label, row.split, row.fold, row.group}) {
+         {row.path, row.label, row.split, row.fold, row.group, mask}) {
       data = data * 31 + std::hash<std::string>()(text);
     }
     for (const auto& label : row.box_label) {
@@ -119,13 +120,15 @@ Task make_task(const Options& o) {
   }
   task.counts = care::class_counts(learnt, task.size());
   task.guided = guided_classes(o, task);
+  task.masks = o.masks();
   const auto& train = task.split.train;
   if (o.alpha > 0 && std::none_of(train.begin(), train.end(), [&](auto& row) {
         return task.is_guided(row);
       })) {
     throw std::invalid_argument(
-        "--alpha: expected boxes of the guided classes to learn from, but got "
-        "none; --alpha 0 trains plainly");
+        "--alpha: expected " + o.regions +
+        " of the guided classes to learn from, but got none; --alpha 0 trains "
+        "plainly");
   }
   return task;
 }

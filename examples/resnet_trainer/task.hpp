@@ -18,6 +18,7 @@ struct Task {
   Split split;
   std::vector<int64_t> counts; ///< training pictures of each class
   std::vector<int64_t> guided; ///< classes
+  bool masks = false; ///< regions are masks, not boxes
   std::string identity; ///< of options and data: what a checkpoint is of
 
   int64_t size() const {

@@ -57,7 +57,7 @@ struct Epoch {
   double loss = 0; ///< over the images
   double accuracy = 0; ///< over the images, of several labels over them too
   /// Over the guided images: the loss's two terms, and the share of attention
-  /// inside the boxes, 0 to 1.
+  /// inside the regions, 0 to 1.
   double inner = 0, outer = 0, inside = 0;
   int64_t images = 0, guided = 0;
 };
@@ -182,7 +182,8 @@ Epoch train_epoch(
         batch.targets.dim() == 1 ? batch.targets : torch::Tensor(),
         batch.index,
         step++,
-        options.augment);
+        options.augment,
+        batch.masks);
 
     const auto seen = [&] { // the logits, and the features behind them
       const care::Autocast autocast(
@@ -190,7 +191,10 @@ Epoch train_epoch(
       return guide.watch(net, input.normalised(moved.images));
     }();
     const auto loss = guide.loss(
-        criterion(seen.logits, targets), seen, batch.targets, moved.boxes);
+        criterion(seen.logits, targets),
+        seen,
+        batch.targets,
+        moved.masks.defined() ? care::Regions(moved.masks) : moved.boxes);
     optimizer.zero_grad();
     loss.backward();
     if (options.after_backward) {
@@ -210,10 +214,10 @@ struct Predictions {
   torch::Tensor targets; ///< as the batches have them
   torch::Tensor probabilities; ///< `[N, K]` double
   torch::Tensor shown; ///< `[N]` int64, the class of the map
-  /// `[N]` double, the share of its Grad-CAM inside the boxes; NaN for a
-  /// picture without a box and for a map without a positive cell.
+  /// `[N]` double, the share of its Grad-CAM inside the region; NaN for a
+  /// picture without one and for a map without a positive cell.
   torch::Tensor epg;
-  torch::Tensor boxed; ///< `[N]` bool, whether it has a box
+  torch::Tensor boxed; ///< `[N]` bool, whether it has a region
   torch::Tensor maps; ///< `[N, h, w]` float, raw Grad-CAM, where asked for
 };
 
@@ -244,6 +248,7 @@ struct PredictOptions {
   bool attention = false; ///< Grad-CAM too; it costs a graph of each batch
   bool keep_maps = false; ///< and hand it out
   bool several = false; ///< labels a picture: each logit has its own sigmoid
+  care::TargetLayer layer; ///< whose map; by default the last one
 };
 
 /// What the network says of everything the loader holds, in its order.
@@ -259,7 +264,7 @@ Predictions predict(
     const auto images = input.normalised(input.pixels(batch));
     const auto seen = [&]() -> care::Seen {
       if (options.attention) {
-        return care::capture(net, images);
+        return care::capture(net, images, {options.layer});
       }
       torch::NoGradGuard no_grad;
       return {net->forward(images), {}};
@@ -277,7 +282,8 @@ Predictions predict(
                            seen.layout())
                            .detach()
                            .to(torch::kCPU, torch::kFloat);
-      share = care::energy_pointing_game(map, care::pixel_mask(boxes));
+      share = care::energy_pointing_game(
+          map, batch.masks.defined() ? batch.masks : care::pixel_mask(boxes));
       if (options.keep_maps) {
         maps.push_back(map);
       }

@@ -69,6 +69,11 @@ enum class Precision { kFloat, kBFloat16 };
 template <>
 inline const Names kNames<Precision>{"float", "bfloat16"};
 
+/// Where the manifest says lesions are.
+enum class Regions { kBoxes, kMasks };
+template <>
+inline const Names kNames<Regions>{"boxes", "masks"};
+
 enum class Imbalance {
   kCe, kClassWeights, kMedianWeights, kEffectiveNumber, kFocal,
   kClassBalancedFocal, kLdamDrw, kBalancedSoftmax, kLogitAdjustment,

@@ -108,6 +108,14 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
   sentence = generated
       ? kGenerated
       : fmt::format("{} pictures listed in {}.", rows.size(), plan.data);
+  const bool masks = plan.recipe.masks();
+  if (std::none_of(rows.begin(), rows.end(), [&](const Row& row) {
+        return !masks || row.has_region(masks);
+      })) {
+    throw std::invalid_argument(fmt::format(
+        "recipe.regions: expected a manifest with masks, but got none in {}",
+        plan.data));
+  }
   classes = trainer::labels_of(rows);
   trainer::targets_of(rows, classes); // throws for several labels a picture
   if (classes.size() < 2) {
@@ -245,7 +253,8 @@ std::vector<Row> Data::shown(const std::vector<Row>& test, size_t most) const {
   std::map<int64_t, int64_t> round;
   for (const auto& row : test) {
     const auto target = target_of(row);
-    if (is_rare(target) && !row.boxes.empty() && test_set_of(row) == 0) {
+    if (is_rare(target) && row.has_region(plan.recipe.masks()) &&
+        test_set_of(row) == 0) {
       rounds[{round[target]++, target}] = row;
     }
   }
@@ -258,7 +267,7 @@ std::vector<Row> Data::shown(const std::vector<Row>& test, size_t most) const {
   return chosen;
 }
 
-std::string fingerprint(const std::vector<Row>& rows) {
+std::string fingerprint(const std::vector<Row>& rows, bool masks) {
   std::string text;
   for (const auto& row : rows) {
     text += fmt::format(
@@ -268,6 +277,7 @@ std::string fingerprint(const std::vector<Row>& rows) {
         row.split,
         row.fold,
         row.group);
+    text += masks ? row.mask.filename().string() + "\n" : "";
     for (size_t i = 0; i < row.boxes.size(); ++i) {
       text += fmt::format(
           "{},{}\n", fmt::join(row.boxes[i], ","), row.confidence[i]);

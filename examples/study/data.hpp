@@ -66,12 +66,13 @@ struct Data {
   int64_t subgroup_of(const Row& row) const;
 
   /// The test rows that pictures are taken of: the first `most` of the main
-  /// set's rare classes that have boxes, the classes in turn.
+  /// set's rare classes that have regions, the classes in turn.
   std::vector<Row> shown(const std::vector<Row>& test, size_t most) const;
 };
 
-/// Changes when what the rows say does, not when their manifest moves.
-std::string fingerprint(const std::vector<Row>& rows);
+/// Changes when what the rows say does, with `masks` also of these, not when
+/// their manifest moves.
+std::string fingerprint(const std::vector<Row>& rows, bool masks = false);
 
 } // namespace study
 

@@ -39,6 +39,7 @@ inline void take_boxes(Row& to, const Row& from) {
   to.confidence = from.confidence;
   to.has_confidence = from.has_confidence;
   to.box_where = from.box_where;
+  to.mask = from.mask;
 }
 
 /// Width and height of the stored picture.
@@ -47,19 +48,23 @@ inline std::array<double, 2> stored_size(const Row& row) {
   return {static_cast<double>(size.width), static_cast<double>(size.height)};
 }
 
-/// All in one circle of random order: each gives its boxes to the next, where
-/// they lie as they lay on their own picture.
-inline void shuffle_boxes(std::vector<Row>& rows, common::Random& random) {
+/// All in one circle of random order: each gives its boxes, or its mask, to the
+/// next, where they lie as they lay on their own picture.
+inline void shuffle_boxes(
+    std::vector<Row>& rows,
+    bool masks,
+    common::Random& random) {
   std::vector<Row*> circle;
   for (auto& row : rows) {
-    if (!row.boxes.empty()) {
+    if (row.has_region(masks)) {
       circle.push_back(&row);
     }
   }
   if (circle.size() < 2) {
     throw std::invalid_argument(fmt::format(
-        "shuffled boxes: expected at least 2 pictures with boxes to learn "
-        "from, but got {}",
+        "shuffled boxes: expected at least 2 pictures with {} to learn from, "
+        "but got {}",
+        masks ? "masks" : "boxes",
         circle.size()));
   }
   random.shuffle(circle);
@@ -156,7 +161,8 @@ inline std::vector<Row> with_boxes_of(
 /// The rows with the boxes that training shall see, those of the arm's manifest
 /// if it names one. Then, in this order:
 ///
-///   shuffled      each picture with boxes gets those of another one
+///   shuffled      each picture with boxes (with `masks`: a mask) gets those of
+///                 another one
 ///   box_missing   this share of all boxes is taken away
 ///   box_shift     each box is moved by this share of its width and height in a
 ///                 random direction, but not beyond the border
@@ -168,7 +174,8 @@ inline std::vector<Row> with_boxes_of(
 inline std::vector<Row> with_faults(
     std::vector<Row> rows,
     const Arm& arm,
-    uint64_t seed) {
+    uint64_t seed,
+    bool masks = false) {
   if (!arm.box_manifest().empty()) {
     rows = with_boxes_of(arm.box_manifest(), std::move(rows));
   }
@@ -181,7 +188,7 @@ inline std::vector<Row> with_faults(
   }
   common::Random random{seed, 0xb0e5};
   if (arm.boxes == "shuffled") {
-    detail::shuffle_boxes(rows, random);
+    detail::shuffle_boxes(rows, masks, random);
   }
   if (arm.box_missing > 0) {
     detail::drop_boxes(rows, arm.box_missing, random);

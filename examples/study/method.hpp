@@ -193,10 +193,10 @@ class ArmGuide : public care::Guide<Map, Loss> {
       const torch::Tensor& classification,
       const care::Seen& seen,
       const torch::Tensor& target,
-      const care::Boxes& boxes) const {
+      const care::Regions& regions) const {
     return balanced_
-        ? Guide::loss(classification, seen, target, boxes, *balance_)
-        : Guide::loss(classification, seen, target, boxes);
+        ? Guide::loss(classification, seen, target, regions, *balance_)
+        : Guide::loss(classification, seen, target, regions);
   }
 
   friend torch::serialize::OutputArchive& operator<<(

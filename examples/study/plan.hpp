@@ -34,6 +34,11 @@ struct Recipe {
   Augment augment = Augment::kFlips;
   Precision precision = Precision::kFloat; ///< of the network in training
   bool channels_last = true;
+  Regions regions = Regions::kBoxes;
+
+  bool masks() const {
+    return regions == Regions::kMasks;
+  }
 };
 
 /// One way of training. Everything down to `outside` makes the network what it

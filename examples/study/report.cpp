@@ -46,7 +46,7 @@ trainer::Tile tile_of(
 
 /// Test pictures down; across, the picture and where each network looks.
 struct Pictures {
-  std::vector<std::string> titles{"Picture and boxes"};
+  std::vector<std::string> titles{"Picture and lesion"};
   std::vector<trainer::SheetRow> rows;
 };
 
@@ -85,10 +85,9 @@ Pictures pictures_of(
             return r.path == looks[i].id;
           });
       if (pictures.rows.size() == i) {
-        pictures.rows.push_back(
-            {trainer::read_picture(row.file),
-             row.boxes,
-             {{{}, {row.label, row.path}, false}}});
+        auto& shown = pictures.rows.emplace_back(
+            trainer::with_region(row, plan.recipe.masks()));
+        shown.tiles = {{{}, {row.label, row.path}, false}};
       }
       pictures.rows[i].tiles.push_back(tile_of(data, row, one->run, looks[i]));
     }
@@ -101,7 +100,8 @@ std::string html_of(const Pictures& pictures) {
       "<h2>Where the networks look</h2>\n<p class=\"soft\">Grad-CAM of the "
       "true class on the first test pictures of the rare classes: negative "
       "cells cut, divided by the map's maximum. Red is most, no colour is "
-      "none. White: the boxes, which no network is given at test time.</p>\n"
+      "none. White: the lesion's boxes or mask, which no network is given at "
+      "test time.</p>\n"
       "<div class=\"pictures\" style=\"grid-template-columns: repeat({}, 1fr)"
       "\">\n",
       pictures.titles.size());
@@ -163,7 +163,8 @@ constexpr const char* kExplained =
     "thin, the corrected resampled t interval over splits (Nadeau and Bengio). "
     "MCA is the mean of the recalls, EPG the share of the true class's "
     "positive "
-    "attention inside the boxes. Of many differences some are large by chance.";
+    "attention inside the region. Of many differences some are large by "
+    "chance.";
 
 } // namespace
 

@@ -40,7 +40,7 @@ class Runs {
         data_(compared(std::move(plan)), out_) {
     std::map<std::filesystem::path, nlohmann::json> files;
     auto& study = files[out_ / "study.json"] = identity(data_.plan);
-    study["data"] = fingerprint(data_.rows);
+    study["data"] = fingerprint(data_.rows, data_.plan.recipe.masks());
     for (const auto& arm : data_.plan.arms) {
       auto& json = files[out_ / "arms" / (arm.name + ".json")] = identity(arm);
       const auto manifest = arm.box_manifest();

@@ -18,7 +18,7 @@ using Json = nlohmann::json;
 // clang-format off
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     Recipe, size, net, weights, width, last_stride, epochs, batch, optimizer, lr,
-    weight_decay, lr_schedule, augment, precision, channels_last)
+    weight_decay, lr_schedule, augment, precision, channels_last, regions)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     Arm, name, imbalance, guidance, guide, boxes, weigh_boxes, box_shift,
     box_missing, map, map_stride, full_gradient, alpha, weight, balance, lambda,
@@ -213,6 +213,9 @@ nlohmann::json identity(const Plan& plan) {
   if (plan.recipe.weights.empty()) {
     json.erase("weights"); // as it was before there were any
   }
+  if (!plan.recipe.masks()) {
+    json.erase("regions"); // likewise
+  }
   json["exclude"] = plan.exclude;
   json["rare"] = plan.rare;
   json["rare_share"] = plan.rare_share;
@@ -259,6 +262,17 @@ Plan parse_settings(nlohmann::json json) {
         check_range(where + ".start", arm.start, {0, epochs - 1});
         check_range(where + ".warmup", arm.warmup, {0, epochs});
         check_effect(given, arm, where);
+        if (recipe.masks()) {
+          const auto because = "where masks are the regions";
+          refuse(given, where, {"weigh_boxes", "dilate"}, because);
+          refuse(given, where, {"box_shift", "box_missing"}, because);
+          if (!arm.box_manifest().empty()) {
+            fail(
+                where + ".boxes",
+                std::string("manual or shuffled ") + because,
+                arm.boxes);
+          }
+        }
       });
   const auto plan = parse<Plan>(json, "");
   if (plan.data == "generated") {

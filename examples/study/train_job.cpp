@@ -45,6 +45,8 @@ auto make_loader(
   options.size = {height, width};
   options.weigh_boxes = task.arm.weigh_boxes;
   options.cache = true;
+  options.masks = task.recipe.masks();
+  options.any_mask_size = task.arm.boxes == "shuffled";
   const auto batch = static_cast<size_t>(task.recipe.batch);
   return torch::data::make_data_loader(
       trainer::Pictures(rows, task.data.classes, options),
@@ -70,15 +72,16 @@ void check(
     const std::vector<int64_t>& counts) {
   const auto& arm = task.arm;
   const bool some = std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
-    return !row.boxes.empty() &&
+    return row.has_region(task.recipe.masks()) &&
         std::count(
             task.guided.begin(), task.guided.end(), task.data.target_of(row)) >
         0;
   });
   if (arm.is_guided() && !some && arm.box_missing == 0) {
-    throw std::runtime_error(
-        "expected pictures of the guided classes with a box to learn from, but "
-        "got none");
+    throw std::runtime_error(fmt::format(
+        "expected pictures of the guided classes with a {} to learn from, but "
+        "got none",
+        task.recipe.masks() ? "mask" : "box"));
   }
   for (size_t k = 0; k < counts.size(); ++k) {
     if (counts[k] == 0 && arm.imbalance != Imbalance::kCe) {
@@ -205,7 +208,8 @@ Run train_job(
     const Task task{data, job, machine};
     const auto parts = data.parts(job);
     const auto faults = static_cast<uint64_t>(1000 * job.split + job.seed);
-    const auto rows = with_faults(parts.train, task.arm, faults);
+    const auto rows =
+        with_faults(parts.train, task.arm, faults, task.recipe.masks());
     const auto net = train(task, rows, checkpoint);
     Run run;
     const auto said = ask(task, net, parts.test, false);

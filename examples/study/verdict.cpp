@@ -77,7 +77,7 @@ std::string verdict(const Data& data, const std::vector<Tables>& all) {
             "These runs do not show that {} changes {}: it went ", pair, rare);
   text += fmt::format(
       "{}. Mean class accuracy went {}. The share of attention inside the "
-      "boxes of rare pictures went {}.",
+      "region of rare pictures went {}.",
       change(*c, kRare),
       change(*c, Measures::kMca),
       change(*c, Measures::kRecall + data.classes.size()));

@@ -28,7 +28,8 @@ struct Augmented {
   torch::Tensor images; ///< [N, C, H, W], of the dtype given (bytes: float32)
                         ///< and on the device given
   Boxes boxes; ///< on these N images
-  torch::Tensor masks; ///< [N, H, W]; undefined where none were given
+  torch::Tensor masks; ///< [N, H, W], all 0 where too little was left;
+                       ///< undefined where none were given
   torch::Tensor dropped; ///< [N] int64, boxes of which too little was left
   OutsideDraw outside; ///< who got whose outside, and who found none
 };
@@ -113,7 +114,10 @@ inline Augmented augment(
   result.masks = masks;
   if (warps) {
     result.boxes = warp(boxes, maps, options.min_visible());
-    result.masks = masks.defined() ? warp_masks(masks, maps) : masks;
+    if (masks.defined()) {
+      result.masks = detail::visible_masks(
+          warp_masks(masks, maps), masks, maps, options.min_visible());
+    }
   } else if (orients) {
     result.boxes = orient(boxes, orientations);
     result.masks = masks.defined() ? orient(masks, orientations) : masks;

@@ -7,6 +7,8 @@
 #include <care/augment/geometry.hpp>
 #include <care/rasterize.hpp>
 
+#include <torch/cuda.h>
+
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -220,6 +222,27 @@ TEST_CASE("warp: images as torchvision's affine", "[augment]") {
       care::warp_masks(images.select(1, 2), maps),
       expected.select(1, 2),
       1e-5,
+      0));
+}
+
+TEST_CASE("warp: no soft mask leaves its range", "[augment]") {
+  // Bilinear weights in float32, as a CUDA device multiplies them, add up to
+  // more than 1 in one of some 3,000 pixels.
+  torch::manual_seed(2);
+  const auto device = torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
+  const auto masks = torch::ones({8, 40, 40}).to(device);
+  std::vector<AffineMap> maps;
+  for (int i = 0; i < 8; ++i) {
+    maps.push_back(care::affine_map(
+        care::AffineParameters().angle(i).scale(1 + 0.1 * i), {40, 40}));
+  }
+  const auto warped = care::warp_masks(masks, maps);
+  CHECK(warped.max().item<float>() == 1);
+  CHECK(warped.min().item<float>() >= 0);
+  CHECK(care_test::allclose( // the largest is the mask's own, whatever it is
+      care::warp_masks(200 * masks, maps),
+      200 * warped,
+      1e-4,
       0));
 }
 

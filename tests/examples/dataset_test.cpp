@@ -8,6 +8,9 @@
 #include "resnet_trainer/picture.hpp"
 
 #include <care/imbalance/shuffle_sampler.hpp>
+#include <care/rasterize.hpp>
+
+#include <opencv2/imgcodecs.hpp>
 
 #include <string>
 #include <vector>
@@ -72,6 +75,59 @@ TEST_CASE("dataset: a batch holds pictures, targets, boxes, places") {
       CHECK_FALSE(batch.boxes.has_weights());
     }
   }
+}
+
+TEST_CASE("dataset: masks go with their pictures", "[masks]") {
+  const care_test::Folder folder;
+  auto a = picture_row(folder, "a.png", 50, {3, 1, 12, 6});
+  auto b = picture_row(folder, "b.png", 200); // it has a box, and no mask
+  a.mask = folder.path / "mask.png";
+  cv::Mat mask(10, 20, CV_8U, cv::Scalar(0));
+  mask(cv::Rect(3, 1, 9, 5)) = 255;
+  const auto write = [&] { cv::imwrite(a.mask.string(), mask); };
+  write();
+  for (const bool cache : {false, true}) {
+    trainer::PicturesOptions options;
+    options.size = {7, 9}; // to whole pixels and shares of them
+    options.cache = cache;
+    const auto get = [&](bool masks) {
+      options.masks = masks;
+      Pictures pictures({a, b}, {"dark", "light"}, options);
+      pictures.get_batch(std::vector<size_t>{0});
+      return pictures.get_batch(std::vector<size_t>{1, 0, 0});
+    };
+    const auto batch = get(true), boxed = get(false);
+    CHECK_FALSE(boxed.masks.defined());
+    const auto box = care::pixel_mask(boxed.boxes);
+    CHECK(batch.masks[0].sum().item<float>() == 0);
+    CHECK(care_test::allclose(batch.masks[1], box[1], 1e-5, 0));
+    CHECK(torch::equal(batch.masks[1], batch.masks[2]));
+    CHECK(batch.masks.max().item<float>() <= 1);
+    CHECK(batch.images.equal(boxed.images));
+    // The boxes are those of the pixels that the masks touch.
+    CHECK(torch::equal(
+        batch.boxes.boxes_per_image(), torch::tensor({0, 1, 1}, torch::kLong)));
+    CHECK(torch::equal(
+        batch.boxes.xyxy()[0], torch::tensor({1.f, 0.f, 6.f, 5.f})));
+  }
+
+  const auto fault = [&] {
+    auto options = small();
+    options.masks = true;
+    return error_of([&] {
+      Pictures({a}, {"dark"}, options).get_batch(std::vector<size_t>{0});
+    });
+  };
+  mask = 0;
+  write();
+  CHECK(contains(fault(), "m.csv:a.png: " + a.mask.string()));
+  CHECK(contains(fault(), "expected a lesion, but got an empty mask"));
+  mask = cv::Mat(10, 21, CV_8U, cv::Scalar(255));
+  write();
+  CHECK(contains(fault(), "m.csv:a.png: " + a.mask.string()));
+  CHECK(contains(fault(), "expected a mask of 20 x 10 pixels, but got 21 x"));
+  a.mask = folder.path / "none.png";
+  CHECK(contains(fault(), "none.png: expected a mask of 20 x 10 pixels"));
 }
 
 TEST_CASE("dataset: boxes are cut at the border, in double") {

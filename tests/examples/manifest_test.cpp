@@ -46,6 +46,27 @@ TEST_CASE("manifest: joins the rows of a picture, in order of appearance") {
   CHECK(rows[1].boxes.empty());
 }
 
+TEST_CASE("manifest: a picture has one mask") {
+  const std::string header = "path,label,xmin,ymin,xmax,ymax,mask\n";
+  const auto rows =
+      rows_of(header + "a.png,x,1,2,3,4,m.png\na.png,x,5,6,7,8,m.png\n");
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].mask.filename() == "m.png");
+  CHECK(rows[0].has_region(true));
+  CHECK(rows[0].has_region(false));
+  for (const char* other : {"n.png", ""}) {
+    CHECK(contains(
+        care_test::error_of([&] {
+          rows_of(
+              header + "a.png,x,1,2,3,4,m.png\na.png,x,5,6,7,8," + other +
+              "\n");
+        }),
+        "m.csv:3: expected the mask '"));
+  }
+  CHECK_FALSE(rows_of(header + "a.png,x,1,2,3,4,\n")[0].has_region(true));
+  CHECK_FALSE(rows_of(header + "a.png,x,,,,,m.png\n")[0].has_region(false));
+}
+
 TEST_CASE("manifest: finds columns by name and keeps the others") {
   const auto rows = rows_of(
       "ymax,place,label,path,xmin,ymin,xmax,split,group,mask,confidence\n"

@@ -57,6 +57,18 @@ TEST_CASE("sheet: tiles of odd pictures keep to their size") {
       "expected a row"));
 }
 
+TEST_CASE("sheet: a mask is outlined") {
+  trainer::SheetRow row{grey_picture(100, 200), {}, {{}}};
+  row.mask = cv::Mat(100, 200, CV_8U, cv::Scalar(0));
+  row.mask(cv::Rect(50, 20, 100, 60)) = 255;
+  const auto tile = trainer::draw_tile(row, row.tiles[0], 400);
+  const auto light = [&](int y, int x) { return tile.at<cv::Vec3b>(y, x)[0]; };
+  CHECK(light(40, 200) == 255); // the upper edge
+  CHECK(light(100, 100) == 255); // the left one
+  CHECK(light(100, 200) == 128); // inside
+  CHECK(light(20, 200) == 128); // outside
+}
+
 TEST_CASE("sheet: boxes lie where the picture has them") {
   trainer::SheetRow row{grey_picture(100, 200), {{50, 20, 150, 80}}, {{}}};
   const auto tile = trainer::draw_tile(row, row.tiles[0], 400);

@@ -262,6 +262,32 @@ TEST_CASE("study: shuffled boxes lie as on their own picture", "[study]") {
   CHECK(shuffled[0].boxes[0] == std::array<double, 4>{2.5, 5, 7.5, 10});
 }
 
+TEST_CASE("study: masks are shuffled as boxes are", "[study]") {
+  const Folder folder;
+  auto rows = rows_on_disk(folder, 4);
+  for (size_t i = 0; i < 3; ++i) {
+    rows[i].mask = folder.path / (std::to_string(i) + "-mask.png");
+    rows[i].boxes.clear();
+  }
+  study::Arm arm;
+  arm.boxes = "shuffled";
+  const auto shuffled = study::with_faults(rows, arm, 1, /*masks=*/true);
+  std::set<fs::path> masks;
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(shuffled[i].mask != rows[i].mask);
+    masks.insert(shuffled[i].mask);
+  }
+  CHECK(masks == std::set<fs::path>{rows[0].mask, rows[1].mask, rows[2].mask});
+  CHECK(shuffled[3].mask.empty()); // it has a box, and no mask
+  CHECK(contains(
+      error_of([&] {
+        study::with_faults({rows[0], rows[3]}, arm, 1, true);
+      }),
+      "at least 2 pictures with masks"));
+  CHECK(study::fingerprint(rows) == study::fingerprint(rows, false));
+  CHECK(study::fingerprint(rows, true) != study::fingerprint(shuffled, true));
+}
+
 TEST_CASE("study: boxes of another manifest, by picture", "[study]") {
   const Folder folder;
   const auto rows = rows_on_disk(folder, 2);

@@ -190,10 +190,25 @@ TEST_CASE("study: bad settings name the key", "[study]") {
       {refusal("/counts", {1, 1, 1, 1}), "counts: expected none"},
       {refusal("/arms/0/tau", 0.5), "arms[0].tau: expected none"},
       {refusal("/arms/0/boxes", "shuffled"), "arms[0].boxes: expected none"},
-      {refusal("/arms/1/outside_share", 0.2), "outside_share: expected none"}};
+      {refusal("/arms/1/outside_share", 0.2), "outside_share: expected none"},
+      {refusal("/recipe/regions", "mask"), "expected one of boxes, masks"}};
   for (const auto& [said, expected] : cases) {
     INFO("said: " << said << "\nexpected: " << expected);
     CHECK(care_test::contains(said, expected));
+  }
+  for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{
+           {"dilate", 1.5},
+           {"box_shift", 0.1},
+           {"box_missing", 0.1},
+           {"weigh_boxes", true},
+           {"boxes", "other.csv"}}) {
+    auto masks = small();
+    masks["recipe"]["regions"] = "masks";
+    masks["arms"][1][key] = value;
+    INFO(key);
+    CHECK(care_test::contains(
+        care_test::error_of([&] { study::parse_plan(masks); }),
+        "where masks are the regions"));
   }
   auto json = small();
   json["data"] = "generated";
@@ -210,6 +225,11 @@ TEST_CASE("study: the identity is what matters to a network", "[study]") {
   json["arms"][1]["boxes"] = "a/b.csv";
   const auto same = study::parse_plan(json);
   CHECK(study::identity(plan) == study::identity(same));
+  json["recipe"]["regions"] = "boxes";
+  CHECK(study::identity(plan) == study::identity(study::parse_plan(json)));
+  json["recipe"]["regions"] = "masks";
+  CHECK(study::identity(plan) != study::identity(study::parse_plan(json)));
+  json["recipe"].erase("regions");
   json["arms"][1]["boxes"] = "a/./b.csv"; // the rows in it are compared
   CHECK(
       study::identity(same.arms[1]) ==

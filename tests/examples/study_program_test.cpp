@@ -182,6 +182,42 @@ TEST_CASE("study: one network of the list, as clusters start them", "[study]") {
   CHECK(contains(run(settings, out).text, "trained 0 networks"));
 }
 
+TEST_CASE("study: masks as regions", "[study]") {
+  const Folder folder;
+  auto json = tiny();
+  json["recipe"]["regions"] = "masks";
+  json["seeds"] = {0};
+  json["arms"] = Json::array({json["arms"][1], json["arms"][3]});
+  const auto out = folder.path / "out";
+  const auto outcome = run(write_settings(folder, json), out);
+  INFO(outcome.text);
+  REQUIRE(outcome.status == 0);
+  const auto by_masks = runs_in(out);
+  CHECK(by_masks.size() == 5); // two arms, their controls, shuffled masks
+  CHECK(fs::exists(out / "attention.png"));
+
+  json["recipe"]["regions"] = "boxes";
+  const auto refused = run(write_settings(folder, json), out);
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.text, "the runs there were made with data"));
+  const auto other = folder.path / "boxes";
+  REQUIRE(run(write_settings(folder, json), other).status == 0);
+  CHECK(runs_in(other) != by_masks);
+
+  const auto data = care_test::write_text(
+      folder.path / "m.csv",
+      "path,label,xmin,ymin,xmax,ymax,split\na.png,cat,1,2,3,4,train\n"
+      "b.png,dog,1,2,3,4,test\n");
+  json["data"] = data.string();
+  json["recipe"]["regions"] = "masks";
+  json["rare"] = {"dog"};
+  json.erase("counts");
+  json.erase("test_count");
+  CHECK(contains(
+      run(write_settings(folder, json), folder.path / "none").text,
+      "recipe.regions: expected a manifest with masks, but got none"));
+}
+
 TEST_CASE("study: a failed start claims no folder", "[study]") {
   const Folder folder;
   auto json = tiny();

@@ -161,7 +161,7 @@ TEST_CASE("study: tables of a worked example", "[study]") {
   const auto said = study::verdict(small.data, all);
   CHECK(contains(said, "the recall of the rare class (dog)"));
   CHECK(contains(said, "from 25.0 % to 50.0 %: +25.0 points"));
-  CHECK(contains(said, "inside the boxes of rare pictures went from 10.0 %"));
+  CHECK(contains(said, "inside the region of rare pictures went from 10.0 %"));
 
   const auto forest =
       study::forest_chart(small.plan, tables, 0, Measures::kMca);

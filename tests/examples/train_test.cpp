@@ -115,6 +115,46 @@ TEST_CASE("train: an epoch is the loop written out by hand", "[train]") {
   CHECK(epoch.inside < 1);
 }
 
+TEST_CASE("train: masks that are the boxes train as they do", "[train]") {
+  auto data = batches(3), masked = data;
+  for (auto& batch : masked) {
+    batch.masks = care::pixel_mask(batch.boxes);
+  }
+  const care::Guide guide(care::GuideOptions().classes({1}).alpha(0.5));
+  for (const auto* augment : {"none", "flips"}) { // both exact
+    trainer::StepOptions step;
+    step.augment = care::AugmentOptions::preset(augment);
+    auto net = small_net(), other = small_net();
+    torch::optim::SGD optimizer(net->parameters(), 0.05);
+    torch::optim::SGD of_other(other->parameters(), 0.05);
+    const auto a =
+        trainer::train_epoch(net, criterion, guide, optimizer, data, {}, step);
+    const auto b = trainer::train_epoch(
+        other, criterion, guide, of_other, masked, {}, step);
+    CHECK(a.guided == b.guided);
+    CHECK(a.loss == Approx(b.loss).epsilon(1e-4));
+    CHECK(a.inner == Approx(b.inner).epsilon(1e-3));
+    CHECK(a.inside == Approx(b.inside).epsilon(1e-3));
+    const auto said = trainer::predict(net, data, {}, true);
+    const auto of_masks = trainer::predict(net, masked, {}, true);
+    CHECK(torch::equal(said.boxed, of_masks.boxed));
+    CHECK(care_test::allclose(
+        said.epg.slice(0, 1, 3), of_masks.epg.slice(0, 1, 3), 1e-6, 0));
+    CHECK(of_masks.epg.isnan()[0].item<bool>());
+  }
+  // Masks count, and boxes beside them do not.
+  auto net = small_net();
+  const auto first = trainer::predict(net, masked, {}, true).epg;
+  for (auto& batch : masked) {
+    batch.masks = 1 - batch.masks;
+  }
+  const auto rest = trainer::predict(net, masked, {}, true).epg;
+  const auto both = first + rest;
+  const auto whole = both.masked_select(both.isfinite());
+  CHECK(whole.numel() > 0);
+  CHECK(care_test::allclose(whole, torch::ones_like(whole), 1e-6, 0));
+}
+
 TEST_CASE("train: alpha 0 is plain training", "[train]") {
   auto data = batches(2);
   const care::Guide guide(care::GuideOptions().classes({1}).alpha(0));

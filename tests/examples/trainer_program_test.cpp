@@ -5,10 +5,14 @@
 #include "support/program.hpp"
 #include "support/small_set.hpp"
 
+#include "resnet_trainer/manifest.hpp"
+
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -28,6 +32,27 @@ const std::string kSmall =
 care_test::ProgramOutcome train(const fs::path& data, const std::string& more) {
   return care_test::run_program(
       CARE_TRAINER, "--data " + data.string() + kSmall + " " + more);
+}
+
+/// A manifest beside that of the set, with each box as a mask too.
+fs::path with_masks(const fs::path& data) {
+  std::string text = "path,label,xmin,ymin,xmax,ymax,mask\n";
+  for (const auto& row : trainer::read_manifest(data)) {
+    text += row.path + "," + row.label + ",";
+    if (row.boxes.empty()) {
+      text += ",,,,\n";
+      continue;
+    }
+    cv::Mat mask(32, 40, CV_8U, cv::Scalar(0));
+    const auto& [x0, y0, x1, y1] = row.boxes[0];
+    mask(cv::Rect2d(cv::Point2d(x0, y0), cv::Point2d(x1, y1))) = 255;
+    cv::imwrite((data.parent_path() / ("mask-" + row.path)).string(), mask);
+    for (const auto side : row.boxes[0]) {
+      text += std::to_string(static_cast<int>(side)) + ",";
+    }
+    text += "mask-" + row.path + "\n";
+  }
+  return write_text(data.parent_path() / "masks.csv", text);
 }
 
 /// metrics.csv without the column of speeds, which is the last one.
@@ -67,6 +92,67 @@ TEST_CASE("trainer: trains, tests and leaves its files", "[trainer]") {
   CHECK(contains(
       figures_of(out), "epoch,stage,rate,loss,accuracy,inner,outer,inside"));
   CHECK(contains(figures_of(out), "\n3,2,"));
+}
+
+TEST_CASE("trainer: masks that are the boxes train as they do", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 36);
+  const auto masks = with_masks(data);
+  const auto numbers = [&](const fs::path& manifest, const std::string& more) {
+    const auto out = folder.path / "run";
+    fs::remove_all(out);
+    const auto run =
+        train(manifest, "--augment none --out " + out.string() + more);
+    CAPTURE(run.text);
+    REQUIRE(run.status == 0);
+    CHECK(fs::exists(out / "attention.png"));
+    CHECK(contains(
+        read_text(out / "test.txt"),
+        more.empty() ? "images with a box" : "images with a mask"));
+    auto text = figures_of(out);
+    text = text.substr(text.find('\n'));
+    std::replace(text.begin(), text.end(), ',', ' ');
+    for (size_t at = 0; (at = text.find("nan")) != std::string::npos;) {
+      text.replace(at, 3, "0"); // of an epoch without guidance
+    }
+    std::istringstream stream(text);
+    return std::vector<double>(
+        std::istream_iterator<double>(stream), std::istream_iterator<double>());
+  };
+  const auto by_boxes = numbers(data, "");
+  const auto by_masks = numbers(masks, " --regions masks");
+  REQUIRE(by_boxes.size() == 3 * 10);
+  REQUIRE(by_masks.size() == by_boxes.size());
+  for (size_t i = 0; i < by_boxes.size(); ++i) {
+    CAPTURE(i);
+    CHECK(by_masks[i] == Approx(by_boxes[i]).margin(2e-3));
+  }
+
+  // What is wrong with masks.
+  const auto refused = [&](const fs::path& manifest) {
+    const auto run = train(
+        manifest, "--regions masks --out " + (folder.path / "none").string());
+    CHECK(run.status != 0);
+    return run.text;
+  };
+  CHECK(contains(
+      refused(data),
+      "--regions: expected a manifest with masks, but got none"));
+  const auto mask = folder.path / "set" / "mask-0.png";
+  cv::imwrite(mask.string(), cv::Mat(32, 40, CV_8U, cv::Scalar(0)));
+  CHECK(contains(refused(masks), "mask-0.png: expected a lesion"));
+  CHECK(contains(refused(masks), "masks.csv:2: "));
+  cv::imwrite(mask.string(), cv::Mat(40, 32, CV_8U, cv::Scalar(9)));
+  CHECK(contains(refused(masks), "expected a mask of 40 x 32 pixels"));
+  write_text(
+      data,
+      "path,label,xmin,ymin,xmax,ymax,mask\n0.png,a,1,2,3,4,\n"
+      "1.png,b,,,,,mask-3.png\n2.png,b,,,,,\n3.png,a,,,,,\n"
+      "4.png,a,,,,,\n5.png,b,,,,,\n");
+  const auto none =
+      train(data, "--regions masks --guide a --val-share 0 --out x");
+  CHECK(none.status == 1);
+  CHECK(contains(none.text, "--alpha: expected masks of the guided classes"));
 }
 
 TEST_CASE("augment_sheet: a line of five tiles a class", "[trainer]") {

@@ -9,7 +9,6 @@
 #include "auto_boxes/lesions.hpp"
 #include "auto_boxes/unet.hpp"
 #include "common/generated.hpp"
-#include "common/masks.hpp"
 #include "resnet_trainer/manifest.hpp"
 #include "resnet_trainer/picture.hpp"
 
@@ -30,7 +29,7 @@ using care_test::contains;
 using care_test::error_of;
 using care_test::Folder;
 using care_test::write_text;
-using common::read_mask;
+using trainer::read_mask;
 using trainer::Row;
 
 auto_boxes::UNetOptions small_net() {

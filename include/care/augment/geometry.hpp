@@ -17,6 +17,7 @@
 #include <torch/utils.h>
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -212,7 +213,12 @@ inline torch::Tensor warp_masks(
   const torch::NoGradGuard no_grad;
   const auto planes = masks.unsqueeze(1);
   if (masks.is_floating_point()) {
-    return warp(planes, maps, /*fill=*/0, size).squeeze(1);
+    // Rounding makes no mask larger than it was.
+    const auto wide = planes.to(detail::working_dtype(planes));
+    const auto most = wide.amax({2, 3}, /*keepdim=*/true).clamp_min(0);
+    return torch::minimum(warp(wide, maps, /*fill=*/0, size), most)
+        .squeeze(1)
+        .to(masks.scalar_type());
   }
   return detail::warp_by_grid(
              planes.to(torch::kFloat),
@@ -223,6 +229,30 @@ inline torch::Tensor warp_masks(
       .squeeze(1)
       .to(masks.scalar_type());
 }
+
+namespace detail {
+
+/// `warped`, in which those of `masks` are 0 of whose area less than `least` (0
+/// to 1) came along.
+inline torch::Tensor visible_masks(
+    const torch::Tensor& warped,
+    const torch::Tensor& masks,
+    const std::vector<AffineMap>& maps,
+    double least) {
+  std::vector<double> growth; // of each area
+  for (const auto& map : maps) {
+    growth.push_back(std::abs(map[0] * map[4] - map[1] * map[3]));
+  }
+  const auto area = [](const torch::Tensor& x) {
+    return x.sum({1, 2}, /*keepdim=*/true, torch::kDouble);
+  };
+  const auto needed = to_device(
+      least * torch::tensor(growth, torch::kDouble).view({-1, 1, 1}),
+      masks.device());
+  return warped * (area(warped) >= needed * area(masks));
+}
+
+} // namespace detail
 
 /// The boxes after each image was warped by its own map.
 ///

@@ -53,8 +53,8 @@ struct AugmentOptions {
   /// What comes in from beyond the border, in all channels. A mirrored lesion
   /// would have no box. Default: 0.5, mid-grey.
   TORCH_ARG(double, fill) = 0.5;
-  /// A box of which less is left by crop and affine map is dropped. Default:
-  /// 0.25.
+  /// A box of which less is left by crop and affine map is dropped, and so is
+  /// a mask: it becomes 0. Default: 0.25.
   TORCH_ARG(double, min_visible) = 0.25;
   /// What takes the place of the outside, before anything moves. Default:
   /// nothing.

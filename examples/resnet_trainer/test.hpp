@@ -1,0 +1,139 @@
+// A network's test: the table, and pictures of where it looks.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RESNET_TRAINER_TEST_HPP
+#define RESNET_TRAINER_TEST_HPP
+
+#include "dataset.hpp"
+#include "figures.hpp"
+#include "options.hpp"
+#include "picture.hpp"
+#include "sheet.hpp"
+#include "task.hpp"
+#include "train.hpp"
+
+#include <care/capture/target_layer.hpp>
+#include <care/imbalance.hpp>
+#include <care/metrics.hpp>
+
+#include <fmt/format.h>
+#include <torch/data/dataloader.h>
+#include <torch/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace trainer {
+
+template <class Sampler>
+auto make_loader(
+    const Options& o,
+    const Task& task,
+    const std::vector<Row>& rows,
+    Sampler sampler,
+    int64_t batch) {
+  PicturesOptions options;
+  options.size = {o.size[1], o.size[0]};
+  options.several = o.several();
+  options.cache = o.cache;
+  options.masks = o.masks();
+  return torch::data::make_data_loader(
+      Pictures(rows, task.classes, options),
+      std::move(sampler),
+      torch::data::DataLoaderOptions(static_cast<size_t>(batch))
+          .workers(static_cast<size_t>(o.workers)));
+}
+
+inline auto in_order(
+    const Options& o,
+    const Task& task,
+    const std::vector<Row>& rows) {
+  const auto options = care::ShuffleSamplerOptions().shuffle(false);
+  return make_loader(
+      o, task, rows, care::ShuffleSampler(rows.size(), options), o.batch);
+}
+
+/// Stored pictures with their regions, and where the network looks.
+inline cv::Mat attention_sheet(
+    const Predictions& said,
+    const std::vector<Row>& rows,
+    const Task& task) {
+  std::vector<SheetRow> sheet;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto n = static_cast<int64_t>(i);
+    const auto map = said.maps[n].contiguous();
+    const auto& p = said.probabilities[n];
+    const bool several = said.targets.dim() == 2;
+    const auto best = (several ? said.shown[n] : p.argmax()).item<int64_t>();
+    const auto& name = task.classes[static_cast<size_t>(best)];
+    const auto says =
+        fmt::format("says {} {:.2f}", name, p[best].item<double>());
+    const bool wrong =
+        several ? p[best].item<double>() < 0.5 : name != rows[i].label;
+    const cv::Mat cells(
+        static_cast<int>(map.size(0)),
+        static_cast<int>(map.size(1)),
+        CV_32F,
+        map.data_ptr<float>());
+    const auto share = fmt::format(
+        "{:.0f} % of attention inside", 100 * said.epg[n].item<double>());
+    auto& row = sheet.emplace_back(with_region(rows[i], task.masks));
+    row.tiles = {
+        {{}, {rows[i].label, rows[i].path}, false},
+        {cells.clone(), {says, share}, wrong}};
+  }
+  return contact_sheet({"Picture and lesion", "Attention"}, sheet);
+}
+
+template <class Network>
+void test(
+    const Options& o,
+    const Task& task,
+    Network net,
+    const Input& input,
+    const care::TargetLayer& layer) {
+  const std::filesystem::path out = o.out;
+  auto loader = in_order(o, task, task.split.test);
+  PredictOptions how;
+  how.attention = true;
+  how.layer = layer;
+  how.several = o.several();
+  const auto start = std::chrono::steady_clock::now();
+  Predictions said = predict(net, *loader, input, how);
+  const std::chrono::duration<double> seconds =
+      std::chrono::steady_clock::now() - start;
+  const auto shares = said.epg.masked_select(said.epg.isfinite());
+  const auto table = fmt::format(
+      "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with {}\n",
+      table_of(said, task.classes),
+      care::macro_average(auc_of(said)),
+      shares.mean().item<double>(),
+      shares.numel(),
+      said.boxed.sum().item<int64_t>(),
+      task.masks ? "a mask" : "a box");
+  const auto speed = static_cast<double>(said.boxed.size(0)) / seconds.count();
+  std::cout << fmt::format("test: {:.0f} images/s\n\n{}", speed, table);
+  write_atomically(out / "test.txt", table);
+
+  std::vector<Row> shown; // the first ones: nothing is picked by hand
+  for (const auto& row : task.split.test) {
+    if (task.is_guided(row) &&
+        static_cast<int64_t>(shown.size()) < o.pictures) {
+      shown.push_back(row);
+    }
+  }
+  if (!shown.empty()) {
+    loader = in_order(o, task, shown);
+    how.keep_maps = true;
+    said = predict(net, *loader, input, how);
+    write_picture(out / "attention.png", attention_sheet(said, shown, task));
+  }
+}
+
+} // namespace trainer
+
+#endif // RESNET_TRAINER_TEST_HPP
