@@ -59,10 +59,16 @@ void add_options(CLI::App& app, Options& o) {
 /// The network that a card names: the trainer's own ResNet says its width.
 networks::Network make_network(const trainer::ModelCard& card) {
   const auto classes = static_cast<int64_t>(card.classes.size());
-  const auto& name = card.network.at("network");
-  if (card.network.count("width") > 0) {
+  auto said = card.network;
+  if (said.count("width") > 0) {
     const auto number = [&](const char* key) {
-      return nlohmann::json::parse(card.network.at(key)).get<double>();
+      const auto json = nlohmann::json::parse(said[key], nullptr, false);
+      if (!json.is_number()) {
+        throw std::runtime_error(
+            std::string("expected a number as the network's ") + key +
+            ", but got '" + said[key] + "'");
+      }
+      return json.get<double>();
     };
     trainer::ResNetOptions options;
     options.classes = classes;
@@ -71,10 +77,11 @@ networks::Network make_network(const trainer::ModelCard& card) {
     options.last_stride = static_cast<int64_t>(number("last_stride"));
     return networks::Network(torch::nn::AnyModule(trainer::ResNet(options)));
   }
-  const auto family = networks::families().find(name);
+  const auto family = networks::families().find(said["network"]);
   if (family == networks::families().end()) {
     throw std::runtime_error(
-        "expected a network that finetune knows, but got '" + name + "'");
+        "expected a network that finetune knows, but got '" + said["network"] +
+        "'");
   }
   return family->second.make(classes);
 }
@@ -103,23 +110,24 @@ std::vector<trainer::Row> rows_of(const std::vector<std::string>& named) {
   return rows;
 }
 
-/// The likeliest class, or all labels at least as likely as not: "a|b".
-std::string answer(
-    const std::vector<std::string>& classes,
-    const double* probabilities,
-    bool several) {
-  if (!several) {
-    const auto* best =
-        std::max_element(probabilities, probabilities + classes.size());
-    return classes[static_cast<size_t>(best - probabilities)];
-  }
+/// A picture's line of the table. It ends in the likeliest class, or, of
+/// several labels, in all that are at least as likely as not: "a|b".
+std::string line_of(
+    const trainer::Row& row,
+    const torch::Tensor& probabilities,
+    const trainer::ModelCard& card) {
+  auto line = common::csv_field(row.path);
   std::string labels;
-  for (size_t k = 0; k < classes.size(); ++k) {
-    if (probabilities[k] >= 0.5) {
-      labels += (labels.empty() ? "" : "|") + classes[k];
+  for (size_t k = 0; k < card.classes.size(); ++k) {
+    const auto p = probabilities[static_cast<int64_t>(k)].item<double>();
+    line += fmt::format(",{:.6g}", p);
+    if (p >= 0.5) {
+      labels += (labels.empty() ? "" : "|") + card.classes[k];
     }
   }
-  return labels;
+  const auto best = static_cast<size_t>(probabilities.argmax().item<int64_t>());
+  const auto& said = card.criterion == "bce" ? labels : card.classes[best];
+  return line + "," + common::csv_field(said) + "\n";
 }
 
 /// The stored picture under the map of one class, at most 480 pixels wide.
@@ -190,14 +198,7 @@ size_t predict(const Options& o) {
         ++faults;
         continue;
       }
-      const auto of_row = said.probabilities[i].contiguous();
-      const auto* p = of_row.data_ptr<double>();
-      table += common::csv_field(row.path);
-      for (size_t k = 0; k < card.classes.size(); ++k) {
-        table += fmt::format(",{:.6g}", p[k]);
-      }
-      table +=
-          "," + common::csv_field(answer(card.classes, p, how.several)) + "\n";
+      table += line_of(row, said.probabilities[i], card);
       if (how.attention) {
         const auto name =
             fmt::format("{:05}-{}.png", place + 1, row.file.stem().string());

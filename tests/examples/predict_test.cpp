@@ -261,7 +261,7 @@ TEST_CASE("predict: takes only what a training left", "[predict]") {
       "expected weights that fit the network"));
   CHECK(contains(
       error(changed(R"("width":"0.125")", R"("width":"wide!")"), png),
-      "predict: "));
+      "expected a number as the network's width, but got 'wide!'"));
   CHECK(contains(
       error(changed(R"("width":"0.125")", R"("widtt":"0.125")"), png),
       "expected weights that fit the network"));

@@ -166,6 +166,13 @@ TEST_CASE("study: what the data does not hold is refused", "[study]") {
   const auto none = plan_on(folder, csv, Json::object());
   CHECK(contains(
       error_of([&] { study::Data(none, folder.path); }), "no column split"));
+  const auto several = plan_on(
+      folder,
+      kHeader + ",fold\na,cat|dog,,,,,0\nb,dog,,,,,1\n",
+      {{"splits", {{{"folds", {0}}}}}});
+  CHECK(contains(
+      error_of([&] { study::Data(several, folder.path); }),
+      "manifest.csv:2: expected one label a picture, but got 'cat|dog'"));
 }
 
 TEST_CASE("study: a fingerprint is of the rows, not of spellings", "[study]") {
