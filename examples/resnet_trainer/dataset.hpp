@@ -89,7 +89,7 @@ class Pictures : public torch::data::datasets::BatchDataset<Pictures, Batch> {
   struct Decoded {
     cv::Mat image; // RGB, of the wanted size
     care::Boxes boxes;
-    cv::Mat mask; // CV_32F in [0, 1], likewise; empty: none
+    cv::Mat mask = {}; // CV_32F in [0, 1], likewise; empty: none
   };
   struct Cache {
     std::mutex mutex;

@@ -248,7 +248,7 @@ struct PredictOptions {
   bool attention = false; ///< Grad-CAM too; it costs a graph of each batch
   bool keep_maps = false; ///< and hand it out
   bool several = false; ///< labels a picture: each logit has its own sigmoid
-  care::TargetLayer layer; ///< whose map; by default the last one
+  care::TargetLayer layer = {}; ///< whose map; by default the last one
 };
 
 /// What the network says of everything the loader holds, in its order.
