@@ -135,8 +135,8 @@ TEST_CASE("train: masks that are the boxes train as they do", "[train]") {
     CHECK(a.loss == Approx(b.loss).epsilon(1e-4));
     CHECK(a.inner == Approx(b.inner).epsilon(1e-3));
     CHECK(a.inside == Approx(b.inside).epsilon(1e-3));
-    const auto said = trainer::predict(net, data, {}, true);
-    const auto of_masks = trainer::predict(net, masked, {}, true);
+    const auto said = trainer::predict(net, data, {}, {true});
+    const auto of_masks = trainer::predict(net, masked, {}, {true});
     CHECK(torch::equal(said.boxed, of_masks.boxed));
     CHECK(care_test::allclose(
         said.epg.slice(0, 1, 3), of_masks.epg.slice(0, 1, 3), 1e-6, 0));
@@ -144,11 +144,11 @@ TEST_CASE("train: masks that are the boxes train as they do", "[train]") {
   }
   // Masks count, and boxes beside them do not.
   auto net = small_net();
-  const auto first = trainer::predict(net, masked, {}, true).epg;
+  const auto first = trainer::predict(net, masked, {}, {true}).epg;
   for (auto& batch : masked) {
     batch.masks = 1 - batch.masks;
   }
-  const auto rest = trainer::predict(net, masked, {}, true).epg;
+  const auto rest = trainer::predict(net, masked, {}, {true}).epg;
   const auto both = first + rest;
   const auto whole = both.masked_select(both.isfinite());
   CHECK(whole.numel() > 0);
