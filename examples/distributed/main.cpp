@@ -137,6 +137,7 @@ trainer::Model<networks::Network> make_model(
   const auto& family = networks::families().at(o.net);
   trainer::Model<networks::Network> model{
       family.make(classes), family.make(classes), {}, {}};
+  model.layer = family.layer;
   model.card.network = {{"network", o.net}};
   model.card.mean = family.normalisation.mean;
   model.card.deviation = family.normalisation.deviation;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <iostream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -42,11 +43,22 @@ void add_options(CLI::App& app, FinetuneOptions& o) {
 
 trainer::Model<networks::Network> make_model(
     const FinetuneOptions& o,
+    const trainer::Options& options,
     int64_t classes) {
   const auto& family = networks::families().at(o.net);
+  TORCH_CHECK_VALUE(
+      family.image == 0 ||
+          options.size == std::vector<int64_t>(2, family.image),
+      "--size: expected ",
+      family.image,
+      " for ",
+      o.net,
+      ", but got ",
+      options.size);
   trainer::Model<networks::Network> model{
       family.make(classes), family.make(classes), {}, {}};
   auto net = model.net;
+  model.layer = family.layer;
   model.card.network = {{"network", o.net}};
   model.card.mean = family.normalisation.mean;
   model.card.deviation = family.normalisation.deviation;
@@ -82,7 +94,8 @@ int main(int argc, char** argv) {
   const auto options = trainer::parse_options(
       argc, argv, "finetune", [&](CLI::App& app) { add_options(app, own); });
   return trainer::run_main("finetune", [&] {
-    trainer::run(
-        options, [&](int64_t classes) { return make_model(own, classes); });
+    trainer::run(options, [&](int64_t classes) {
+      return make_model(own, options, classes);
+    });
   });
 }

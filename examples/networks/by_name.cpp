@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "networks/by_name.hpp"
 
+#include "networks/convnext.hpp"
 #include "networks/densenet.hpp"
 #include "networks/efficientnet_lite.hpp"
 #include "networks/mobilenet.hpp"
 #include "networks/vgg.hpp"
+#include "networks/vit.hpp"
 #include "resnet_trainer/resnet.hpp"
 
 #include <algorithm>
@@ -107,7 +109,18 @@ const std::map<std::string, Family>& families() {
       {"efficientnet_lite0",
        {"_fc",
         EfficientNetLiteImpl::kNormalisation,
-        other<EfficientNetLite, EfficientNetLiteOptions>}}};
+        other<EfficientNetLite, EfficientNetLiteOptions>}},
+      {"convnext_tiny",
+       {"classifier.2",
+        ConvNextImpl::kNormalisation,
+        other<ConvNext, ConvNextOptions>,
+        care::TargetLayer().channels_last()}},
+      {"vit_ti_16",
+       {"heads.head",
+        VitImpl::kNormalisation,
+        other<Vit, VitOptions>,
+        care::TargetLayer().tokens(1, {14, 14}),
+        224}}};
   return all;
 }
 

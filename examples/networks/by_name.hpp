@@ -5,6 +5,8 @@
 
 #include "networks/normalisation.hpp"
 
+#include <care/capture/target_layer.hpp>
+
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/any.h>
 #include <torch/nn/pimpl.h>
@@ -44,6 +46,8 @@ struct Family {
   std::string head; ///< the last layer, which gives the logits
   Normalisation normalisation;
   Network (*make)(int64_t classes); ///< with its first weights
+  care::TargetLayer layer = {}; ///< where its last map is
+  int64_t image = 0; ///< the only width and height it takes; 0: any
 };
 
 /// All that there are: "resnet18", "vgg16", ...

@@ -8,17 +8,26 @@
 
 #include "networks/by_name.hpp"
 #include "networks/mobilenet.hpp"
+#include "networks/vit.hpp"
 #include "resnet_trainer/csv.hpp"
 #include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/train.hpp"
 #include "weights/weights.hpp"
 
+#include <torch/autograd.h>
+#include <torch/nn/functional/loss.h>
 #include <torch/optim/sgd.h>
 #include <care/capture.hpp>
+#include <care/guide.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <set>
 #include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 namespace fs = std::filesystem;
 using care_test::contains;
@@ -126,6 +135,148 @@ TEST_CASE("networks: CARE's map is seen behind kept layers", "[networks]") {
   net->train();
   const auto seen = care::capture(net, torch::rand({2, 3, 64, 64}));
   CHECK(seen.features.sizes() == torch::IntArrayRef({2, 1280, 2, 2}));
+}
+
+namespace {
+
+/// ConvNeXt's forward in two parts: features [N, h, w, C], logits.
+std::pair<torch::Tensor, torch::Tensor> convnext_by_hand(
+    const torch::nn::Module& net,
+    const torch::Tensor& images) {
+  auto modules = net.named_modules();
+  auto x = images;
+  for (const auto& part : modules["features"]->children()) {
+    x = part->as<torch::nn::Sequential>()->forward(x);
+  }
+  auto* head = modules["classifier"]->as<torch::nn::Sequential>();
+  return {x, head->forward(x.mean({1, 2}))};
+}
+
+/// ViT-Ti's: the cells of the tokens before the last layer, logits.
+std::pair<torch::Tensor, torch::Tensor> vit_by_hand(
+    const torch::nn::Module& net,
+    const torch::Tensor& images) {
+  auto modules = net.named_modules();
+  auto parameters = net.named_parameters();
+  const auto norm = [&](const std::string& name, const torch::Tensor& x) {
+    return modules[name]->as<torch::nn::LayerNorm>()->forward(x);
+  };
+  const auto cells = modules["conv_proj"]
+                         ->as<torch::nn::Conv2d>()
+                         ->forward(images)
+                         .flatten(2)
+                         .transpose(1, 2);
+  const auto own = parameters["class_token"].expand({images.size(0), -1, -1});
+  auto x = torch::cat({own, cells}, 1) + parameters["encoder.pos_embedding"];
+  const std::string layer = "encoder.layers.encoder_layer_";
+  for (int i = 0; i < 11; ++i) {
+    x = modules[layer + std::to_string(i)]->as<networks::VitLayer>()->forward(
+        x);
+  }
+  // In two parts, so that a gradient arrives at the cells alone.
+  const auto map = x.slice(1, 1).view({images.size(0), 14, 14, -1});
+  x = torch::cat({x.slice(1, 0, 1), map.flatten(1, 2)}, 1);
+  const auto read = norm(layer + "11.ln_1", x).transpose(0, 1);
+  auto* attention =
+      modules[layer + "11.self_attention"]->as<torch::nn::MultiheadAttention>();
+  x = x + std::get<0>(attention->forward(read, read, read)).transpose(0, 1);
+  x = x +
+      modules[layer + "11.mlp"]->as<torch::nn::Sequential>()->forward(
+          norm(layer + "11.ln_2", x));
+  auto* head = modules["heads"]->as<torch::nn::Sequential>();
+  return {map, head->forward(norm("encoder.ln", x).select(1, 0))};
+}
+
+} // namespace
+
+TEST_CASE(
+    "networks: tokens and NHWC maps are guided and tested",
+    "[networks]") {
+  struct Case {
+    const char* name;
+    int64_t size;
+    decltype(&vit_by_hand) by_hand;
+  };
+  for (const auto& each :
+       {Case{"convnext_tiny", 64, convnext_by_hand},
+        Case{"vit_ti_16", 224, vit_by_hand}}) {
+    INFO(each.name);
+    torch::manual_seed(3);
+    auto net = family(each.name).make(2);
+    const auto& layer = family(each.name).layer;
+    const auto size = each.size;
+    std::vector<trainer::Batch> data;
+    for (int64_t b = 0; b < 2; ++b) {
+      const auto third = static_cast<double>(size / 3);
+      data.push_back(
+          {torch::randint(256, {2, 3, size, size}, torch::kByte),
+           torch::tensor({0, 1}, torch::kLong),
+           care::Boxes::from_lists(
+               {{}, {{third, third, 2 * third, 2 * third}}}, {size, size}),
+           torch::arange(2 * b, 2 * b + 2)});
+    }
+    const trainer::Input input;
+    const auto said = trainer::predict(net, data, input, true, true, layer);
+    const auto [features, logits] =
+        each.by_hand(*net, input.normalised(input.pixels(data[1])));
+    CHECK(care_test::allclose(
+        said.probabilities.slice(0, 2),
+        logits.softmax(1).to(torch::kDouble),
+        1e-5,
+        0));
+    const auto scores = logits.gather(1, data[1].targets.view({-1, 1}));
+    const auto gradient = torch::autograd::grad({scores.sum()}, {features})[0];
+    const auto map = (gradient.mean({1, 2}, true) * features).sum(3);
+    CHECK(care_test::allclose(
+        said.maps.slice(0, 2), map, 1e-4 * map.abs().max().item<double>(), 0));
+    CHECK(said.epg.isfinite()[1].item<bool>());
+
+    const auto before = weights::state_dict(*net).begin()->second.clone();
+    const care::Guide guide(
+        care::GuideOptions().classes({1}).target_layers({layer}));
+    torch::optim::SGD optimizer(net->parameters(), 0.01);
+    const auto epoch = trainer::train_epoch(
+        net,
+        [](const torch::Tensor& x, const torch::Tensor& target) {
+          return torch::nn::functional::cross_entropy(x, target);
+        },
+        guide,
+        optimizer,
+        data,
+        input,
+        {});
+    CHECK(epoch.guided == 2);
+    CHECK(std::isfinite(epoch.loss));
+    CHECK(epoch.inside > 0);
+    CHECK(epoch.inside < 1);
+    CHECK_FALSE(
+        torch::equal(before, weights::state_dict(*net).begin()->second));
+  }
+}
+
+TEST_CASE("finetune: a vision transformer, by its tokens", "[finetune]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 12);
+  const auto file = folder.path / "vit.safetensors";
+  weights::write_safetensors(
+      file, {weights::state_dict(*family("vit_ti_16").make(2)), {}});
+  const auto run = [&](const std::string& size) {
+    return care_test::run_program(
+        CARE_FINETUNE,
+        "--net vit_ti_16 --data " + data.string() + " --weights " +
+            file.string() + " --size " + size +
+            " --batch 12 --stage1 0 --stage2 2 --val-share 0 --threads 1 "
+            "--pictures 1 --out " +
+            (folder.path / "run").string());
+  };
+  const auto refused = run("64");
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.text, "--size: expected 224 for vit_ti_16, but got"));
+  const auto good = run("224");
+  CAPTURE(good.text);
+  REQUIRE(good.status == 0);
+  CHECK(contains(good.text, "attention inside 0."));
+  CHECK(fs::exists(folder.path / "run" / "attention.png"));
 }
 
 TEST_CASE("finetune: starts from weights, trains, goes on", "[finetune]") {
