@@ -274,8 +274,10 @@ inline cv::Mat attention_sheet(
         static_cast<int>(map.size(1)),
         CV_32F,
         map.data_ptr<float>());
-    const auto share = fmt::format(
-        "{:.0f} % of attention inside", 100 * said.epg[n].item<double>());
+    const auto inside = said.epg[n].item<double>(); // NaN: none anywhere
+    const auto share = std::isnan(inside)
+        ? std::string("no positive attention")
+        : fmt::format("{:.0f} % of attention inside", 100 * inside);
     sheet.push_back(
         {read_picture(rows[i].file),
          rows[i].boxes,
