@@ -164,6 +164,10 @@ size_t predict(const Options& o) {
   trainer::PredictOptions how;
   how.attention = how.keep_maps = !o.overlays.empty();
   how.several = card.criterion == "bce";
+  const auto family = networks::families().find(card.network.at("network"));
+  if (family != networks::families().end()) {
+    how.layer = family->second.layer;
+  }
 
   const auto rows = rows_of(o.pictures);
   trainer::PicturesOptions options;

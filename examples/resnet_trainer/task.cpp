@@ -6,6 +6,7 @@
 #include <care/imbalance.hpp>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h> // join
 
 #include <algorithm>
 #include <filesystem>

@@ -20,6 +20,7 @@
 #include <torch/types.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
@@ -79,8 +80,10 @@ inline cv::Mat attention_sheet(
         static_cast<int>(map.size(1)),
         CV_32F,
         map.data_ptr<float>());
-    const auto share = fmt::format(
-        "{:.0f} % of attention inside", 100 * said.epg[n].item<double>());
+    const auto inside = said.epg[n].item<double>(); // NaN: none anywhere
+    const auto share = std::isnan(inside)
+        ? std::string("no positive attention")
+        : fmt::format("{:.0f} % of attention inside", 100 * inside);
     auto& row = sheet.emplace_back(with_region(rows[i], task.masks));
     row.tiles = {
         {{}, {rows[i].label, rows[i].path}, false},
