@@ -216,7 +216,10 @@ TEST_CASE(
            torch::arange(2 * b, 2 * b + 2)});
     }
     const trainer::Input input;
-    const auto said = trainer::predict(net, data, input, true, true, layer);
+    trainer::PredictOptions how;
+    how.attention = how.keep_maps = true;
+    how.layer = layer;
+    const auto said = trainer::predict(net, data, input, how);
     const auto [features, logits] =
         each.by_hand(*net, input.normalised(input.pixels(data[1])));
     CHECK(care_test::allclose(
