@@ -184,28 +184,29 @@ class Ranks {
 
   /// Finds the others at the store and connects to them.
   void meet(std::chrono::seconds timeout) {
-    const auto own = store_->add("size", 0) == 0 && is_first()
-        ? store_->add("size", place_.size)
-        : place_.size;
-    if (store_->add(key("joined", rank()), own > 0 ? 1 : 0) > 1) {
+    if (is_first()) {
+      store_->add("size", size());
+    }
+    store_->wait({"size"}, timeout);
+    const auto first = store_->add("size", 0);
+    if (first != size()) {
+      throw std::runtime_error(
+          "WORLD_SIZE: expected " + std::to_string(first) +
+          " as rank 0 has it, but got " + std::to_string(size()));
+    }
+    if (store_->add(key("joined", rank()), 1) > 1) {
       throw std::runtime_error(
           "RANK: expected each process to have its own, but another one is "
           "rank " +
           std::to_string(rank()) + " too");
     }
     const auto until = std::chrono::steady_clock::now() + timeout;
-    std::vector<int> missing = who_lacks("joined", until);
+    const auto missing = who_lacks("joined", until);
     if (!missing.empty()) {
       throw std::runtime_error(
           "WORLD_SIZE: expected " + std::to_string(size()) +
           " processes within " + std::to_string(timeout.count()) +
           " s, but rank" + list(missing) + " did not come");
-    }
-    const auto first = store_->add("size", 0);
-    if (first != place_.size) {
-      throw std::runtime_error(
-          "WORLD_SIZE: expected " + std::to_string(first) +
-          " as rank 0 has it, but got " + std::to_string(size()));
     }
     auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(c10d::ProcessGroupGloo::createDefaultDevice());

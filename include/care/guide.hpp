@@ -111,9 +111,8 @@ class Guide {
   /// logits with the features behind them: `capture`, which see.
   ///
   /// While the attention loss is off (strength, alpha or weight 0), a frozen
-  /// backbone is no error: what it returns has no gradient history, so that the
-  /// features stay undefined; `loss` is then that of the classification, and
-  /// `evaluate` and `audit` report that nothing was guided.
+  /// backbone is no error: the features stay undefined, `loss` is that of the
+  /// classification, `evaluate` and `audit` report that nothing was guided.
   template <class Forward>
   auto watch(Forward&& forward) const {
     detail::check_not_frozen(options_);
@@ -133,10 +132,10 @@ class Guide {
 
   /// Runs `head` (features -> logits, or a module) on `features` and keeps
   /// both, the logits in float32 at least. Under torch::NoGradGuard the head
-  /// alone is recorded, on a detached copy of the handle, so that the attention
-  /// figures exist in validation too. With `frozen_statistics` the head must be
-  /// a module. It runs once more in `loss`: one that no shared_ptr owns
-  /// (`torch::nn::Linear`, `net->head` are owned) must live until then.
+  /// alone is recorded, so that the attention figures exist in validation too.
+  /// With `frozen_statistics` the head must be a module. It runs once more in
+  /// `loss`: one that no shared_ptr owns (`torch::nn::Linear`, `net->head` are
+  /// owned) must live until then.
   template <class Head>
   Seen watch(const torch::Tensor& features, Head&& head) const {
     if (auto* module = detail::module_in(head)) {
@@ -183,9 +182,8 @@ class Guide {
   }
 
   /// The same with the strength set by the gradients: L = Lc + s w La with w
-  /// the weight of `balance`, which takes this batch into its means first.
-  /// alpha and weight of the options are not used. Throws c10::ValueError for a
-  /// classification loss without a gradient at the features (detached).
+  /// the weight of `balance`, which takes this batch in first; alpha and weight
+  /// of the options are not used. Throws c10::ValueError for a detached Lc.
   GuidedLoss loss(
       const torch::Tensor& classification,
       const Seen& seen,
@@ -196,8 +194,8 @@ class Guide {
   }
 
   /// The attention figures of a batch, whatever the schedule says: for
-  /// validation, also under torch::NoGradGuard (`watch`), and for the control
-  /// arm. Arguments and errors as `loss`.
+  /// validation (also under torch::NoGradGuard) and the control arm. Otherwise
+  /// as `loss`.
   AttentionFigures evaluate(
       const Seen& seen,
       const torch::Tensor& target,
@@ -213,8 +211,7 @@ class Guide {
 
   /// Whether the attention loss of a batch really reaches `parameters` (those
   /// that are trained): see `Audit`. Call it before `backward`, once in a
-  /// while: it costs two backward passes through the network. Changes nothing,
-  /// and throws only for arguments that do not fit, as `loss`.
+  /// while: it costs two backward passes. Changes nothing; throws as `loss`.
   ///
   ///   auto audit = guide.audit(Lc, seen, target, boxes, net->parameters());
   ///   fmt::print("{}\n", audit.str());
@@ -243,8 +240,8 @@ class Guide {
     return result;
   }
 
-  /// How many maps of a batch are guided: images, or of multi-label data
-  /// (image, class) pairs (see `Accumulation`). `rows` as in `Seen`.
+  /// How many maps of a batch are guided: images, or (image, class) pairs of
+  /// multi-label data (see `Accumulation`). `rows` as in `Seen`.
   int64_t count(
       const torch::Tensor& target,
       const Regions& regions,

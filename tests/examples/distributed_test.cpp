@@ -171,23 +171,24 @@ TEST_CASE("distributed: 20 steps on 2 and 4 processes equal one process's") {
 
 TEST_CASE("distributed: gradients that some or all processes lack") {
   const auto port = parallel::free_port();
+  const std::vector<std::shared_ptr<Net>> nets{
+      std::make_shared<Net>(1), std::make_shared<Net>(1)};
+  nets[1]->head->bias.mutable_grad() = torch::full({3}, 4.0, torch::kDouble);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < 2; ++rank) {
     threads.emplace_back([&, rank] {
       parallel::Ranks ranks(
           {rank, 2, "127.0.0.1", port}, std::chrono::seconds(60));
-      const auto net = std::make_shared<Net>(1);
-      if (rank == 1) {
-        net->head->bias.mutable_grad() = torch::full({3}, 4.0, torch::kDouble);
-      }
-      ranks.average_gradients(*net);
-      CHECK(net->head->bias.grad()[0].item<double>() == 2);
-      CHECK_FALSE(net->head->weight.grad().defined());
+      ranks.average_gradients(*nets[static_cast<size_t>(rank)]);
       ranks.sum(torch::zeros({1}));
     });
   }
   for (auto& thread : threads) {
     thread.join();
+  }
+  for (const auto& net : nets) {
+    CHECK(net->head->bias.grad()[0].item<double>() == 2);
+    CHECK_FALSE(net->head->weight.grad().defined());
   }
 }
 
@@ -270,6 +271,24 @@ TEST_CASE("distributed: each fault is one clear error") {
   CHECK(contains(
       run("X=1", "--nproc 3"),
       "--batch: expected a multiple of the 3 processes, but got 8"));
+
+  // Rank 0 says how many there are.
+  const auto other = parallel::free_port();
+  std::string of_first;
+  std::thread first([&] {
+    try {
+      parallel::Ranks({0, 2, "127.0.0.1", other}, std::chrono::seconds(8));
+    } catch (const std::exception& error) {
+      of_first = error.what();
+    }
+  });
+  CHECK(contains(
+      run("RANK=1 WORLD_SIZE=4 MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
+              std::to_string(other),
+          "--timeout 5"),
+      "WORLD_SIZE: expected 2 as rank 0 has it, but got 4"));
+  first.join();
+  CHECK(contains(of_first, "rank 1 did not come"));
 
   // A taken port.
   parallel::Ranks taken(

@@ -240,6 +240,7 @@ inline torch::Tensor visible_masks(
     const std::vector<AffineMap>& maps,
     double least) {
   std::vector<double> growth; // of each area
+  growth.reserve(maps.size());
   for (const auto& map : maps) {
     growth.push_back(std::abs(map[0] * map[4] - map[1] * map[3]));
   }
