@@ -76,12 +76,13 @@ bool Task::is_guided(const Row& row) const {
       std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
            const auto& label = classes[static_cast<size_t>(k)];
            return has_label(row, label) &&
-               std::any_of(
-                      row.box_label.begin(),
-                      row.box_label.end(),
-                      [&](const auto& own) { // empty: of all labels
-                        return own.empty() || own == label;
-                      });
+               (masks || // which speak for all labels
+                std::any_of(
+                    row.box_label.begin(),
+                    row.box_label.end(),
+                    [&](const auto& own) { // empty: of all labels
+                      return own.empty() || own == label;
+                    }));
          });
 }
 

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -127,6 +128,14 @@ TEST_CASE("trainer: masks that are the boxes train as they do", "[trainer]") {
     CAPTURE(i);
     CHECK(by_masks[i] == Approx(by_boxes[i]).margin(2e-3));
   }
+
+  // Boxes beside them are not asked for.
+  const std::regex box(",[0-9.]+,[0-9.]+,[0-9.]+,[0-9.]+,");
+  const auto alone = write_text(
+      masks.parent_path() / "alone.csv",
+      std::regex_replace(read_text(masks), box, ",,,,,"));
+  CHECK(read_text(alone) != read_text(masks));
+  CHECK(numbers(alone, " --regions masks") == by_masks);
 
   // What is wrong with masks.
   const auto refused = [&](const fs::path& manifest) {
