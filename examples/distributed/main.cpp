@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distributed/launch.hpp"
 #include "distributed/parallel.hpp"
+#include "finetune/model.hpp"
 #include "networks/by_name.hpp"
 #include "resnet_trainer/run.hpp"
 
@@ -132,17 +133,13 @@ class Team {
 };
 
 trainer::Model<networks::Network> make_model(
-    const OwnOptions& o,
+    const OwnOptions& own,
+    const trainer::Options& o,
     int64_t classes) {
-  const auto& family = networks::families().at(o.net);
-  trainer::Model<networks::Network> model{
-      family.make(classes), family.make(classes), {}, {}};
-  model.layer = family.layer;
-  model.card.network = {{"network", o.net}};
-  model.card.mean = family.normalisation.mean;
-  model.card.deviation = family.normalisation.deviation;
-  if (!o.weights.empty()) {
-    trainer::load_weights(o.weights, *model.net, family.head, model.card);
+  auto model = finetune::model_of(own.net, o.size, classes);
+  if (!own.weights.empty()) {
+    const auto& head = networks::families().at(own.net).head;
+    trainer::load_weights(own.weights, *model.net, head, model.card);
   }
   model.groups = {{model.net->parameters()}};
   return model;
@@ -170,7 +167,7 @@ void run(trainer::Options o, const OwnOptions& own) {
   parallel::Ranks ranks(place, std::chrono::seconds(own.timeout));
   trainer::run(
       o,
-      [&](int64_t classes) { return make_model(own, classes); },
+      [&](int64_t classes) { return make_model(own, o, classes); },
       Team(ranks));
 }
 

@@ -1,7 +1,7 @@
 // Several processes that train one network together, over c10d's Gloo.
 //
 // What makes a loop data parallel:
-//   parallel::Ranks ranks = parallel::join();
+//   parallel::Ranks ranks(parallel::place_from_environment(), timeout);
 //   ranks.broadcast(*net);                       // before the first step
 //   care::RankSampler(sampler, rank, size)       // each its share of a batch
 //   options.sum_over_ranks(ranks.summing())      // the guide's mean over all
@@ -24,12 +24,10 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>

@@ -1,6 +1,7 @@
 // Fine-tunes a pretrained network, plainly or with CARE: the trainer's data,
 // loop and files, with another network. What differs stands here.
 // SPDX-License-Identifier: Apache-2.0
+#include "finetune/model.hpp"
 #include "networks/by_name.hpp"
 #include "resnet_trainer/run.hpp"
 
@@ -46,22 +47,8 @@ trainer::Model<networks::Network> make_model(
     const trainer::Options& options,
     int64_t classes) {
   const auto& family = networks::families().at(o.net);
-  TORCH_CHECK_VALUE(
-      family.image == 0 ||
-          options.size == std::vector<int64_t>(2, family.image),
-      "--size: expected ",
-      family.image,
-      " for ",
-      o.net,
-      ", but got ",
-      options.size);
-  trainer::Model<networks::Network> model{
-      family.make(classes), family.make(classes), {}, {}};
+  auto model = finetune::model_of(o.net, options.size, classes);
   auto net = model.net;
-  model.layer = family.layer;
-  model.card.network = {{"network", o.net}};
-  model.card.mean = family.normalisation.mean;
-  model.card.deviation = family.normalisation.deviation;
   const auto report =
       trainer::load_weights(o.weights, *net, family.head, model.card);
   std::cout << o.weights << ": " << report;

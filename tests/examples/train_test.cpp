@@ -13,6 +13,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -70,6 +71,35 @@ bool same(
   return a.size() == b.size();
 }
 
+/// A step of the loop written out by hand: the logits and the total loss.
+template <class Criterion>
+std::pair<torch::Tensor, torch::Tensor> step_by_hand(
+    trainer::ResNet& net,
+    const Criterion& loss_of,
+    const care::Guide<>& guide,
+    torch::optim::Optimizer& optimizer,
+    const trainer::Batch& batch) {
+  const auto x = (batch.images.to(torch::kFloat) / 255 - 0.5) / 0.25;
+  auto features = net->features(x);
+  const auto logits = net->fc(features.mean({2, 3}));
+  const auto loss = guide.loss(
+      loss_of(logits, batch.targets),
+      {logits, features},
+      batch.targets,
+      batch.boxes);
+  optimizer.zero_grad();
+  loss.backward();
+  optimizer.step();
+  return {logits, loss.total};
+}
+
+void check_close(const trainer::ResNet& net, const trainer::ResNet& other) {
+  const auto a = weights_of(*net), b = weights_of(*other);
+  for (size_t i = 0; i < a.size(); ++i) {
+    CHECK((a[i] - b[i]).abs().max().item<double>() < 1e-5);
+  }
+}
+
 } // namespace
 
 TEST_CASE("train: an epoch is the loop written out by hand", "[train]") {
@@ -89,24 +119,12 @@ TEST_CASE("train: an epoch is the loop written out by hand", "[train]") {
   int64_t hits = 0;
   other->train();
   for (const auto& batch : data) {
-    const auto x = (batch.images.to(torch::kFloat) / 255 - 0.5) / 0.25;
-    auto features = other->features(x);
-    const auto logits = other->fc(features.mean({2, 3}));
-    const auto loss = guide.loss(
-        criterion(logits, batch.targets),
-        {logits, features},
-        batch.targets,
-        batch.boxes);
-    by_hand.zero_grad();
-    loss.backward();
-    by_hand.step();
-    loss_sum += 3 * loss.total.item<double>();
+    const auto [logits, total] =
+        step_by_hand(other, criterion, guide, by_hand, batch);
+    loss_sum += 3 * total.item<double>();
     hits += (logits.argmax(1) == batch.targets).sum().item<int64_t>();
   }
-  const auto a = weights_of(*net), b = weights_of(*other);
-  for (size_t i = 0; i < a.size(); ++i) {
-    CHECK((a[i] - b[i]).abs().max().item<double>() < 1e-5);
-  }
+  check_close(net, other);
   CHECK(epoch.loss == Approx(loss_sum / 9).epsilon(1e-5));
   CHECK(epoch.accuracy == Approx(static_cast<double>(hits) / 9));
   CHECK(epoch.images == 9);
@@ -290,23 +308,10 @@ TEST_CASE("train: several labels a picture", "[train]") {
   double right = 0;
   other->train();
   for (const auto& batch : data) {
-    const auto x = (batch.images.to(torch::kFloat) / 255 - 0.5) / 0.25;
-    auto features = other->features(x);
-    const auto logits = other->fc(features.mean({2, 3}));
-    const auto loss = guide.loss(
-        bce(logits, batch.targets),
-        {logits, features},
-        batch.targets,
-        batch.boxes);
-    by_hand.zero_grad();
-    loss.backward();
-    by_hand.step();
+    const auto logits = step_by_hand(other, bce, guide, by_hand, batch).first;
     right += ((logits > 0) == (batch.targets > 0)).sum().item<double>();
   }
-  const auto a = weights_of(*net), b = weights_of(*other);
-  for (size_t i = 0; i < a.size(); ++i) {
-    CHECK((a[i] - b[i]).abs().max().item<double>() < 1e-5);
-  }
+  check_close(net, other);
   CHECK(epoch.guided == 2 * 3); // (picture, label) pairs
   CHECK(epoch.accuracy == Approx(right / 12));
 

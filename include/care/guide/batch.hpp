@@ -6,6 +6,7 @@
 #include <care/attention/scores.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/probabilities.hpp>
+#include <care/guide/figures.hpp>
 #include <care/guide/options.hpp>
 #include <care/guide/regions.hpp>
 #include <care/seen.hpp>
@@ -194,6 +195,25 @@ inline void check_batch(
         end,
         " is taken of.");
   }
+}
+
+/// What `Guide::loss` gets beside the batch.
+inline void check_step(
+    const char* where,
+    const torch::Tensor& classification,
+    const Accumulation& accumulation) {
+  TORCH_CHECK_VALUE(
+      classification.defined() && classification.dim() == 0,
+      where,
+      ": expected the classification loss as a scalar, but got ",
+      sizes_of(classification));
+  TORCH_CHECK_VALUE(
+      accumulation.steps > 0 && accumulation.guided >= 0,
+      where,
+      ": expected accumulation steps > 0 and guided >= 0, but got ",
+      accumulation.steps,
+      " and ",
+      accumulation.guided);
 }
 
 } // namespace care::detail

@@ -3,9 +3,6 @@
 #ifndef CARE_GUIDE_FIGURES_HPP
 #define CARE_GUIDE_FIGURES_HPP
 
-#include <care/detail/check.hpp>
-
-#include <c10/util/Exception.h>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -23,28 +20,6 @@ struct Accumulation {
   int64_t steps = 1;
   int64_t guided = 0; ///< 0: the guided images of this batch alone
 };
-
-namespace detail {
-
-inline void check_step(
-    const char* where,
-    const torch::Tensor& classification,
-    const Accumulation& accumulation) {
-  TORCH_CHECK_VALUE(
-      classification.defined() && classification.dim() == 0,
-      where,
-      ": expected the classification loss as a scalar, but got ",
-      sizes_of(classification));
-  TORCH_CHECK_VALUE(
-      accumulation.steps > 0 && accumulation.guided >= 0,
-      where,
-      ": expected accumulation steps > 0 and guided >= 0, but got ",
-      accumulation.steps,
-      " and ",
-      accumulation.guided);
-}
-
-} // namespace detail
 
 /// Attention figures of a batch, without gradient, on the network's device (on
 /// the host if no image is guided). Reading one (`item`, `str`) waits for the
