@@ -3,6 +3,7 @@
 #include "auto_boxes/find.hpp"
 
 #include "common/files.hpp"
+#include "common/json.hpp"
 #include "common/progress.hpp"
 #include "resnet_trainer/picture.hpp"
 

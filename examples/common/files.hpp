@@ -1,4 +1,4 @@
-// Whole files, as text and as JSON.
+// Whole files as text.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_EXAMPLES_COMMON_FILES_HPP
 #define CARE_EXAMPLES_COMMON_FILES_HPP
@@ -6,33 +6,16 @@
 #include "resnet_trainer/picture.hpp" // write_atomically
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
-
-namespace nlohmann {
-
-/// A value or null.
-template <class T>
-struct adl_serializer<std::optional<T>> {
-  static void to_json(json& json, const std::optional<T>& value) {
-    json = value ? nlohmann::json(*value) : nlohmann::json(nullptr);
-  }
-  static void from_json(const json& json, std::optional<T>& value) {
-    value = json.is_null() ? std::nullopt : std::make_optional(json.get<T>());
-  }
-};
-
-} // namespace nlohmann
 
 namespace common {
 
@@ -59,26 +42,6 @@ inline std::string read_file(const std::filesystem::path& path) {
         fmt::format("cannot read '{}': {}", path.string(), code.message()));
   }
   return bytes.str();
-}
-
-/// The file as JSON, comments allowed. Throws std::runtime_error that names it
-/// and where it is wrong.
-inline nlohmann::json read_json(const std::filesystem::path& path) {
-  const auto text = read_file(path);
-  try {
-    return nlohmann::json::parse(text, nullptr, true, /*ignore_comments=*/true);
-  } catch (const nlohmann::json::exception& error) {
-    throw std::runtime_error(path.string() + ": " + error.what());
-  }
-}
-
-/// Writes JSON, NaN as null. Names that are not UTF-8 get a mark, for they must
-/// not end a long training.
-inline void write_json(
-    const std::filesystem::path& path,
-    const nlohmann::json& json) {
-  constexpr auto kMark = nlohmann::json::error_handler_t::replace;
-  write_atomically(path, json.dump(1, ' ', false, kMark) + "\n");
 }
 
 /// 16 hexadecimal digits that change when the bytes do (FNV-1a, 64 bits): tells

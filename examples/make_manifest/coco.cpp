@@ -1,6 +1,6 @@
 // COCO: one JSON file with images, categories and annotations.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/files.hpp"
+#include "common/json.hpp"
 #include "make_manifest/formats.hpp"
 
 #include <fmt/format.h>

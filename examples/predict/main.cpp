@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/csv.hpp"
 #include "common/files.hpp"
+#include "common/json.hpp"
 #include "common/progress.hpp"
 #include "networks/by_name.hpp"
 #include "resnet_trainer/dataset.hpp"
@@ -151,10 +152,9 @@ void write_overlay(
 /// Writes the table; how many pictures could not be read.
 size_t predict(const Options& o) {
   torch::set_num_threads(trainer::threads_or_all(o.threads));
-  const auto file = weights::read(o.network);
-  const auto card = trainer::read_card(file, o.network);
+  auto card = trainer::read_card(o.network);
   auto net = make_network(card);
-  weights::load_into(*net, file);
+  trainer::load_weights(o.network, *net, "", card);
   trainer::Input input;
   input.device = torch::Device(o.device);
   input.mean = card.mean;

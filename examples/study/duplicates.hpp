@@ -3,7 +3,7 @@
 #ifndef CARE_EXAMPLES_STUDY_DUPLICATES_HPP
 #define CARE_EXAMPLES_STUDY_DUPLICATES_HPP
 
-#include "common/files.hpp"
+#include "common/json.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "study/data.hpp"
 

@@ -105,8 +105,7 @@ inline trainer::Input input_of(const Recipe& recipe, torch::Device device) {
     card.deviation = family.normalisation.deviation;
   }
   if (!recipe.weights.empty()) {
-    const auto file = weights::read(recipe.weights);
-    trainer::take_normalisation(file, recipe.weights, card);
+    trainer::take_normalisation(recipe.weights, card);
   }
   return {device, recipe.channels_last, card.mean, card.deviation};
 }

@@ -3,6 +3,7 @@
 #include "study/plan.hpp"
 
 #include "common/files.hpp"
+#include "common/json.hpp"
 
 #include <fmt/format.h>
 

@@ -3,7 +3,7 @@
 #ifndef CARE_EXAMPLES_STUDY_RUN_HPP
 #define CARE_EXAMPLES_STUDY_RUN_HPP
 
-#include "common/files.hpp"
+#include "common/json.hpp"
 #include "study/plan.hpp"
 
 #include <algorithm>

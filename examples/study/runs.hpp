@@ -4,6 +4,7 @@
 #define CARE_EXAMPLES_STUDY_RUNS_HPP
 
 #include "common/files.hpp"
+#include "common/json.hpp"
 #include "study/claim.hpp"
 #include "study/data.hpp"
 #include "study/faults.hpp"

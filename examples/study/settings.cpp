@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/plan.hpp"
 
-#include "common/files.hpp"
+#include "common/json.hpp"
 
 #include <fmt/format.h>
 

@@ -206,7 +206,9 @@ class Guide {
     const char* where = "care::Guide::evaluate";
     detail::check_batch(where, seen, target, regions, options_);
     torch::NoGradGuard no_grad;
-    return detail::figures(attend(where, seen, target, regions), loss_);
+    return detail::figures(
+        detail::attend(where, map_, loss_, options_, seen, target, regions),
+        loss_);
   }
 
   /// Whether the attention loss of a batch really reaches `parameters` (those
@@ -314,9 +316,10 @@ class Guide {
       return result;
     }
     detail::check_batch(where, seen, target, regions, options_);
-    const auto attended =
-        weight == 0 ? detail::Attended() : attend(where, seen, target, regions);
+    detail::Attended attended;
     if (weight != 0) {
+      attended =
+          detail::attend(where, map_, loss_, options_, seen, target, regions);
       add_attention(
           result,
           classification,
@@ -380,14 +383,6 @@ class Guide {
   /// A network with a frozen backbone, watched while the loss is off.
   bool has_nothing_to_guide(const Seen& seen) const {
     return is_off() && !seen.features.defined();
-  }
-
-  detail::Attended attend(
-      const char* where,
-      const Seen& seen,
-      const torch::Tensor& target,
-      const Regions& regions) const {
-    return detail::attend(where, map_, loss_, options_, seen, target, regions);
   }
 
   GuideOptions options_;

@@ -5,6 +5,7 @@
 
 #include "common/files.hpp"
 #include "common/generated.hpp"
+#include "common/json.hpp"
 #include "common/page.hpp"
 #include "common/progress.hpp"
 #include "common/random.hpp"

@@ -52,6 +52,14 @@ fs::path train(
   return out / "network.safetensors";
 }
 
+/// One on 24 pictures, for tests to which any will do.
+const fs::path& small_network() {
+  static const care_test::Folder folder;
+  static const auto net =
+      train(write_split_set(folder.path / "set", 24), folder.path / "run");
+  return net;
+}
+
 care_test::ProgramOutcome predict(const std::string& arguments) {
   return care_test::run_program(CARE_PREDICT, arguments + " --threads 1");
 }
@@ -169,7 +177,8 @@ TEST_CASE("predict: of several labels each has its probability", "[predict]") {
 TEST_CASE("predict: a picture that cannot be read is named", "[predict]") {
   const care_test::Folder folder;
   const auto set = folder.path / "set";
-  const auto net = train(write_split_set(set, 24), folder.path / "run");
+  write_split_set(set, 24);
+  const auto& net = small_network();
   const auto out = folder.path / "table.csv";
   const auto bytes = read_text(set / "1.png");
   write_text(set / "1.png", bytes.substr(0, bytes.size() / 2));
@@ -203,7 +212,8 @@ TEST_CASE("predict: a picture that cannot be read is named", "[predict]") {
 TEST_CASE("predict: shows where the network looks", "[predict]") {
   const care_test::Folder folder;
   const auto set = folder.path / "set";
-  const auto net = train(write_split_set(set, 24), folder.path / "run");
+  write_split_set(set, 24);
+  const auto& net = small_network();
   const auto looks = folder.path / "looks";
   const auto files = (set / "3.png").string() + " " + (set / "4.png").string();
   const auto plain = folder.path / "plain.csv", seen = folder.path / "seen.csv";
@@ -227,6 +237,34 @@ TEST_CASE("predict: shows where the network looks", "[predict]") {
       Approx(std::stod(b.at(path).at("rare"))).margin(1e-5));
 }
 
+#ifdef RESNET_TRAINER_GDCM
+TEST_CASE("predict: of DICOM it says what it says of the picture in it") {
+  const care_test::Folder folder;
+  const auto out = folder.path / "table.csv";
+  const auto files = fs::path(CARE_TEST_DATA_DIR) / "dicom";
+  const auto run = predict(
+      small_network().string() + " " + files.string() + " --out " +
+      out.string());
+  CAPTURE(run.text);
+  CHECK(run.status == 2);
+  CHECK(contains(run.text, "frames.dcm: "));
+  auto table = read_table(out);
+  int pairs = 0;
+  for (const auto& item : table) {
+    fs::path file = item.first;
+    if (file.extension() != ".dcm") {
+      continue;
+    }
+    const auto ours = std::stod(table[file.string()]["rare"]);
+    file.replace_extension(".png");
+    // Within what JPEG's roundings of single pixels may change.
+    CHECK(ours == Approx(std::stod(table[file.string()]["rare"])).margin(2e-3));
+    ++pairs;
+  }
+  CHECK(pairs == 32);
+}
+#endif
+
 TEST_CASE("predict: takes only what a training left", "[predict]") {
   const care_test::Folder folder;
   const auto out = folder.path / "table.csv";
@@ -243,7 +281,7 @@ TEST_CASE("predict: takes only what a training left", "[predict]") {
   const auto data = write_split_set(folder.path / "set", 24);
   CHECK(contains(error(data, "x.png"), "expected a file of torch.save"));
 
-  const auto net = train(data, folder.path / "run");
+  const auto& net = small_network();
   const auto bytes = read_text(net);
   const auto changed = [&](std::string from, const std::string& to) {
     auto text = bytes;

@@ -4,7 +4,7 @@
 #include "support/plain_catch.hpp"
 #include "support/program.hpp"
 
-#include "common/files.hpp"
+#include "common/json.hpp"
 #include "resnet_trainer/manifest.hpp"
 
 #include <algorithm>

@@ -68,13 +68,6 @@ torch::Tensor guided_maps(
       torch::GradMode::is_enabled() ? options.order() : GradientOrder::kFirst;
   torch::AutoGradMode record(true);
   auto features = seen.features;
-  const auto images =
-      to_device(torch::tensor(guided.images, torch::kLong), features.device());
-  // They come in order: where all are guided, nothing needs to be copied.
-  bool all = images.size(0) == features.size(0);
-  const auto of_guided = [&](const torch::Tensor& x) {
-    return all ? x : x.index_select(0, images);
-  };
   auto rows = torch::tensor(guided.row_class, torch::kLong);
   const auto asked = (rows >= 0).nonzero().view(-1);
   const auto classes = rows.index_select(0, asked);
@@ -89,8 +82,7 @@ torch::Tensor guided_maps(
   auto logits = seen.logits;
   if (seen.frozen_head) {
     if (!seen.rows.defined()) { // each image for itself: the guided suffice
-      features = of_guided(features);
-      all = true;
+      features = guided_part(features, guided);
     }
     logits = seen.frozen_head(features);
   }
@@ -100,9 +92,9 @@ torch::Tensor guided_maps(
     const auto x = layout.to_map(layer);
     if constexpr (std::is_same_v<Map, GradCam>) {
       // One pass over the features, which costs less than to copy some.
-      return of_guided(map(x, gradients));
+      return guided_part(map(x, gradients), guided);
     } else {
-      return map(of_guided(x), of_guided(gradients));
+      return map(guided_part(x, guided), guided_part(gradients, guided));
     }
   };
   if (seen.more.empty()) {
