@@ -3,12 +3,11 @@
 #ifndef CARE_EXAMPLES_COMMON_FILES_HPP
 #define CARE_EXAMPLES_COMMON_FILES_HPP
 
-#include "resnet_trainer/picture.hpp" // write_atomically
+#include "resnet_trainer/picture.hpp" // fingerprint, write_atomically
 
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -44,15 +43,7 @@ inline std::string read_file(const std::filesystem::path& path) {
   return bytes.str();
 }
 
-/// 16 hexadecimal digits that change when the bytes do (FNV-1a, 64 bits): tells
-/// edited files apart, not forged ones.
-inline std::string fingerprint(std::string_view bytes) {
-  uint64_t hash = 14695981039346656037U;
-  for (const char byte : bytes) {
-    hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
-  }
-  return fmt::format("{:016x}", hash);
-}
+using trainer::fingerprint;
 
 } // namespace common
 

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
+#include "picture.hpp"
+
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -83,7 +86,8 @@ void add_options(CLI::App& app, Options& o) {
   add("--device", o.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}));
   number("--pictures", o.pictures, 0, 1000, "rows of the attention sheet");
-  add("--out", o.out, "folder for everything a run leaves");
+  add("--out", o.out, "folder for everything a run leaves")
+      ->check(CLI::ExistingDirectory | CLI::NonexistentPath);
   flag("--fresh", o.fresh, "start anew instead of going on");
   for (const char* name :
        {"--data",
@@ -96,6 +100,21 @@ void add_options(CLI::App& app, Options& o) {
         "--fresh"}) {
     app.get_option(name)->group(kNoIdentity);
   }
+}
+
+/// What was given, in one spelling: numbers as numbers, of a file of weights
+/// what is in it.
+std::string value_of(const CLI::Option& option) {
+  std::string values;
+  for (const auto& text : option.results()) {
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    values += values.empty() ? "" : " ";
+    values += option.get_name() == "--weights" ? fingerprint_of_file(text)
+        : end != text.c_str() && *end == '\0'  ? fmt::format("{}", number)
+                                               : text;
+  }
+  return values;
 }
 
 } // namespace
@@ -121,9 +140,10 @@ Options parse_options(
   for (const auto* option : app.get_options()) {
     if (option->count() > 0) {
       options.given.push_back(option->get_name());
-      if (option->get_group() != kNoIdentity) {
-        options.identity += option->get_name() + " " +
-            CLI::detail::join(option->results()) + "\n";
+      const auto value = value_of(*option);
+      if (option->get_group() != kNoIdentity &&
+          value != option->get_default_str()) {
+        options.identity += option->get_name() + " " + value + "\n";
       }
     }
   }
@@ -152,6 +172,17 @@ void check_effects(const Options& options, const std::vector<Row>& rows) {
   for (const char* name : {"--guide", "--lambda", "--tau", "--warmup"}) {
     needs(name, options.alpha > 0, "an --alpha above 0");
   }
+  const auto fits = [](const char* name, int64_t epochs, int64_t most) {
+    if (epochs > most) {
+      throw std::invalid_argument(fmt::format(
+          "{}: expected at most the {} epochs there are, but got {}",
+          name,
+          most,
+          epochs));
+    }
+  };
+  fits("--warmup", options.warmup, options.stage2);
+  fits("--lr-warmup", options.lr_warmup, options.stage1 + options.stage2);
   needs("--best", val || options.split.val_share > 0, "a validation part");
   if (folds && !splits && options.split.test_fold.empty()) {
     throw std::invalid_argument(

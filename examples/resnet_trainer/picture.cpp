@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cinttypes>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -268,13 +269,34 @@ void write_atomically(const fs::path& path, std::string_view bytes) {
     fs::rename(part, path, error);
   }
   if (!stream || error) {
+    std::error_code none;
+    fs::remove(part, none);
     throw std::runtime_error(
         path.string() + ": cannot be written" +
         (error ? ": " + error.message() : ""));
   }
 }
 
+std::string fingerprint(std::string_view bytes) {
+  uint64_t hash = 14695981039346656037U;
+  for (const char byte : bytes) {
+    hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
+  }
+  char digits[17];
+  std::snprintf(digits, sizeof(digits), "%016" PRIx64, hash);
+  return digits;
+}
+
+std::string fingerprint_of_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return fingerprint(std::string(std::istreambuf_iterator<char>(file), {}));
+}
+
 void write_picture(const fs::path& path, const cv::Mat& rgb) {
+  if (!cv::haveImageWriter(path.string())) {
+    throw std::runtime_error(
+        path.string() + ": expected a picture's ending, such as .png");
+  }
   cv::Mat bgr;
   cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
   Bytes bytes;

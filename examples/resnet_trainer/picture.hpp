@@ -38,6 +38,11 @@ cv::Mat read_mask(const std::filesystem::path& file, cv::Size size);
 /// bilinear.
 cv::Mat resized(const cv::Mat& picture, cv::Size size);
 
+/// 16 hexadecimal digits that change when the bytes do (FNV-1a, 64 bits): tells
+/// edited files apart, not forged ones.
+std::string fingerprint(std::string_view bytes);
+std::string fingerprint_of_file(const std::filesystem::path& path);
+
 /// Writes the whole file or nothing, through `<path>.part`. Throws
 /// std::runtime_error.
 void write_atomically(

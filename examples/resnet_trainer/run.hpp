@@ -202,8 +202,14 @@ Network train(
   if (!o.fresh && std::filesystem::exists(checkpoint)) {
     load_checkpoint(
         checkpoint, progress, *net, *best, *optimizer, guide, input.device);
-    if (team.rank == 0) {
+    if (team.rank == 0) { // also what a kill kept from being written
+      write_atomically(out / "metrics.csv", progress.history);
       std::cout << "going on after epoch " << progress.epoch << '\n';
+    }
+  } else if (team.rank == 0) {
+    look_through(o, task, task.split.test);
+    for (const char* old : {"test.txt", "network.safetensors"}) {
+      std::filesystem::remove(out / old); // of a training before --fresh
     }
   }
   team.begin(*net, progress.epoch);
@@ -213,9 +219,10 @@ Network train(
   care::RankSampler own(
       sampler, static_cast<size_t>(team.rank), static_cast<size_t>(team.size));
   own.seek(progress.epoch);
-  const auto loader =
-      make_loader(o, task, task.split.train, own, o.batch / team.size);
+  const auto loader = make_loader(
+      o, task, task.split.train, own, o.batch / team.size, /*learns=*/true);
   const auto& val = task.split.val;
+  decltype(in_order(o, task, val)) val_loader; // of this process's share
   PredictOptions how;
   how.several = o.several();
   StepOptions step;
@@ -242,7 +249,10 @@ Network train(
     const auto figure = val.empty()
         ? std::nan("")
         : validation_figure(team.predictions(val, [&](const auto& rows) {
-            return predict(net, *in_order(o, task, rows), input, how);
+            if (!val_loader) {
+              val_loader = in_order(o, task, rows);
+            }
+            return predict(net, *val_loader, input, how);
           }));
     const bool stage2 = epoch > o.stage1;
     if (o.best && stage2 && figure > progress.best) {
@@ -271,8 +281,8 @@ Network train(
 template <class MakeModel, class Team = Alone>
 void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
   const auto task = make_task(o);
-  for (const auto& note : task.split.notes) {
-    std::cout << (team.rank == 0 ? "note: " + note + "\n" : "");
+  if (team.rank == 0) {
+    std::cout << summary_of(task, o.alpha > 0);
   }
   torch::set_num_threads(threads_or_all(o.threads));
   const auto seed = static_cast<uint64_t>(o.seed);
@@ -306,9 +316,9 @@ void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
   if (team.rank > 0) {
     return;
   }
-  test(o, task, net, input, model.layer);
   write_model(
       std::filesystem::path(o.out) / "network.safetensors", *net, model.card);
+  test(o, task, net, input, model.layer);
 }
 
 } // namespace trainer

@@ -43,12 +43,22 @@ std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
     }
     guided.push_back(place_of("--guide", label, task.classes));
   }
-  if (guided.empty()) {
-    guided = care::classes_rarer_than(0.1, task.counts);
+  if (!guided.empty()) {
+    return guided;
+  }
+  // The rare ones, else the rarest, of those that can be learnt.
+  const auto& counts = task.counts;
+  for (const auto k : care::classes_rarer_than(0.1, counts)) {
+    if (counts[static_cast<size_t>(k)] > 0) {
+      guided.push_back(k);
+    }
   }
   if (guided.empty()) {
-    const auto& counts = task.counts;
-    guided = {std::min_element(counts.begin(), counts.end()) - counts.begin()};
+    const auto fewer = [](int64_t a, int64_t b) {
+      return a > 0 && (b == 0 || a < b);
+    };
+    guided = {
+        std::min_element(counts.begin(), counts.end(), fewer) - counts.begin()};
   }
   return guided;
 }
@@ -84,6 +94,27 @@ bool Task::is_guided(const Row& row) const {
                       return own.empty() || own == label;
                     }));
          });
+}
+
+std::string summary_of(const Task& task, bool guides) {
+  std::string text =
+      fmt::format("{} pictures to learn from:", task.split.train.size());
+  for (size_t k = 0; k < task.classes.size(); ++k) {
+    const auto& guided = task.guided;
+    const bool is_guided = guides &&
+        std::count(guided.begin(), guided.end(), static_cast<int64_t>(k)) > 0;
+    text += fmt::format(
+        "{} {} {}{}",
+        k == 0 ? "" : ",",
+        task.counts[k],
+        task.classes[k],
+        is_guided ? " (guided)" : "");
+  }
+  text += "\n";
+  for (const auto& note : task.split.notes) {
+    text += "note: " + note + "\n";
+  }
+  return text;
 }
 
 Task make_task(const Options& o) {
@@ -123,6 +154,20 @@ Task make_task(const Options& o) {
   task.counts = care::class_counts(learnt, task.size());
   task.guided = guided_classes(o, task);
   task.masks = o.masks();
+  for (size_t k = 0; k < task.classes.size(); ++k) {
+    if (task.counts[k] > 0) {
+      continue;
+    }
+    if (o.class_weights) {
+      throw std::invalid_argument(fmt::format(
+          "--class-weights: expected pictures of every class to learn from, "
+          "but "
+          "got none of '{}'; --exclude leaves a class out",
+          task.classes[k]));
+    }
+    task.split.notes.push_back(
+        "no picture of '" + task.classes[k] + "' to learn from");
+  }
   const auto& train = task.split.train;
   if (o.alpha > 0 && std::none_of(train.begin(), train.end(), [&](auto& row) {
         return task.is_guided(row);

@@ -27,6 +27,9 @@ struct Task {
   bool is_guided(const Row& row) const;
 };
 
+/// The pictures to learn from, class by class, and what a person should know.
+std::string summary_of(const Task& task, bool guides);
+
 /// Reads and divides the data. Throws std::invalid_argument for options that
 /// do not go with them.
 Task make_task(const Options& options);

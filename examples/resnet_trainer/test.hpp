@@ -19,6 +19,7 @@
 #include <torch/data/dataloader.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -30,13 +31,16 @@
 
 namespace trainer {
 
+/// `learns`: a single picture that is left for the last batch waits for another
+/// epoch, for BatchNorm cannot learn from one.
 template <class Sampler>
 auto make_loader(
     const Options& o,
     const Task& task,
     const std::vector<Row>& rows,
     Sampler sampler,
-    int64_t batch) {
+    int64_t batch,
+    bool learns = false) {
   PicturesOptions options;
   options.size = {o.size[1], o.size[0]};
   options.several = o.several();
@@ -46,6 +50,9 @@ auto make_loader(
       Pictures(rows, task.classes, options),
       std::move(sampler),
       torch::data::DataLoaderOptions(static_cast<size_t>(batch))
+          .drop_last(
+              learns && o.batch > 1 &&
+              static_cast<int64_t>(rows.size()) % o.batch == 1)
           .workers(static_cast<size_t>(o.workers)));
 }
 
@@ -56,6 +63,18 @@ inline auto in_order(
   const auto options = care::ShuffleSamplerOptions().shuffle(false);
   return make_loader(
       o, task, rows, care::ShuffleSampler(rows.size(), options), o.batch);
+}
+
+/// Decodes every picture, so that one that cannot be read ends a training
+/// before it begins.
+inline void look_through(
+    const Options& o,
+    const Task& task,
+    const std::vector<Row>& rows) {
+  const auto loader = in_order(o, task, rows);
+  for (const auto& batch : *loader) {
+    static_cast<void>(batch);
+  }
 }
 
 /// Stored pictures with their regions, and where the network looks.
@@ -102,23 +121,34 @@ void test(
   const std::filesystem::path out = o.out;
   auto loader = in_order(o, task, task.split.test);
   PredictOptions how;
-  how.attention = true;
+  how.attention = std::any_of(
+      task.split.test.begin(), task.split.test.end(), [&](const auto& row) {
+        return row.has_region(task.masks);
+      });
   how.layer = layer;
   how.several = o.several();
   const auto start = std::chrono::steady_clock::now();
   Predictions said = predict(net, *loader, input, how);
   const std::chrono::duration<double> seconds =
       std::chrono::steady_clock::now() - start;
-  const auto shares = said.epg.masked_select(said.epg.isfinite());
-  const auto table = fmt::format(
-      "{}macro AUC {:.3f}, EPG {:.3f} over {} of {} images with {}\n",
+  auto table = fmt::format(
+      "{}macro AUC {:.3f}",
       table_of(said, task.classes),
-      care::macro_average(auc_of(said)),
-      shares.mean().item<double>(),
-      shares.numel(),
-      said.boxed.sum().item<int64_t>(),
-      task.masks ? "a mask" : "a box");
-  const auto speed = static_cast<double>(said.boxed.size(0)) / seconds.count();
+      care::macro_average(auc_of(said)));
+  if (how.attention) {
+    const auto shares = said.epg.masked_select(said.epg.isfinite());
+    table += fmt::format(
+        ", EPG {} over {} of {} images with {}",
+        shares.numel() == 0
+            ? "none"
+            : fmt::format("{:.3f}", shares.mean().item<double>()),
+        shares.numel(),
+        said.boxed.sum().item<int64_t>(),
+        task.masks ? "a mask" : "a box");
+  }
+  table += '\n';
+  const auto speed =
+      static_cast<double>(task.split.test.size()) / seconds.count();
   std::cout << fmt::format("test: {:.0f} images/s\n\n{}", speed, table);
   write_atomically(out / "test.txt", table);
 

@@ -37,7 +37,7 @@ fs::path write_split_set(const fs::path& folder, int count) {
 }
 
 /// A small network, trained for a second.
-fs::path train(
+fs::path train_network(
     const fs::path& data,
     const fs::path& out,
     const std::string& more = "--val-share 0") {
@@ -55,8 +55,8 @@ fs::path train(
 /// One on 24 pictures, for tests to which any will do.
 const fs::path& small_network() {
   static const care_test::Folder folder;
-  static const auto net =
-      train(write_split_set(folder.path / "set", 24), folder.path / "run");
+  static const auto net = train_network(
+      write_split_set(folder.path / "set", 24), folder.path / "run");
   return net;
 }
 
@@ -95,7 +95,7 @@ double auc(const std::vector<double>& yes, const std::vector<double>& no) {
 TEST_CASE("predict: says what the trainer's test said", "[predict]") {
   const care_test::Folder folder;
   const auto data = write_split_set(folder.path / "set", 48);
-  const auto net = train(data, folder.path / "run");
+  const auto net = train_network(data, folder.path / "run");
   const auto out = folder.path / "new" / "table.csv";
   const auto run = predict(
       net.string() + " " + data.string() + " --batch 7 --workers 2 --out " +
@@ -136,7 +136,7 @@ TEST_CASE("predict: of several labels each has its probability", "[predict]") {
   const care_test::Folder folder;
   const auto data = care_test::write_labelled_set(folder.path / "set", 48);
   const auto run = folder.path / "run", out = folder.path / "table.csv";
-  const auto net = train(data, run, "--criterion bce --guide rare");
+  const auto net = train_network(data, run, "--criterion bce --guide rare");
   REQUIRE(
       predict(net.string() + " " + data.string() + " --out " + out.string())
           .status == 0);

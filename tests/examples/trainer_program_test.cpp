@@ -252,14 +252,21 @@ TEST_CASE("trainer: where the data lies is not what it is", "[trainer]") {
   const care_test::Folder folder;
   const auto data = care_test::write_small_set(folder.path / "set", 24);
   const auto out = " --out " + (folder.path / "run").string();
-  REQUIRE(train(data, out).status == 0);
+  const auto first = train(data, out);
+  REQUIRE(first.status == 0);
+  CHECK(contains(first.text, " common, "));
+  CHECK(contains(first.text, " rare (guided)\n"));
   const auto moved = folder.path / "moved" / "manifest.csv";
   fs::rename(folder.path / "set", folder.path / "moved");
-  CHECK(contains(train(moved, out).text, "going on after epoch 3"));
+  fs::remove(folder.path / "run" / "metrics.csv");
+  CHECK(contains( // a default that is said is no other training
+      train(moved, out + " --lr 1e-3 --alpha .5").text,
+      "going on after epoch 3"));
+  CHECK(contains(figures_of(folder.path / "run"), "\n3,2,"));
 
   const auto other = train(moved, "--lr .01" + out);
   CHECK(other.status == 1);
-  CHECK(contains(other.text, "--lr .01\n"));
+  CHECK(contains(other.text, "--lr 0.01\n"));
   CHECK(contains(other.text, "--fresh"));
   write_text(moved, read_text(moved) + "new.png,common,,,,\n");
   CHECK(contains(train(moved, out).text, "expected a training of"));
@@ -281,6 +288,8 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
            {"--guide common", "expected boxes of the guided classes"},
            {"--exclude other", "--exclude: expected one of"},
            {"--depth 20", "depth of 18, 34, 50, 101 or 152"},
+           {"--warmup 3", "--warmup: expected at most the 2 epochs there are"},
+           {"--lr-warmup 4", "--lr-warmup: expected at most the 3 epochs"},
            {"--device gpu", "--device"},
            {"--lr 0", "--lr"}}) {
     CAPTURE(options);
@@ -298,6 +307,48 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
   CHECK(run.status == 1);
   CHECK(contains(run.text, "none.png"));
   CHECK(contains(run.text, "manifest.csv:2"));
+}
+
+TEST_CASE("trainer: a bad test picture ends it before it begins", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 24);
+  const auto out = folder.path / "run";
+  std::string text = "path,label,xmin,ymin,xmax,ymax,split\n";
+  for (int i = 0; i < 17; ++i) { // one more than four batches
+    text +=
+        std::to_string(i) + (i % 3 == 0 ? ".png,a,1,2,30,20," : ".png,b,,,,,");
+    text += "train\n";
+  }
+  write_text(data, text + "18.png,a,50,2,60,20,test\n");
+  const auto run = train(data, "--guide a --val-share 0 --out " + out.string());
+  CHECK(run.status == 1);
+  CHECK(contains(run.text, "manifest.csv:19"));
+  CHECK_FALSE(contains(run.text, "epoch   1"));
+  CHECK_FALSE(fs::exists(out));
+
+  // A class that nothing is learnt of; a batch of one picture; no boxes to
+  // test.
+  write_text(data, text + "18.png,b,,,,,test\n19.png,c,,,,,test\n");
+  const auto good = care_test::run_program(
+      CARE_TRAINER,
+      "--data " + data.string() + " --out " + out.string() +
+          " --size 32 --width .125 --last-stride 2 --stage1 0 --stage2 1 "
+          "--batch 4 --threads 1 --val-share 0"); // maps of 1 x 1
+  CAPTURE(good.text);
+  CHECK(good.status == 0);
+  CHECK(contains(
+      good.text,
+      "17 pictures to learn from: 6 a (guided), 11 b, 0 c\n"
+      "note: no picture of 'c' to learn from\n"));
+  CHECK_FALSE(contains(good.text, "EPG"));
+  CHECK(contains(
+      train(data, "--val-share 0 --class-weights --out x").text,
+      "--class-weights: expected pictures of every class to learn from, but "
+      "got "
+      "none of 'c'"));
+  const auto taken = train(data, "--out " + data.string());
+  CHECK(contains(taken.text, "--out: "));
+  CHECK(taken.status != 0);
 }
 
 TEST_CASE("trainer: learns several labels a picture", "[trainer]") {
