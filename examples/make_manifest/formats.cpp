@@ -65,16 +65,15 @@ std::vector<fs::path> files_of(
     const fs::path& folder,
     const std::string& ending) {
   std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.path().extension() == ending) {
-      files.push_back(entry.path());
+  for (const auto& file : trainer::files_in(folder)) {
+    if (file.extension() == ending) {
+      files.push_back(file);
     }
   }
   if (files.empty()) {
     throw std::runtime_error(
         folder.string() + ": expected files *" + ending + ", but got none");
   }
-  std::sort(files.begin(), files.end());
   return files;
 }
 

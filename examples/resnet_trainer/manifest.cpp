@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 namespace trainer {
@@ -186,6 +187,28 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
   return rows;
 }
 
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::map<fs::path, fs::path> seen{{fs::canonical(folder), folder}};
+  constexpr auto kLinks = fs::directory_options::follow_directory_symlink;
+  for (const auto& entry : fs::recursive_directory_iterator(folder, kLinks)) {
+    std::error_code error; // of a link to nothing
+    if (!entry.is_directory(error)) {
+      files.push_back(entry.path());
+      continue;
+    }
+    const auto [first, is_new] =
+        seen.emplace(fs::canonical(entry.path()), entry.path());
+    if (!is_new) { // a link round in a ring, or two of one folder
+      throw std::runtime_error(
+          entry.path().string() + ": expected a folder of its own, but got " +
+          first->second.string() + " once more");
+    }
+  }
+  std::sort(files.begin(), files.end()); // folders are listed in no order
+  return files;
+}
+
 std::vector<Row> read_folder(
     const fs::path& folder,
     const std::string& unlabelled) {
@@ -200,24 +223,29 @@ std::vector<Row> read_folder(
       ".jp2",
       ".dcm"};
   std::vector<Row> rows;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    auto kind = entry.path().extension().string();
+  for (const auto& file : files_in(folder)) {
+    auto kind = file.extension().string();
     std::transform(kind.begin(), kind.end(), kind.begin(), [](char c) {
       return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     });
-    const auto path = entry.path().lexically_relative(folder);
+    const auto path = file.lexically_relative(folder);
     const auto label =
         path.has_parent_path() ? path.begin()->string() : unlabelled;
     if (kinds.count(kind) > 0 && !label.empty()) {
       Row row;
       row.path = path.generic_string();
-      row.file = entry.path();
+      row.file = file;
       row.label = label;
       if (utf8_end(row.path) < row.path.size()) {
         throw std::runtime_error(
             folder.string() + ": expected names in UTF-8, but got " + row.path);
       }
-      row.where = entry.path().string();
+      if (label.find('|') != std::string::npos) {
+        throw std::runtime_error(
+            folder.string() +
+            ": expected a class's name without '|', but got " + label);
+      }
+      row.where = file.string();
       rows.push_back(std::move(row));
     }
   }
@@ -227,7 +255,7 @@ std::vector<Row> read_folder(
         ": expected a folder for each class with pictures in it, but got none");
   }
   std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-    return a.path < b.path; // folders are listed in no order
+    return a.path < b.path; // as text, "a-b/1.png" comes before "a/1.png"
   });
   return rows;
 }

@@ -181,6 +181,36 @@ TEST_CASE("manifest: a folder for each class does without a file") {
       "a folder for each class"));
 }
 
+TEST_CASE("manifest: a class's folder may be a link, but is one class") {
+  const care_test::Folder folder;
+  const auto in = folder.path / "in", rare = folder.path / "elsewhere" / "rare";
+  std::filesystem::create_directories(in / "common");
+  std::filesystem::create_directories(rare);
+  care_test::write_text(in / "common" / "a.png", "x");
+  care_test::write_text(rare / "b.png", "x");
+  std::filesystem::create_directory_symlink(rare, in / "rare");
+  std::filesystem::create_symlink("nothing", in / "gone");
+  const auto rows = trainer::read_folder(in);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[1].path == "rare/b.png");
+  CHECK(rows[1].label == "rare");
+
+  // A ring, and a folder under two names, have no end or no label.
+  for (const auto& target : {folder.path, rare, in / "common"}) {
+    std::filesystem::create_directory_symlink(target, in / "common" / "x");
+    const auto error = care_test::error_of([&] { trainer::read_folder(in); });
+    CAPTURE(target, error);
+    CHECK(contains(error, ": expected a folder of its own, but got "));
+    std::filesystem::remove(in / "common" / "x");
+  }
+
+  std::filesystem::create_directory(in / "a|b");
+  care_test::write_text(in / "a|b" / "c.png", "x");
+  CHECK(contains(
+      care_test::error_of([&] { trainer::read_folder(in); }),
+      "expected a class's name without '|', but got a|b"));
+}
+
 TEST_CASE("manifest: pictures beside the classes' folders may have a label") {
   const care_test::Folder folder;
   std::filesystem::create_directory(folder.path / "rare");
