@@ -116,11 +116,18 @@ std::string look(Told& told, double least_part, Complaints& suspicious) {
   if (!told.mask.empty()) {
     try {
       const auto mask = trainer::read_mask(told.mask, meant);
+      if (told.regions.empty()) {
+        add_parts(told, mask, least_part);
+      }
       if (cv::countNonZero(mask) == 0) {
         suspicious.add(told.mask.string(), "a lesion", "an empty mask");
         told.mask.clear();
-      } else if (told.regions.empty()) {
-        add_parts(told, mask, least_part);
+      } else if (orientation != 1) { // the trainer does not turn it back
+        suspicious.add(
+            told.where,
+            "a mask of the picture as stored",
+            told.mask.string() + " of the turned one, which is left out");
+        told.mask.clear();
       }
     } catch (const std::exception& error) {
       suspicious.lines.push_back(error.what());

@@ -16,9 +16,9 @@ namespace make_manifest {
 ///
 /// Complains of a picture that is missing or damaged, or of another size than
 /// told; of an EXIF orientation that nobody spoke of; of boxes that are empty
-/// or outside; of a mask that cannot be read, is empty, of another size or
-/// another picture's, too; of one file under two names, two files with one
-/// content, and a group, or a content, in two parts.
+/// or outside; of a mask that cannot be read, is empty, of another size, of the
+/// turned picture or another picture's, too; of one file under two names, two
+/// files with one content, and a group, or a content, in two parts.
 std::vector<Told> check(
     std::vector<Told> told,
     double least_part,

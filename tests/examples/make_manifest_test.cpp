@@ -615,6 +615,21 @@ TEST_CASE("make_manifest: EXIF orientation, and which way boxes are meant") {
       const Box expected{4, 3, 14, 9};
       CHECK(work.rows().at(0).boxes.at(0) == expected);
 
+      // A mask on the turned picture gives its box, and is left out.
+      fs::create_directories(work.path / "masks");
+      cv::imwrite((work.path / "masks/a.png").string(), grey > 128);
+      run = work.run("folder images --masks masks --exif apply");
+      CAPTURE(run.text);
+      CHECK(work.rows().at(0).boxes.at(0) == expected);
+      CHECK(work.rows().at(0).mask.empty() == (orientation != 1));
+      CHECK(complaints_of(run.text) == (orientation == 1 ? 0 : 1));
+      CHECK(
+          contains(
+              run.text,
+              "images/a.jpg: expected a mask of the picture as stored, but got "
+              "masks/a.png of the turned one, which is left out") ==
+          (orientation != 1));
+
       run = work.run("voc xml --images images");
       CHECK(contains(run.text, "EXIF orientation") == (orientation != 1));
       CHECK(
