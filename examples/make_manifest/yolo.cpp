@@ -1,9 +1,15 @@
 // YOLO: a text file for each picture, a line for each box or polygon.
 // SPDX-License-Identifier: Apache-2.0
+#include "common/files.hpp"
 #include "make_manifest/formats.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cctype>
+#include <cmath>
 #include <fstream>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -13,46 +19,81 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string stripped(const std::string& text) {
-  const char* marks = " \t\r'\"[]";
-  const auto from = text.find_first_not_of(marks);
-  return from == std::string::npos
-      ? ""
-      : text.substr(from, text.find_last_not_of(marks) - from + 1);
-}
-
-/// The classes' names: the lines of classes.txt, or what stands under `names:`
-/// in data.yaml, as [a, b], as lines "- a" or as lines "0: a".
-std::vector<std::string> names_of(const fs::path& file) {
+/// The lines of classes.txt.
+std::vector<std::string> lines_of(const fs::path& file) {
   std::ifstream stream(file);
   std::vector<std::string> names;
-  const bool yaml = file.extension() != ".txt";
-  bool inside = !yaml;
+  size_t count = 0; // up to the last that is not empty
   for (std::string line; std::getline(stream, line);) {
-    line.erase(yaml ? std::min(line.find('#'), line.size()) : line.size());
-    const bool indented = line.find_first_of(" \t-") == 0;
-    if (yaml && line.compare(0, 6, "names:") == 0) {
-      inside = true;
-      std::istringstream list(line.substr(6));
-      for (std::string name; std::getline(list, name, ',');) {
-        names.push_back(stripped(name));
-      }
-    } else if (inside && (!yaml || indented) && !stripped(line).empty()) {
-      const auto mark = yaml ? line.find_first_of("-:") : std::string::npos;
-      names.push_back(
-          stripped(mark == std::string::npos ? line : line.substr(mark + 1)));
-    } else if (yaml && !stripped(line).empty()) {
-      inside = false;
-    }
+    names.push_back(std::regex_replace(line, std::regex(R"(^\s+|\s+$)"), ""));
+    count = names.back().empty() ? count : names.size();
   }
-  names.erase(std::remove(names.begin(), names.end(), ""), names.end());
-  if (names.empty()) {
-    throw std::runtime_error(
-        file.string() +
-        ": expected the classes' names, one a line or under 'names:', but got "
-        "none");
+  names.resize(count);
+  const auto gap = std::find(names.begin(), names.end(), "");
+  if (names.empty() || gap != names.end()) {
+    throw std::runtime_error(fmt::format(
+        "{}:{}: expected a class's name, but got an empty line",
+        file.string(),
+        gap - names.begin() + 1));
   }
   return names;
+}
+
+/// What stands under `names:` in data.yaml, as [a, b], {0: a, 1: b}, lines
+/// "- a" or lines "0: a".
+std::vector<std::string> names_of(const fs::path& file) {
+  using std::regex;
+  const auto text = std::regex_replace(
+      "\n" + common::read_file(file), regex("([ \t\n])#[^\n]*"), "$1");
+  auto at = text.begin(), end = at; // what is to be read; all of it behind
+  const auto fail = [&](const std::string& got) {
+    throw std::runtime_error(fmt::format(
+        "{}:{}: expected under 'names:' the classes from 0 on, as [a, b], as "
+        "{{0: a, 1: b}}, as lines '- a' or as lines '0: a', in quotes where "
+        "there is one of ,:[]{{}} in a name, but got {}",
+        file.string(),
+        std::max<std::ptrdiff_t>(1, std::count(text.begin(), at, '\n')),
+        got));
+  };
+  std::smatch match;
+  if (!std::regex_search(text, match, regex(R"(\nnames:)"))) {
+    fail("none");
+  }
+  at = match[0].second;
+  end = std::regex_search(at, text.end(), match, regex(R"(\n\w[^\n]*:)"))
+      ? match[0].first
+      : text.end();
+  const std::string name =
+      R"x((?:'([^'\n]+)'|"([^"\\\n]+)"|([^\s'",:\[\]{}-][^\n,:\[\]{}]*?)))x";
+  const bool block = !std::regex_search(at, end, regex(R"(^\s*[\[{])"));
+  const regex entry(
+      block ? R"(\s*(?:-|(\d+)\s*:)\s+)" + name + R"([ \t\r]*(?=\n|$))"
+            : R"(\s*[\[{,]\s*(?:(\d+)\s*:\s+)?)" + name + R"((?=\s*[,\]}]))");
+  std::map<std::string, std::string> names;
+  while (std::regex_search(
+      at, end, match, entry, std::regex_constants::match_continuous)) {
+    const auto key =
+        match[1].matched ? match[1].str() : std::to_string(names.size());
+    if (!names.emplace(key, match.format("$2$3$4")).second) {
+      fail("two of " + key);
+    }
+    at = match[0].second;
+  }
+  if (!std::regex_match(
+          at, end, regex(block ? R"(\s*)" : R"([\s,]*[\]}]\s*)"))) {
+    at = std::find_if_not(
+        at, end, [](unsigned char c) { return std::isspace(c) != 0; });
+    fail("'" + std::string(at, std::find(at, end, '\n')) + "'");
+  }
+  std::vector<std::string> result;
+  for (size_t i = 0; i < std::max<size_t>(1, names.size()); ++i) {
+    const auto found = names.find(std::to_string(i));
+    if (found == names.end()) {
+      fail("no " + std::to_string(i));
+    }
+    result.push_back(found->second);
+  }
+  return result;
 }
 
 /// The box of "class x y width height [confidence]", middle and size, or round
@@ -77,7 +118,8 @@ bool box_of(const std::vector<double>& numbers, Box& box) {
 } // namespace
 
 std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
-  const auto names = names_of(source.more);
+  const auto names = source.more.extension() == ".txt" ? lines_of(source.more)
+                                                       : names_of(source.more);
   std::vector<Told> told;
   std::set<fs::path> seen;
   for (const auto& file : files_of(source.input, ".txt")) {
@@ -108,7 +150,9 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
       if (!whole || !box_of(numbers, box)) {
         suspicious.add(
             where, "a class and a box or polygon in numbers", "'" + line + "'");
-      } else if (!(numbers[0] >= 0 && numbers[0] < double(names.size()))) {
+      } else if (
+          !(numbers[0] >= 0 && numbers[0] < double(names.size())) ||
+          numbers[0] != std::floor(numbers[0])) {
         suspicious.add(
             where,
             "a class of the " + std::to_string(names.size()) + " in " +

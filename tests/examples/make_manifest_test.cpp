@@ -283,6 +283,10 @@ TEST_CASE("make_manifest: yolo") {
   for (const auto& yaml :
        {names,
         std::string("train: x\nnames: [mole, \"vein\"]\n"),
+        std::string("nc: 2\nnames: [ 'mole', # a\n  vein,\n]\ntest: y\n"),
+        std::string("names: {0: mole, 1: 'vein'}\n"),
+        std::string("names: {\n  1: vein,\n  0: mole}\r\n"),
+        std::string("names:\n\n  1: \"vein\"\n  0: mole\n# end\nnc: 2\n"),
         std::string("names:\n- mole\n- vein\n")}) {
     CAPTURE(yaml);
     work.text("data.yaml", yaml);
@@ -302,25 +306,61 @@ TEST_CASE("make_manifest: yolo") {
     CHECK(rows[2].path == "images/train/b.png");
     CHECK(rows[2].label == "none");
   }
+  for (const auto& [yaml, said] : std::map<std::string, std::string>{
+           {"nc: 2\n", ":1: expected under 'names:' the classes"},
+           {"\nnames:\nnc: 2\n", ":2: expected under 'names:' the classes"},
+           {"names: [mole, vein\n", "but got ', vein'"},
+           {"names: [mole\n  vein]\n", "but got '[mole'"},
+           {"names: mole.names\n", "but got 'mole.names'"},
+           {"names:\n  0: mole\n  b: vein\n", ":3: expected under 'names:'"},
+           {"names:\n  0: mole\n  b: vein\n#", "but got 'b: vein'"},
+           {"names:\n  0: mole\n  0: vein\n", "but got two of 0"},
+           {"names:\n  0: mole\n  2: vein\n", "but got no 1"},
+           {"names:\n  1: mole\n  2: vein\n", "but got no 0"},
+           {"names:\n  0:\n  1: vein\n", "but got '0:'"},
+           {"names:\n- mole, vein\n", "but got '- mole, vein'"},
+           {"names:\n- 'it''s'\n", "but got '- 'it''s''"}}) {
+    CAPTURE(yaml);
+    work.text("data.yaml", yaml);
+    const auto run = work.run("yolo labels --images images --names data.yaml");
+    CAPTURE(run.text);
+    CHECK(run.status == 1);
+    CHECK(contains(run.text, "data.yaml:"));
+    CHECK(contains(run.text, said));
+  }
+  work.text("gap.txt", "mole\n\nvein\n");
+  CHECK(contains(
+      work.run("yolo labels --images images --names gap.txt").text,
+      "gap.txt:2: expected a class's name, but got an empty line"));
   work.text(
       "labels/train/a.txt",
       "2 .5 .5 .1 .1\n-1 .5 .5 .1 .1\n0 .5 .5\n0 20 15 4 4\n0 .5 x .1 .1\n"
-      "0 .5 .5 0 .1\n");
+      "0 .5 .5 0 .1\n0.5 .5 .5 .1 .1\n");
   const auto run =
       work.run("yolo labels --images images --names labels/classes.txt");
   CAPTURE(run.text);
   CHECK(run.status == 0);
-  CHECK(complaints_of(run.text) == 6);
+  CHECK(complaints_of(run.text) == 7);
   for (const char* said :
        {"labels/train/a.txt:1: expected a class of the 2 in labels/classes.txt",
         "labels/train/a.txt:2: expected a class",
         "labels/train/a.txt:3: expected a class and a box or polygon",
         "labels/train/a.txt:4: expected shares of the picture",
         "labels/train/a.txt:5: expected a class and a box or polygon",
-        "labels/train/a.txt:6: expected xmin < xmax"}) {
+        "labels/train/a.txt:6: expected xmin < xmax",
+        "labels/train/a.txt:7: expected a class of the 2"}) {
     CAPTURE(said);
     CHECK(contains(run.text, said));
   }
+
+  // Text files behind a link count, or their pictures would be empty ones.
+  work.text("elsewhere/b.txt", "1 .5 .5 .1 .1\n");
+  work.text("links/train/a.txt", "");
+  fs::create_directory_symlink(
+      work.path / "elsewhere", work.path / "links" / "more");
+  work.run("yolo links --images images --names labels/classes.txt");
+  CHECK(work.rows()[0].path == "images/train/b.png");
+  CHECK(work.rows()[0].label == "vein");
 }
 
 TEST_CASE("make_manifest: isic, and masks") {
