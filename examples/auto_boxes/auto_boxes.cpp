@@ -11,15 +11,12 @@
 
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h> // join
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <map>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -101,7 +98,7 @@ std::vector<Row> chosen(const Settings& s) {
     };
     return !asked_for(s.labels, row.label) || !asked_for(s.folds, row.fold) ||
         (fs::is_directory(s.input) && // where results are pictures, too
-         common::way_to(row.file, s.out).compare(0, 3, "../") != 0);
+         common::lies_in(row.file, s.out));
   };
   rows.erase(std::remove_if(rows.begin(), rows.end(), is_other), rows.end());
   if (rows.empty()) {
@@ -118,55 +115,28 @@ std::vector<Row> chosen(const Settings& s) {
 
 /// What an earlier run left in the folder, or one that was killed.
 void clear(const fs::path& out) {
-  for (const std::string name :
-       {"manifest.csv", "score.txt", "sheet.html", "sheet.png"}) {
+  for (const std::string name : {"manifest.csv", "score.txt", "sheet.html"}) {
     fs::remove(out / name);
     fs::remove(out / (name + ".part"));
   }
 }
 
-/// A manifest in `out`: all columns of the input (of several rows of a picture
-/// the first's) with the found boxes in place of its own, and two more.
-std::string manifest_of(const std::vector<Found>& found, const fs::path& out) {
-  using common::csv_field;
-  std::vector<std::map<std::string, std::string>> columns; // of each picture
-  std::set<std::string> names;
+/// The rows of the input with the found boxes in place of their own.
+std::vector<Row> rows_of(const std::vector<Found>& found) {
+  std::vector<Row> rows;
   for (const auto& one : found) {
-    const auto& row = one.row;
-    auto& of = columns.emplace_back(row.more);
-    of["split"] = row.split;
-    of["fold"] = row.fold;
-    of["group"] = row.group;
-    of["mask"] = row.mask.empty() ? "" : common::way_to(row.mask, out);
-    of.erase("method"); // of other boxes
-    for (const auto& [name, value] : of) {
-      if (!value.empty() || row.more.count(name) > 0) {
-        names.insert(name);
-      }
+    auto& row = rows.emplace_back(one.row);
+    row.boxes.clear();
+    row.box_label.clear();
+    row.confidence.clear();
+    row.has_confidence = true;
+    row.more["method"] = one.boxes.empty() ? "none" : one.boxes[0].method;
+    for (const auto& box : one.boxes) {
+      row.boxes.push_back(box.xyxy);
+      row.confidence.push_back(box.confidence);
     }
   }
-  std::string csv = "path,label,xmin,ymin,xmax,ymax,";
-  for (const auto& name : names) {
-    csv += csv_field(name) + ",";
-  }
-  csv += "method,confidence\n";
-  for (size_t i = 0; i < found.size(); ++i) {
-    const auto& row = found[i].row;
-    const auto start = csv_field(common::way_to(row.file, out)) + "," +
-        csv_field(row.label) + ",";
-    std::string rest;
-    for (const auto& name : names) {
-      rest += csv_field(columns[i][name]) + ",";
-    }
-    for (const auto& [box, method, confidence] : found[i].boxes) {
-      csv += start + fmt::format("{:.2f},", fmt::join(box, ",")) + rest +
-          fmt::format("{},{:.4f}\n", method, confidence);
-    }
-    if (found[i].boxes.empty()) {
-      csv += start + ",,,," + rest + "none,\n";
-    }
-  }
-  return csv;
+  return rows;
 }
 
 void run(Settings s) {
@@ -195,7 +165,8 @@ void run(Settings s) {
     summary += "\n" + auto_boxes::score_table(found);
     trainer::write_atomically(s.out / "score.txt", summary);
   }
-  trainer::write_atomically(s.out / "manifest.csv", manifest_of(found, s.out));
+  trainer::write_atomically(
+      s.out / "manifest.csv", common::manifest_of(rows_of(found), s.out));
   if (s.sheet > 0) {
     auto_boxes::write_sheet(s.out, found, s.sheet, summary);
   }

@@ -3,8 +3,11 @@
 #ifndef CARE_EXAMPLES_COMMON_CSV_HPP
 #define CARE_EXAMPLES_COMMON_CSV_HPP
 
+#include "resnet_trainer/manifest.hpp"
+
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace common {
 
@@ -36,6 +39,19 @@ inline std::string way_to(
       .lexically_relative(whole(folder))
       .generic_string();
 }
+
+/// Whether a file or folder is in that folder, at any depth, or is it.
+inline bool lies_in(
+    const std::filesystem::path& file,
+    const std::filesystem::path& folder) {
+  return *std::filesystem::path(way_to(file, folder)).begin() != "..";
+}
+
+/// A manifest in `folder`, as read_manifest reads it: all columns of the rows,
+/// those left out that no row has anything in.
+std::string manifest_of(
+    const std::vector<trainer::Row>& rows,
+    const std::filesystem::path& folder);
 
 } // namespace common
 

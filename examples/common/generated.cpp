@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/generated.hpp"
 
+#include "common/csv.hpp"
 #include "common/random.hpp"
 #include "resnet_trainer/picture.hpp"
 
@@ -117,7 +118,7 @@ std::filesystem::path write_generated_set(
   }
   const cv::Size size(
       static_cast<int>(options.width), static_cast<int>(options.height));
-  std::string csv = "path,label,xmin,ymin,xmax,ymax,mask,split,test_set\n";
+  std::vector<trainer::Row> rows;
   for (const std::string set : {"train", "trap", "as_trained"}) {
     std::filesystem::create_directories(folder / "masks" / set);
     std::filesystem::create_directories(folder / set);
@@ -136,22 +137,20 @@ std::filesystem::path write_generated_set(
             fmt::format("{}/{}-{:04}.png", set, kGeneratedClasses[k], i);
         picture.convertTo(picture, CV_8U, 255);
         cv::cvtColor(mask, mask, cv::COLOR_GRAY2RGB);
-        trainer::write_picture(folder / name, picture);
-        trainer::write_picture(folder / "masks" / name, mask);
-        csv += fmt::format(
-            "{0},{1},{2},{3},{4},{5},masks/{0},{6},{7}\n",
-            name,
-            kGeneratedClasses[k],
-            box.x,
-            box.y,
-            box.br().x,
-            box.br().y,
-            test ? "test" : "train",
-            test ? set : "");
+        auto& row = rows.emplace_back();
+        row.file = folder / name;
+        row.mask = folder / "masks" / name;
+        trainer::write_picture(row.file, picture);
+        trainer::write_picture(row.mask, mask);
+        row.label = kGeneratedClasses[k];
+        row.split = test ? "test" : "train";
+        row.more["test_set"] = test ? set : "";
+        row.boxes = {
+            {1. * box.x, 1. * box.y, 1. * box.br().x, 1. * box.br().y}};
       }
     }
   }
-  trainer::write_atomically(manifest, csv);
+  trainer::write_atomically(manifest, manifest_of(rows, folder));
   return manifest;
 }
 

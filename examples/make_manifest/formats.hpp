@@ -36,6 +36,7 @@ struct Region {
   Box box;
   std::string where; ///< its line
   std::string label; ///< empty: the picture's
+  double confidence = 1; ///< in [0, 1]
 };
 
 /// A picture as a format tells of it. Its `path` is the format's name for it;

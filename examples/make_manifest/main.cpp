@@ -198,34 +198,31 @@ std::vector<Told> read_before(const fs::path& manifest) {
     before.exif = "ignore"; // it has been seen to
     for (size_t i = 0; i < row.boxes.size(); ++i) {
       before.regions.push_back(
-          {row.boxes[i], row.box_where[i], row.box_label[i]});
+          {row.boxes[i],
+           row.box_where[i],
+           row.box_label[i],
+           row.confidence[i]});
     }
   }
   return told;
 }
 
-std::string manifest_of(const std::vector<Told>& rows, const fs::path& out) {
-  using common::csv_field;
-  const auto folder = fs::absolute(out).parent_path();
-  std::string csv =
-      "path,label,xmin,ymin,xmax,ymax,box_label,group,mask,split,fold\n";
-  for (const auto& row : rows) {
+/// The pictures as the trainer knows them.
+std::vector<trainer::Row> rows_of(const std::vector<Told>& told) {
+  std::vector<trainer::Row> rows;
+  for (const auto& one : told) {
+    auto& row = rows.emplace_back(one);
     const bool several = row.label.find('|') != std::string::npos;
-    const auto start = csv_field(common::way_to(row.file, folder)) + "," +
-        csv_field(row.label) + ",";
-    const auto end = fmt::format(
-        ",{},{},{},{}\n",
-        csv_field(row.group),
-        row.mask.empty() ? "" : csv_field(common::way_to(row.mask, folder)),
-        row.split,
-        row.fold);
-    for (const auto& region : row.regions) {
-      csv += start + fmt::format("{:.7g},", fmt::join(region.box, ",")) +
-          (several ? csv_field(region.label) : "") + end;
+    row.boxes.clear(); // those of the manifest before
+    row.box_label.clear();
+    row.confidence.clear();
+    for (const auto& region : one.regions) {
+      row.boxes.push_back(region.box);
+      row.box_label.push_back(several ? region.label : "");
+      row.confidence.push_back(region.confidence);
     }
-    csv += row.regions.empty() ? start + ",,,," + end : "";
   }
-  return csv;
+  return rows;
 }
 
 /// Classes, counts, and how large the boxes are.
@@ -304,7 +301,9 @@ void run(const Format& format, const Settings& s) {
   if (rows.empty() || (s.strict && !suspicious.lines.empty())) {
     throw std::runtime_error(s.out.string() + " is not written: " + counts);
   }
-  common::write_atomically(s.out, manifest_of(rows, s.out));
+  common::write_atomically(
+      s.out,
+      common::manifest_of(rows_of(rows), fs::absolute(s.out).parent_path()));
   std::cout << s.out.string() << ": " << counts << '\n';
 }
 

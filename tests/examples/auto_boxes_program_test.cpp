@@ -278,9 +278,9 @@ TEST_CASE("auto_boxes: the manifest keeps all columns of the input") {
   const auto text = read_text(out / "manifest.csv");
   CHECK(contains(
       text,
-      "path,label,xmin,ymin,xmax,ymax,fold,group,mask,place,split,method,"
-      "confidence\n"));
-  CHECK(contains(text, "../in/flat.png,skin,,,,,,,,,test,none,\n"));
+      "path,label,xmin,ymin,xmax,ymax,confidence,fold,group,mask,method,place,"
+      "split\n"));
+  CHECK(contains(text, "../in/flat.png,skin,,,,,,,,,none,,test\n"));
 }
 
 TEST_CASE("auto_boxes: scores are what they say, by label and for all") {

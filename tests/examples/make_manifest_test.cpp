@@ -609,6 +609,26 @@ TEST_CASE("make_manifest: doubles within and between parts") {
   CHECK(rows[3].split == "test");
 }
 
+TEST_CASE("make_manifest: a manifest of auto_boxes keeps all of it") {
+  const Work work;
+  work.picture("train/a.png");
+  work.picture("test/b.png");
+  work.text(
+      "m.csv",
+      "path,label,xmin,ymin,xmax,ymax,method,confidence,place\n"
+      "train/a.png,mole,1,2,3.25,4,background,0.25,\"land, sea\"\n"
+      "train/a.png,mole,5,6,7,8,background,,\n");
+  const auto run = work.more("folder test --unlabelled x --append");
+  CAPTURE(run.text);
+  REQUIRE(run.status == 0);
+  CHECK(
+      read_text(work.manifest) ==
+      "path,label,xmin,ymin,xmax,ymax,confidence,method,place\n"
+      "train/a.png,mole,1,2,3.25,4,0.25,background,\"land, sea\"\n"
+      "train/a.png,mole,5,6,7,8,1,background,\"land, sea\"\n"
+      "test/b.png,x,,,,,,,\n");
+}
+
 TEST_CASE("make_manifest: EXIF orientation, and which way boxes are meant") {
   const Work work;
   cv::Mat stored(30, 40, CV_8UC3, cv::Scalar(0, 0, 0));

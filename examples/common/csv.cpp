@@ -1,0 +1,60 @@
+// What a manifest is written with.
+// SPDX-License-Identifier: Apache-2.0
+#include "common/csv.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h> // join
+
+#include <map>
+#include <set>
+
+namespace common {
+
+std::string manifest_of(
+    const std::vector<trainer::Row>& rows,
+    const std::filesystem::path& folder) {
+  std::set<std::string> names; // of the columns behind the first six
+  using Rest = std::map<std::string, std::string>;
+  std::vector<std::pair<std::string, Rest>> lines;
+  for (const auto& row : rows) {
+    auto rest = row.more;
+    for (const auto& [name, value] : row.more) {
+      names.insert(name);
+    }
+    const auto set = [&](const char* name, const std::string& value) {
+      rest[name] = value;
+      if (!value.empty()) {
+        names.insert(name);
+      }
+    };
+    set("split", row.split);
+    set("fold", row.fold);
+    set("group", row.group);
+    set("mask", row.mask.empty() ? "" : way_to(row.mask, folder));
+    const auto start =
+        csv_field(way_to(row.file, folder)) + "," + csv_field(row.label) + ",";
+    for (size_t i = 0; i < row.boxes.size(); ++i) {
+      set("box_label", row.box_label.empty() ? "" : row.box_label[i]);
+      set("confidence",
+          row.has_confidence ? fmt::format("{:.4g}", row.confidence[i]) : "");
+      lines.emplace_back(
+          start + fmt::format("{:.7g}", fmt::join(row.boxes[i], ",")), rest);
+    }
+    if (row.boxes.empty()) {
+      lines.emplace_back(start + ",,,", rest);
+    }
+  }
+  std::string csv = "path,label,xmin,ymin,xmax,ymax";
+  for (const auto& name : names) {
+    csv += "," + csv_field(name);
+  }
+  for (auto& [start, rest] : lines) {
+    csv += "\n" + start;
+    for (const auto& name : names) {
+      csv += "," + csv_field(rest[name]);
+    }
+  }
+  return csv + "\n";
+}
+
+} // namespace common
