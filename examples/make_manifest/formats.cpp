@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "make_manifest/formats.hpp"
 
+#include "common/csv.hpp"
+
 #include <algorithm>
 #include <locale>
 #include <sstream>
@@ -11,8 +13,15 @@ namespace make_manifest {
 
 namespace fs = std::filesystem;
 
-Pictures::Pictures(const fs::path& folder)
+Pictures::Pictures(const fs::path& folder, const fs::path& masks)
     : rows_(trainer::read_folder(folder, "unlabelled")) {
+  if (!masks.empty() && !common::lies_in(folder, masks)) {
+    const auto is_mask = [&](const trainer::Row& row) {
+      return common::lies_in(row.file, masks);
+    };
+    rows_.erase(
+        std::remove_if(rows_.begin(), rows_.end(), is_mask), rows_.end());
+  }
   const auto keep = [](auto& map, const fs::path& name, const fs::path& file) {
     const auto [at, is_new] = map.emplace(name.generic_string(), file);
     at->second = is_new || at->second == file ? file : fs::path();

@@ -49,10 +49,13 @@ struct Told : trainer::Row {
   std::vector<Region> regions;
 };
 
-/// The pictures of a folder, by the names that annotations give them.
+/// The pictures of a folder, by the names that annotations give them; those in
+/// a folder of masks within it are none.
 class Pictures {
  public:
-  explicit Pictures(const std::filesystem::path& folder);
+  Pictures(
+      const std::filesystem::path& folder,
+      const std::filesystem::path& masks);
   /// The one file of that name: the path in the folder, with or without its
   /// ending, else the bare name. Empty: there is none, or there are several.
   std::filesystem::path find(const std::string& name) const;

@@ -34,13 +34,22 @@ const std::vector<std::string> kGroup{"lesion_id", "patient_id"};
 
 /// Each picture's lesion or, where the file tells none, patient.
 std::map<std::string, std::string> groups_of(
-    const std::filesystem::path& file) {
+    const std::filesystem::path& file,
+    Complaints& suspicious) {
   std::map<std::string, std::string> groups;
   if (!file.empty()) {
     const trainer::Csv csv(file);
     const auto image = needed(csv, kImage), group = needed(csv, kGroup);
     for (const auto& line : csv.lines()) {
-      groups[csv.field(line, image)] = csv.field(line, group);
+      const auto name = csv.field(line, group);
+      const auto& first =
+          groups.emplace(csv.field(line, image), name).first->second;
+      if (first != name) {
+        suspicious.add(
+            csv.where(line),
+            "the group '" + first + "' as before",
+            "'" + name + "'");
+      }
     }
   }
   return groups;
@@ -53,7 +62,7 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
   const auto image = needed(csv, kImage);
   const auto diagnosis = first_of(csv, {"dx", "diagnosis"});
   const auto own_group = first_of(csv, kGroup);
-  const auto groups = groups_of(source.more);
+  const auto groups = groups_of(source.more, suspicious);
   std::vector<Told> told;
   for (const auto& line : csv.lines()) {
     Told picture;

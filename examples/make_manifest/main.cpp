@@ -94,11 +94,13 @@ void add_options(CLI::App& app, const Format& format, Settings& s) {
     const char* help = "pixels count from 1, and a box holds its last one";
     app.add_flag("--from-one", s.from_one, help);
   }
-  add("--masks", s.masks, "folder of lesion masks")
-      ->check(CLI::ExistingDirectory);
-  add("--pattern", s.pattern, "the masks' names, {} for the picture's");
+  auto* const masks = add("--masks", s.masks, "folder of lesion masks")
+                          ->check(CLI::ExistingDirectory);
+  add("--pattern", s.pattern, "the masks' names, {} for the picture's")
+      ->needs(masks);
   add("--least-part", s.least_part, "of a mask that gets a box, as a share")
-      ->check(CLI::Range(0., 1.));
+      ->check(CLI::Range(0., 1.))
+      ->needs(masks);
   add("--table", s.table, "CSV: path and label, group, split or fold")
       ->check(CLI::ExistingFile);
   add("--only", s.only, "labels to keep, a,b,...")->delimiter(',');
@@ -120,8 +122,18 @@ std::vector<Told> with_table(
   const trainer::Csv csv(file);
   csv.expect({"path"}, {"label", "group", "split", "fold"});
   std::map<std::string, const trainer::Csv::Line*> lines;
+  std::set<const trainer::Csv::Line*> idle; // no picture's so far
   for (const auto& line : csv.lines()) {
-    lines[csv.field(line, "path")] = &line;
+    const auto path = csv.field(line, "path");
+    const auto [first, is_new] = lines.emplace(path, &line);
+    if (is_new) {
+      idle.insert(&line);
+    } else {
+      suspicious.add(
+          csv.where(line),
+          "one line for " + path,
+          csv.where(*first->second) + ", too, which counts");
+    }
   }
   std::vector<Told> kept;
   for (auto row : told) {
@@ -135,6 +147,7 @@ std::vector<Told> with_table(
       suspicious.add(row.where, row.path + " in " + file.string(), "no line");
       continue;
     }
+    idle.erase(line);
     const auto set = [&](const char* column, std::string& value) {
       value =
           csv.columns().count(column) > 0 ? csv.field(*line, column) : value;
@@ -144,6 +157,12 @@ std::vector<Told> with_table(
     set("split", row.split);
     set("fold", row.fold);
     kept.push_back(row);
+  }
+  for (const auto* line : idle) {
+    suspicious.add(
+        csv.where(*line),
+        "a picture that has no other line",
+        "'" + csv.field(*line, "path") + "'");
   }
   return kept;
 }
@@ -268,8 +287,9 @@ void run(const Format& format, const Settings& s) {
       s.input,
       s.more,
       s.from_one,
-      Pictures(s.images.empty() ? s.input : s.images)};
+      Pictures(s.images.empty() ? s.input : s.images, s.masks)};
   auto told = format.read(source, suspicious);
+  std::set<fs::path> masks;
   for (auto& row : told) {
     row.exif = s.exif;
     row.split = s.split;
@@ -280,8 +300,15 @@ void run(const Format& format, const Settings& s) {
         suspicious.add(row.where, "one picture " + row.path, "several");
       }
     }
-    row.mask = s.masks.empty() ? "" : common::mask_of(row, s.masks, s.pattern);
+    if (!s.masks.empty()) {
+      row.mask = common::mask_of(row, s.masks, s.pattern);
+      masks.insert(fs::weakly_canonical(row.mask));
+    }
   }
+  const auto is_mask = [&](const Told& row) { // which lie beside the pictures
+    return masks.count(fs::weakly_canonical(row.file)) > 0;
+  };
+  told.erase(std::remove_if(told.begin(), told.end(), is_mask), told.end());
   if (!s.table.empty()) {
     told = with_table(s.table, told, suspicious);
   }

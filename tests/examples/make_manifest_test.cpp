@@ -398,6 +398,13 @@ TEST_CASE("make_manifest: isic, and masks") {
   CHECK(rows[0].label == "nv");
   CHECK(rows[1].group == "HAM_8");
 
+  work.text("twice.csv", "lesion_id,image\nL1,ISIC_1\nL1,ISIC_1\nL2,ISIC_1\n");
+  run = work.run("isic truth.csv --groups twice.csv" + rest);
+  CHECK(work.rows()[0].group == "L1");
+  CHECK(contains(
+      run.text,
+      "twice.csv:4: expected the group 'L1' as before, but got 'L2'"));
+
   work.text(
       "truth.csv", truth + good + "ISIC_3,1,0,1\nISIC_4,0,0,0\nISIC_9,0,0,1\n");
   work.mask("masks/ISIC_1_segmentation.png", {});
@@ -564,6 +571,58 @@ TEST_CASE("make_manifest: folder, masks and a table of one's own") {
   CHECK(contains(
       run.text, "expected a group in one part, but got that of flat/a.png"));
   CHECK(contains(run.text, "in two parts: '0' and '1'"));
+
+  work.text(
+      "own.csv", "path,label\na,mel\nb.png,nv\nb,mel\nc,nv\nd,nv\nc,mel\n");
+  run = work.run("folder flat --table own.csv");
+  CAPTURE(run.text);
+  CHECK(complaints_of(run.text) == 3);
+  CHECK(work.rows()[1].label == "nv");
+  CHECK(work.rows()[2].label == "nv");
+  for (const char* said :
+       {"own.csv:4: expected a picture that has no other line, but got 'b'",
+        "own.csv:6: expected a picture that has no other line, but got 'd'",
+        "own.csv:7: expected one line for c, but got own.csv:5, too, which "
+        "counts"}) {
+    CAPTURE(said);
+    CHECK(contains(run.text, said));
+  }
+
+  for (const char* alone : {"--pattern {}_m.png", "--least-part .1"}) {
+    run = work.run(std::string("folder flat ") + alone);
+    CHECK(run.status != 0);
+    CHECK(contains(run.text, "requires --masks"));
+  }
+}
+
+TEST_CASE("make_manifest: masks among the pictures are none") {
+  const Work work;
+  work.picture("in/mel/a.png");
+  work.picture("in/nv/b.png");
+  work.mask("in/masks/mel/a.png", {{2, 2, 5, 5}});
+  work.mask("in/masks/mel/other.png", {{2, 2, 5, 5}});
+  auto run = work.run("folder in --masks in/masks");
+  CAPTURE(run.text);
+  REQUIRE(run.status == 0);
+  auto rows = work.rows();
+  REQUIRE(rows.size() == 2);
+  CHECK(trainer::labels_of(rows) == std::vector<std::string>{"mel", "nv"});
+  CHECK(rows[0].mask == work.path / "in/masks/mel/a.png");
+
+  // Nor do they make a picture's name that of several.
+  work.text("xml/a.xml", annotation("a.png", object("wbc", "1 2 11 12")));
+  run = work.run("voc xml --images in --masks in/masks");
+  CHECK(run.status == 0);
+  CHECK(complaints_of(run.text) == 0);
+
+  // Beside their pictures.
+  work.picture("flat/a.png");
+  work.mask("flat/a_mask.png", {{2, 2, 5, 5}});
+  run = work.run("folder flat --masks flat --pattern {}_mask.png");
+  REQUIRE(run.status == 0);
+  rows = work.rows();
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].mask == work.path / "flat/a_mask.png");
 }
 
 TEST_CASE("make_manifest: a bare name that two pictures have") {
