@@ -48,17 +48,17 @@ std::string stamp_of(const Row& row) {
   return error ? "" : fmt::format("{}-{}-{}", bytes, time.count(), manual);
 }
 
-/// The results that are kept, by picture.
+/// The results that are kept, by picture, and what they depend on.
 json read_cache(const FindSettings& settings) {
   if (settings.fresh || !fs::exists(settings.cache)) {
-    return json::object();
+    return {{"identity", settings.identity}, {"pictures", json::object()}};
   }
   std::string identity = "unreadable";
   try {
-    const auto kept = common::read_json(settings.cache);
-    identity = kept.at("identity");
+    auto file = common::read_json(settings.cache);
+    identity = file.at("identity");
     if (identity == settings.identity) {
-      return kept.at("pictures");
+      return file;
     }
   } catch (const std::exception&) { // cut off, or somebody else's
   }
@@ -76,7 +76,8 @@ std::vector<Found> find_all(
     const std::vector<Row>& rows,
     const Finder& finder,
     const FindSettings& settings) {
-  auto kept = read_cache(settings);
+  auto file = read_cache(settings);
+  auto& kept = file["pictures"];
   std::vector<Found> found(rows.size()); // without a row: not found yet
   std::vector<size_t> open; // the rows to look at
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -97,9 +98,7 @@ std::vector<Found> find_all(
   const auto save = [&] {
     if (changed) {
       fs::create_directories(fs::absolute(settings.cache).parent_path());
-      common::write_json(
-          settings.cache,
-          {{"identity", settings.identity}, {"pictures", kept}});
+      common::write_json(settings.cache, file);
     }
     changed = false;
     saved = common::steady_seconds();
@@ -107,15 +106,13 @@ std::vector<Found> find_all(
   const auto look_at = [&](size_t i) {
     const auto& row = rows[i];
     const auto stamp = stamp_of(row);
-    cv::Mat picture;
     try {
-      picture = trainer::read_picture(row.file);
+      found[i] = finder(trainer::read_picture(row.file), row);
     } catch (const std::runtime_error& error) {
       const std::lock_guard<std::mutex> lock(mutex);
       progress.line("skipped: " + row.where + ": " + error.what());
       return progress.advance(1);
     }
-    found[i] = finder(picture, row);
     found[i].row = row;
     const std::lock_guard<std::mutex> lock(mutex);
     auto& entry = kept[key_of(row)] = found[i];

@@ -1,4 +1,4 @@
-// The contact sheet: found boxes to look through, as a page and as a picture.
+// The contact sheet: found boxes to look through, as a page.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_EXAMPLES_AUTO_BOXES_SHEET_HPP
 #define CARE_EXAMPLES_AUTO_BOXES_SHEET_HPP
@@ -58,34 +58,13 @@ inline trainer::SheetRow shown(const Found& found) {
   return result;
 }
 
-/// Columns of eight pictures, up to six, side by side.
-inline cv::Mat side_by_side(const std::vector<trainer::SheetRow>& pictures) {
-  std::vector<cv::Mat> columns;
-  int height = 0;
-  for (size_t from = 0; from < pictures.size() && from < 48; from += 8) {
-    const auto first = pictures.begin() + static_cast<std::ptrdiff_t>(from);
-    const auto count = std::min<std::ptrdiff_t>(8, pictures.end() - first);
-    columns.push_back(trainer::contact_sheet(
-        {fmt::format("from {}", from + 1)}, {first, first + count}));
-    height = std::max(height, columns.back().rows);
-  }
-  for (auto& column : columns) {
-    const cv::Mat whole(height, column.cols, CV_8UC3, cv::Scalar::all(255));
-    column.copyTo(whole.rowRange(0, column.rows));
-    column = whole;
-  }
-  cv::Mat sheet;
-  cv::hconcat(columns, sheet);
-  return sheet;
-}
-
 } // namespace detail
 
-/// Writes sheet.html, which needs nothing else, with up to `limit` pictures,
-/// and sheet.png with the first 48 of them: pictures without a box come first,
-/// then the least certain (by their most certain box), equals in their order.
-/// Found boxes are white, manual ones blue. `summary` stands at the head of the
-/// page. Throws std::runtime_error for a picture that can no longer be read.
+/// Writes sheet.html, which needs nothing else, with up to `limit` pictures:
+/// those without a box come first, then the least certain (by their most
+/// certain box), equals in their order. Found boxes are white, manual ones
+/// blue. `summary` stands at the head of the page. Throws std::runtime_error
+/// for a picture that can no longer be read.
 inline void write_sheet(
     const std::filesystem::path& folder,
     std::vector<Found> found,
@@ -117,7 +96,6 @@ inline void write_sheet(
   trainer::write_atomically(
       folder / "sheet.html",
       common::page("Boxes without an annotator", body + "</div>\n"));
-  trainer::write_picture(folder / "sheet.png", detail::side_by_side(pictures));
 }
 
 } // namespace auto_boxes
