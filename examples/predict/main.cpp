@@ -11,7 +11,6 @@
 #include "resnet_trainer/model_file.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
-#include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/sheet.hpp"
 #include "resnet_trainer/train.hpp"
 
@@ -61,34 +60,28 @@ void add_options(CLI::App& app, Options& o) {
       ->check(CLI::IsMember({"cpu", "cuda"}));
 }
 
-/// The network that a card names: the trainer's own ResNet says its width.
+/// The network that a card names, of one that has them with their width and
+/// last stride.
 networks::Network make_network(const trainer::ModelCard& card) {
-  const auto classes = static_cast<int64_t>(card.classes.size());
-  auto said = card.network;
-  if (said.count("width") > 0) {
-    const auto number = [&](const char* key) {
-      const auto json = nlohmann::json::parse(said[key], nullptr, false);
-      if (!json.is_number()) {
-        throw std::runtime_error(
-            std::string("expected a number as the network's ") + key +
-            ", but got '" + said[key] + "'");
-      }
-      return json.get<double>();
-    };
-    trainer::ResNetOptions options;
-    options.classes = classes;
-    options.width = number("width");
-    options.depth = static_cast<int64_t>(number("depth"));
-    options.last_stride = static_cast<int64_t>(number("last_stride"));
-    return networks::Network(torch::nn::AnyModule(trainer::ResNet(options)));
-  }
-  const auto family = networks::families().find(said["network"]);
-  if (family == networks::families().end()) {
-    throw std::runtime_error(
-        "expected a network that finetune knows, but got '" + said["network"] +
-        "'");
-  }
-  return family->second.make(classes);
+  const auto number = [&](const char* key, double otherwise) {
+    const auto said = card.network.find(key);
+    if (said == card.network.end()) {
+      return otherwise;
+    }
+    const auto json = nlohmann::json::parse(said->second, nullptr, false);
+    if (!json.is_number()) {
+      throw std::runtime_error(
+          std::string("expected a number as the network's ") + key +
+          ", but got '" + said->second + "'");
+    }
+    return json.get<double>();
+  };
+  networks::NetworkOptions options;
+  options.classes = static_cast<int64_t>(card.classes.size());
+  options.width = number("width", 1);
+  options.last_stride = static_cast<int64_t>(number("last_stride", 2));
+  options.size = {card.size[0], card.size[1]};
+  return networks::make(card.network.at("network"), options);
 }
 
 /// The pictures that a table's column `path` names, each once: it may have a
@@ -225,10 +218,7 @@ size_t predict(const Options& o) {
   trainer::PredictOptions how;
   how.attention = how.keep_maps = !o.overlays.empty();
   how.several = card.criterion == "bce";
-  const auto family = networks::families().find(card.network.at("network"));
-  if (family != networks::families().end()) {
-    how.layer = family->second.layer;
-  }
+  how.layer = networks::families().at(card.network.at("network")).layer;
 
   const auto rows = rows_of(o);
   make_places(o);

@@ -62,7 +62,11 @@ trainer::Predictions ask(
   const auto in_order = care::ShuffleSamplerOptions().shuffle(false);
   const care::ShuffleSampler sampler(rows.size(), in_order);
   auto loader = make_loader(task, rows, sampler);
-  return trainer::predict(net, *loader, task.input, {true, keep_maps});
+  trainer::PredictOptions how;
+  how.attention = true;
+  how.keep_maps = keep_maps;
+  how.layer = networks::families().at(task.recipe.net).layer;
+  return trainer::predict(net, *loader, task.input, how);
 }
 
 /// Without a picture to guide the arm would be its own control.
