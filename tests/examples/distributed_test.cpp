@@ -258,7 +258,7 @@ TEST_CASE("distributed: on one process it is finetune") {
         "--data " + data.string() + " --out " + out.string() + " --net " + net +
             " --weights " + file.string() +
             " --size 32 --batch 8 --stage1 0 --stage2 2 --threads 1 "
-            "--pictures 0 --freeze-until _blocks.12 " +
+            "--pictures 0 --guide rare --freeze-until _blocks.12 " +
             more);
     INFO(outcome.text);
     REQUIRE(outcome.status == 0);
