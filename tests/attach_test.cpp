@@ -2,11 +2,11 @@
 // each against the split of the same network by hand.
 // SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
+#include "support/googlenet.hpp"
 #include "support/support.hpp"
 
 #include "networks/densenet.hpp"
 #include "networks/hybrid.hpp"
-#include "networks/inception.hpp"
 #include "networks/mobilenet.hpp"
 #include "networks/scripted.hpp"
 #include "networks/sequential.hpp"
@@ -17,6 +17,7 @@
 #include <care/capture.hpp>
 #include <care/guide.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -276,22 +277,59 @@ trainer::ResNet resnet(int64_t depth) {
   return trainer::ResNet(options);
 }
 
-networks::Hybrid hybrid(bool by_hand) {
+networks::Hybrid hybrid() {
   torch::manual_seed(3);
   networks::HybridOptions options;
   options.image = kSide;
   options.dim = 24;
   options.classes = kClasses;
-  options.by_hand = by_hand;
   return networks::Hybrid(options);
 }
 
-networks::GoogLeNet googlenet() {
+/// A transformer's layer on patches of 16 pixels, its attention as most people
+/// write it: queries, keys and values are 4-D, and no maps.
+class ByHandImpl : public nn::Module {
+ public:
+  ByHandImpl() {
+    register_module("patches", patches);
+    register_module("qkv", qkv);
+    register_module("head", head);
+  }
+
+  torch::Tensor features(const torch::Tensor& x) {
+    return patches(x);
+  }
+
+  torch::Tensor classify(const torch::Tensor& map) {
+    const auto tokens = map.flatten(2).transpose(1, 2);
+    const auto n = tokens.size(0), t = tokens.size(1);
+    const auto parts = qkv(tokens).chunk(3, 2);
+    const auto heads = [&](const torch::Tensor& x) { // [N, heads, T, d / heads]
+      return x.view({n, t, 3, 8}).transpose(1, 2);
+    };
+    const auto q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
+    const auto weight =
+        torch::softmax(torch::matmul(q, k.transpose(2, 3)) / std::sqrt(8.), -1);
+    const auto y = torch::matmul(weight, v).transpose(1, 2).reshape({n, t, 24});
+    return head((tokens + y).relu().mean(1));
+  }
+
+  torch::Tensor forward(const torch::Tensor& x) {
+    return classify(features(x));
+  }
+
+ private:
+  nn::Conv2d patches{nn::Conv2dOptions(3, 24, 16).stride(16)};
+  nn::Linear qkv{24, 72}, head{24, kClasses};
+};
+TORCH_MODULE(ByHand);
+
+care_test::GoogLeNet googlenet() {
   torch::manual_seed(3);
-  networks::GoogLeNetOptions options;
+  care_test::GoogLeNetOptions options;
   options.width = 0.25;
   options.classes = kClasses;
-  return networks::GoogLeNet(options);
+  return care_test::GoogLeNet(options);
 }
 
 /// A TorchScript network as it comes from a file.
@@ -370,7 +408,7 @@ TEST_CASE("attach: a plain Sequential", "[attach]") {
 }
 
 TEST_CASE("attach: a transformer behind a stem", "[attach]") {
-  check_attach(hybrid(/*by_hand=*/false));
+  check_attach(hybrid());
 }
 
 TEST_CASE("attach: a TorchScript file", "[attach]") {
@@ -480,7 +518,8 @@ TEST_CASE(
     "attach: attention by hand is doubtful, a TargetLayer is not",
     "[attach]") {
   const OneThread one_thread;
-  auto net = hybrid(/*by_hand=*/true);
+  torch::manual_seed(3);
+  ByHand net;
   const auto x = pictures();
   CARE_REQUIRE_THROWS_AS(
       care::capture(net, x), c10::ValueError, "choose by a TargetLayer");
@@ -499,6 +538,7 @@ TEST_CASE("networks: have the published numbers of parameters", "[networks]") {
   CHECK(parameter_count(networks::DenseNet()) == 7978856);
   CHECK(parameter_count(networks::MobileNetV2()) == 3504872);
   CHECK(parameter_count(networks::Vgg()) == 138357544);
+  CHECK(parameter_count(networks::Hybrid()) == 4567936);
   // torchvision's without heads, the 5x5 filters where it has 3x3, two heads.
   const int64_t larger_filters = 16 *
       (16 * 32 + 32 * 96 + 16 * 48 + 24 * 64 + 24 * 64 + 32 * 64 + 32 * 128 +
@@ -507,7 +547,7 @@ TEST_CASE("networks: have the published numbers of parameters", "[networks]") {
     return in * 128 + 2 * 128 + (2048 + 1) * 1024 + (1024 + 1) * 1000;
   };
   CHECK(
-      parameter_count(networks::GoogLeNet()) ==
+      parameter_count(care_test::GoogLeNet()) ==
       6624904 + larger_filters + head(512) + head(528));
 }
 
@@ -546,7 +586,7 @@ TEST_CASE("networks: have torchvision's layer names", "[networks]") {
        {"features.34.bias", {64}},
        {"classifier.0.weight", {512, 64 * 7 * 7}},
        {"classifier.6.weight", {1000, 512}}});
-  has(*networks::GoogLeNet(),
+  has(*care_test::GoogLeNet(),
       {{"conv1.conv.weight", {64, 3, 7, 7}},
        {"inception3a.branch1.bn.weight", {64}},
        {"inception4e.branch2.1.conv.weight", {320, 160, 3, 3}},

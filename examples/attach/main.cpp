@@ -4,7 +4,6 @@
 #include "networks/densenet.hpp"
 #include "networks/efficientnet_lite.hpp"
 #include "networks/hybrid.hpp"
-#include "networks/inception.hpp"
 #include "networks/mobilenet.hpp"
 #include "networks/scripted.hpp"
 #include "networks/sequential.hpp"
@@ -110,7 +109,6 @@ void attach_all(int64_t size) {
   attach("DenseNet-121", networks::DenseNet(), size);
   attach("MobileNet-V2", networks::MobileNetV2(), size);
   attach("EfficientNet-L0", networks::EfficientNetLite(), size);
-  attach("GoogLeNet", networks::GoogLeNet(), size);
   networks::HybridOptions options;
   options.image = size;
   attach("ViT_C-1GF", networks::Hybrid(options), size);

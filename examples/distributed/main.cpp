@@ -4,7 +4,6 @@
 #include "distributed/launch.hpp"
 #include "distributed/parallel.hpp"
 #include "finetune/model.hpp"
-#include "networks/by_name.hpp"
 #include "resnet_trainer/run.hpp"
 
 #include <fmt/format.h>
@@ -16,31 +15,29 @@
 #include <cstdlib>
 #include <functional>
 #include <stdexcept>
-#include <string>
 #include <vector>
 
 namespace {
 
 struct OwnOptions {
-  std::string net = "resnet18", weights;
+  finetune::Options model;
   int nproc = 1;
   int64_t timeout = 600; // seconds
 };
 
 void add_options(CLI::App& app, OwnOptions& o) {
+  o.model.net = "resnet18";
+  o.model.backbone_rate = 1; // it may start from nothing
+  finetune::add_options(app, o.model);
   const auto add = [&](const char* name, auto& value, const char* help) {
-    return app.add_option(name, value, help)->capture_default_str();
+    return app.add_option(name, value, help)
+        ->capture_default_str()
+        ->group(trainer::kNoIdentity);
   };
-  add("--net", o.net, "which network")
-      ->check(CLI::IsMember(networks::families()));
-  app.add_option("--weights", o.weights, "a state_dict or safetensors")
-      ->check(CLI::ExistingFile);
   add("--nproc", o.nproc, "processes to start here; 1: RANK says which it is")
-      ->check(CLI::Range(1, 4096))
-      ->group(trainer::kNoIdentity);
+      ->check(CLI::Range(1, 4096));
   add("--timeout", o.timeout, "seconds after which a silent process is lost")
-      ->check(CLI::Range(1, 1000000))
-      ->group(trainer::kNoIdentity);
+      ->check(CLI::Range(1, 1000000));
 }
 
 /// In the place of trainer::Alone: several processes, each with its share.
@@ -132,19 +129,6 @@ class Team {
   parallel::Ranks& ranks_;
 };
 
-trainer::Model<networks::Network> make_model(
-    const OwnOptions& own,
-    const trainer::Options& o,
-    int64_t classes) {
-  auto model = finetune::model_of(own.net, o.size, classes);
-  if (!own.weights.empty()) {
-    const auto& head = networks::families().at(own.net).head;
-    trainer::load_weights(own.weights, *model.net, head, model.card);
-  }
-  model.groups = {{model.net->parameters()}};
-  return model;
-}
-
 void run(trainer::Options o, const OwnOptions& own) {
   if (o.device != "cpu") {
     throw std::invalid_argument(
@@ -167,7 +151,9 @@ void run(trainer::Options o, const OwnOptions& own) {
   parallel::Ranks ranks(place, std::chrono::seconds(own.timeout));
   trainer::run(
       o,
-      [&](int64_t classes) { return make_model(own, o, classes); },
+      [&](int64_t classes) {
+        return finetune::make_model(own.model, o, classes, place.rank == 0);
+      },
       Team(ranks));
 }
 

@@ -1,4 +1,5 @@
-// A network by its name, as the trainer takes it.
+// A network by its name, pretrained where there are weights, as the trainer
+// takes it.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_EXAMPLES_FINETUNE_MODEL_HPP
 #define CARE_EXAMPLES_FINETUNE_MODEL_HPP
@@ -7,35 +8,83 @@
 #include "resnet_trainer/run.hpp"
 
 #include <c10/util/Exception.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdint>
+#include <iostream>
 #include <string>
-#include <vector>
 
 namespace finetune {
 
-/// The network of that name with its first weights, and the input it is made
-/// for; `groups` are the caller's to say. Throws c10::ValueError for a `size`
-/// (width and height) that it cannot take.
-inline trainer::Model<networks::Network> model_of(
-    const std::string& name,
-    const std::vector<int64_t>& size,
-    int64_t classes) {
-  const auto& family = networks::families().at(name);
-  TORCH_CHECK_VALUE(
-      family.image == 0 || size == std::vector<int64_t>(2, family.image),
-      "--size: expected ",
-      family.image,
-      " for ",
-      name,
-      ", but got ",
-      size);
+struct Options {
+  std::string net = "efficientnet_lite0";
+  std::string weights; ///< a file; empty: none
+  std::string freeze_until; ///< a layer; empty: all learn
+  double backbone_rate = 0.1; ///< factor on the learning rate before the head
+  double momentum = 0.1; ///< of BatchNorm
+};
+
+inline void add_options(CLI::App& app, Options& o) {
+  app.add_option("--net", o.net, "which network")
+      ->capture_default_str()
+      ->check(CLI::IsMember(networks::names()));
+  app.add_option("--weights", o.weights, "its weights: state_dict, safetensors")
+      ->check(CLI::ExistingFile);
+  app.add_option(
+      "--freeze-until",
+      o.freeze_until,
+      "the first layer to learn: layer3, ...");
+  app.add_option(
+         "--backbone-rate", o.backbone_rate, "factor on --lr before the head")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-6, 1.));
+  app.add_option("--bn-momentum", o.momentum, "how fast BatchNorm follows")
+      ->capture_default_str()
+      ->check(CLI::Range(0., 1.));
+}
+
+/// The network that the options name; with `says` it is printed what came of
+/// the weights. Throws for weights that do not fit, for an input that the
+/// network does not take, and where attention has no layer to learn.
+inline trainer::Model<networks::Network> make_model(
+    const Options& o,
+    const trainer::Options& options,
+    int64_t classes,
+    bool says = true) {
+  const auto& family = networks::families().at(o.net);
+  networks::NetworkOptions made;
+  made.classes = classes;
+  made.size = {options.size[0], options.size[1]};
   trainer::Model<networks::Network> model{
-      family.make(classes), family.make(classes), {}, {}};
+      networks::make(o.net, made), networks::make(o.net, made), {}, {}};
   model.layer = family.layer;
-  model.card.network = {{"network", name}};
+  model.card.network = {{"network", o.net}};
   model.card.mean = family.normalisation.mean;
   model.card.deviation = family.normalisation.deviation;
+  auto net = model.net;
+  if (!o.weights.empty()) {
+    const auto report =
+        trainer::load_weights(o.weights, *net, family.head, model.card);
+    std::cout << (says ? o.weights + ": " + report : "");
+  }
+  networks::set_batch_norm_momentum(*net, o.momentum);
+  if (!o.freeze_until.empty()) {
+    net->freeze_until(o.freeze_until);
+  }
+  trainer::Group backbone{{}, o.backbone_rate}, last{{}, 1};
+  for (const auto& item : net->named_parameters()) {
+    if (item.value().requires_grad()) {
+      const bool in_head = item.key().rfind(family.head + ".", 0) == 0;
+      (in_head ? last : backbone).parameters.push_back(item.value());
+    }
+  }
+  TORCH_CHECK_VALUE(
+      !backbone.parameters.empty(),
+      "--freeze-until: expected a layer before ",
+      family.head,
+      ", or attention has nothing to learn, but got ",
+      o.freeze_until);
+  model.groups = {last, backbone};
   return model;
 }
 

@@ -10,24 +10,25 @@
 #include "networks/vit.hpp"
 #include "resnet_trainer/resnet.hpp"
 
+#include <c10/util/StringUtil.h>
+
 #include <algorithm>
+#include <stdexcept>
 #include <vector>
 
 namespace networks {
 namespace {
 
 template <int64_t depth>
-Network resnet(int64_t classes) {
-  trainer::ResNetOptions options;
-  options.depth = depth;
-  options.classes = classes;
-  return Network(nn::AnyModule(trainer::ResNet(options)));
+Network resnet(const NetworkOptions& o) {
+  return Network(nn::AnyModule(trainer::ResNet(
+      trainer::ResNetOptions{depth, o.classes, o.width, o.last_stride})));
 }
 
 template <class Net, class Options>
-Network other(int64_t classes) {
+Network other(const NetworkOptions& o) {
   Options options;
-  options.classes = classes;
+  options.classes = o.classes;
   return Network(nn::AnyModule(Net(options)));
 }
 
@@ -122,6 +123,57 @@ const std::map<std::string, Family>& families() {
         care::TargetLayer().tokens(1, {14, 14}),
         224}}};
   return all;
+}
+
+std::vector<std::string> names() {
+  std::vector<std::string> all;
+  for (const auto& item : families()) {
+    all.push_back(item.first);
+  }
+  return all;
+}
+
+void check(
+    const std::string& name,
+    const NetworkOptions& options,
+    const std::string& before) {
+  const auto need = [&](bool good, const auto&... parts) {
+    if (!good) {
+      throw std::invalid_argument(c10::str(before, parts...));
+    }
+  };
+  const auto found = families().find(name);
+  need(
+      found != families().end(),
+      "net: expected one of ",
+      c10::Join(", ", names()),
+      ", but got '",
+      name,
+      "'");
+  const auto [width, height] = options.size;
+  const auto image = found->second.image;
+  const bool scaled = is_resnet(name);
+  const auto need_number = [&](const char* key, auto number, auto wanted) {
+    need(
+        number == wanted,
+        key,
+        ": expected ",
+        wanted,
+        " for ",
+        name,
+        ", but got ",
+        number);
+  };
+  need_number("width", options.width, scaled ? options.width : 1.0);
+  need_number(
+      "last_stride", options.last_stride, scaled ? options.last_stride : 2);
+  need_number("size", width, image > 0 ? image : width);
+  need_number("size", height, image > 0 ? image : height);
+}
+
+Network make(const std::string& name, const NetworkOptions& options) {
+  check(name, options);
+  return families().at(name).make(options);
 }
 
 void set_batch_norm_momentum(const nn::Module& net, double momentum) {

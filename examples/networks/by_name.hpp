@@ -3,6 +3,7 @@
 #ifndef CARE_EXAMPLES_NETWORKS_BY_NAME_HPP
 #define CARE_EXAMPLES_NETWORKS_BY_NAME_HPP
 
+#include "networks/names.hpp"
 #include "networks/normalisation.hpp"
 
 #include <care/capture/target_layer.hpp>
@@ -45,13 +46,16 @@ TORCH_MODULE(Network);
 struct Family {
   std::string head; ///< the last layer, which gives the logits
   Normalisation normalisation;
-  Network (*make)(int64_t classes); ///< with its first weights
+  Network (*make)(const NetworkOptions& options); ///< see networks::make
   care::TargetLayer layer = {}; ///< where its last map is
   int64_t image = 0; ///< the only width and height it takes; 0: any
 };
 
-/// All that there are: "resnet18", "vgg16", ...
+/// All that there are, by their names.
 const std::map<std::string, Family>& families();
+
+/// The network of that name with its first weights. Throws as `check` does.
+Network make(const std::string& name, const NetworkOptions& options);
 
 /// Sets how fast the running statistics of each BatchNorm2d follow.
 void set_batch_norm_momentum(const torch::nn::Module& net, double momentum);

@@ -6,17 +6,18 @@
 #include "common/json.hpp"
 #include "common/progress.hpp"
 #include "networks/by_name.hpp"
+#include "resnet_trainer/csv.hpp"
 #include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/model_file.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
-#include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/sheet.hpp"
 #include "resnet_trainer/train.hpp"
 
 #include <care/imbalance/shuffle_sampler.hpp>
 
 #include <fmt/format.h>
+#include <strings.h>
 #include <torch/data/dataloader.h>
 #include <CLI/CLI.hpp>
 
@@ -25,8 +26,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -57,58 +60,109 @@ void add_options(CLI::App& app, Options& o) {
       ->check(CLI::IsMember({"cpu", "cuda"}));
 }
 
-/// The network that a card names: the trainer's own ResNet says its width.
+/// The network that a card names, of one that has them with their width and
+/// last stride.
 networks::Network make_network(const trainer::ModelCard& card) {
-  const auto classes = static_cast<int64_t>(card.classes.size());
-  auto said = card.network;
-  if (said.count("width") > 0) {
-    const auto number = [&](const char* key) {
-      const auto json = nlohmann::json::parse(said[key], nullptr, false);
-      if (!json.is_number()) {
-        throw std::runtime_error(
-            std::string("expected a number as the network's ") + key +
-            ", but got '" + said[key] + "'");
-      }
-      return json.get<double>();
-    };
-    trainer::ResNetOptions options;
-    options.classes = classes;
-    options.width = number("width");
-    options.depth = static_cast<int64_t>(number("depth"));
-    options.last_stride = static_cast<int64_t>(number("last_stride"));
-    return networks::Network(torch::nn::AnyModule(trainer::ResNet(options)));
-  }
-  const auto family = networks::families().find(said["network"]);
-  if (family == networks::families().end()) {
-    throw std::runtime_error(
-        "expected a network that finetune knows, but got '" + said["network"] +
-        "'");
-  }
-  return family->second.make(classes);
+  const auto number = [&](const char* key, double otherwise) {
+    const auto said = card.network.find(key);
+    if (said == card.network.end()) {
+      return otherwise;
+    }
+    const auto json = nlohmann::json::parse(said->second, nullptr, false);
+    if (!json.is_number()) {
+      throw std::runtime_error(
+          std::string("expected a number as the network's ") + key +
+          ", but got '" + said->second + "'");
+    }
+    return json.get<double>();
+  };
+  networks::NetworkOptions options;
+  options.classes = static_cast<int64_t>(card.classes.size());
+  options.width = number("width", 1);
+  options.last_stride = static_cast<int64_t>(number("last_stride", 2));
+  options.size = {card.size[0], card.size[1]};
+  return networks::make(card.network.at("network"), options);
 }
 
-/// The pictures that the command line names, each with the path of its line.
-std::vector<trainer::Row> rows_of(const std::vector<std::string>& named) {
+/// The pictures that a table's column `path` names, each once: it may have a
+/// line for each box. Nothing else is asked of the table.
+std::vector<trainer::Row> read_paths(const fs::path& table) {
+  const trainer::Csv csv(table);
+  csv.expect({"path"}, {});
   std::vector<trainer::Row> rows;
-  for (const auto& name : named) {
-    std::vector<trainer::Row> found(1);
-    if (fs::is_directory(name)) {
-      found = trainer::read_folder(name, "unlabelled");
-      for (auto& row : found) {
-        row.path = (fs::path(name) / row.path).generic_string();
-      }
-    } else if (fs::path(name).extension() == ".csv") {
-      found = trainer::read_manifest(name);
-    } else {
-      found[0].path = found[0].where = name;
-      found[0].file = name;
+  std::set<std::string> known;
+  for (const auto& line : csv.lines()) {
+    trainer::Row row;
+    row.path = csv.field(line, "path");
+    row.file = table.parent_path() / row.path;
+    row.where = csv.where(line);
+    if (row.path.empty()) {
+      csv.fail(line, "a path", "none");
     }
-    for (auto& row : found) {
-      row.boxes.clear(); // nothing is measured: they need not be right
+    if (known.insert(row.file.lexically_normal().string()).second) {
       rows.push_back(std::move(row));
     }
   }
   return rows;
+}
+
+/// A folder's pictures, but for those that this program put into `overlays`.
+std::vector<trainer::Row> read_folder(
+    const fs::path& folder,
+    const std::string& overlays) {
+  auto rows = trainer::read_folder(folder, "unlabelled");
+  if (!overlays.empty()) {
+    auto own = common::way_to(fs::path(overlays) / "x", folder);
+    own.pop_back(); // "looks/"
+    if (own.empty()) {
+      throw std::invalid_argument(
+          "--overlays: expected another folder than that of the pictures, but "
+          "got " +
+          overlays);
+    }
+    const auto is_own = [&](const auto& row) {
+      return row.path.rfind(own, 0) == 0;
+    };
+    rows.erase(std::remove_if(rows.begin(), rows.end(), is_own), rows.end());
+  }
+  for (auto& row : rows) {
+    row.path = (folder / row.path).generic_string();
+  }
+  return rows;
+}
+
+/// The pictures that the command line names, each with the path of its line.
+std::vector<trainer::Row> rows_of(const Options& o) {
+  std::vector<trainer::Row> rows;
+  for (const auto& text : o.pictures) {
+    const fs::path name = text;
+    std::vector<trainer::Row> found(1);
+    if (fs::is_directory(name)) {
+      found = read_folder(name, o.overlays);
+    } else if (::strcasecmp(name.extension().c_str(), ".csv") == 0) {
+      found = read_paths(name);
+    } else {
+      found[0].path = found[0].where = text;
+      found[0].file = name;
+    }
+    rows.insert(rows.end(), found.begin(), found.end());
+  }
+  if (rows.empty()) {
+    throw std::runtime_error("expected pictures, but got none");
+  }
+  return rows;
+}
+
+/// Throws at the start, not at the end, where nothing can be written.
+void make_places(const Options& o) {
+  if (fs::is_directory(o.out)) {
+    throw std::invalid_argument(
+        "--out: expected a file, but got the folder " + o.out);
+  }
+  fs::create_directories(fs::absolute(o.out).parent_path());
+  if (!o.overlays.empty()) {
+    fs::create_directories(o.overlays);
+  }
 }
 
 /// A picture's line of the table. It ends in the likeliest class, or, of
@@ -164,12 +218,10 @@ size_t predict(const Options& o) {
   trainer::PredictOptions how;
   how.attention = how.keep_maps = !o.overlays.empty();
   how.several = card.criterion == "bce";
-  const auto family = networks::families().find(card.network.at("network"));
-  if (family != networks::families().end()) {
-    how.layer = family->second.layer;
-  }
+  how.layer = networks::families().at(card.network.at("network")).layer;
 
-  const auto rows = rows_of(o.pictures);
+  const auto rows = rows_of(o);
+  make_places(o);
   trainer::PicturesOptions options;
   options.size = {card.size[1], card.size[0]};
   options.keep_faults = true;
@@ -179,9 +231,6 @@ size_t predict(const Options& o) {
           rows.size(), care::ShuffleSamplerOptions().shuffle(false)),
       torch::data::DataLoaderOptions(static_cast<size_t>(o.batch))
           .workers(static_cast<size_t>(o.workers)));
-  if (how.attention) {
-    fs::create_directories(o.overlays);
-  }
 
   std::string table = "path";
   for (const auto& name : card.classes) {

@@ -17,7 +17,6 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -157,13 +156,17 @@ void name_warnings_of(const fs::path& file) {
 }
 
 Bytes read_bytes(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream || fs::is_directory(file)) {
+  std::ifstream stream(file, std::ios::binary | std::ios::ate);
+  if (!stream || !fs::is_regular_file(file)) {
     throw std::runtime_error(
         file.string() + ": expected a picture, but it cannot be opened");
   }
-  return Bytes{
-      std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  Bytes bytes(static_cast<size_t>(stream.tellg()));
+  stream.seekg(0);
+  stream.read(
+      reinterpret_cast<char*>(bytes.data()),
+      static_cast<std::streamsize>(bytes.size()));
+  return bytes;
 }
 
 } // namespace

@@ -44,15 +44,6 @@ void from_json(const nlohmann::json& json, Choice& choice) {
 }
 
 // clang-format off
-enum class Net {
-  kResNet18, kResNet34, kResNet50, kResNet101, kResNet152, kVgg16, kDenseNet121,
-  kMobileNetV2, kEfficientNetLite0
-};
-template <>
-inline const Names kNames<Net>{
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16",
-    "densenet121", "mobilenet_v2", "efficientnet_lite0"};
-
 enum class Optimizer { kAdam, kAdamW, kSgd };
 template <>
 inline const Names kNames<Optimizer>{"adam", "adamw", "sgd"};

@@ -3,8 +3,6 @@
 #ifndef CARE_EXAMPLES_STUDY_DUPLICATES_HPP
 #define CARE_EXAMPLES_STUDY_DUPLICATES_HPP
 
-#include "common/json.hpp"
-#include "resnet_trainer/picture.hpp"
 #include "study/data.hpp"
 
 #include <fmt/format.h>
@@ -13,9 +11,7 @@
 
 #include <bitset>
 #include <cstddef>
-#include <filesystem>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,32 +56,6 @@ inline Pairs near_duplicates(
 
 namespace detail {
 
-inline Pairs pairs_of(const Data& data, const std::filesystem::path& folder) {
-  const auto file = folder / "near_duplicates.json";
-  if (std::filesystem::exists(file)) {
-    return common::read_json(file).get<Pairs>();
-  }
-  std::vector<Hash> hashes;
-  std::vector<size_t> places;
-  for (size_t i = 0; i < data.rows.size(); ++i) {
-    try {
-      const auto picture = trainer::read_picture(data.rows[i].file);
-      hashes.push_back(difference_hash(picture));
-      places.push_back(i);
-    } catch (const std::runtime_error&) { // said where it is trained with
-    }
-  }
-  auto pairs = near_duplicates(hashes);
-  for (auto& [i, j] : pairs) {
-    i = places[i];
-    j = places[j];
-  }
-  if (places.size() == data.rows.size()) {
-    common::write_json(file, pairs);
-  }
-  return pairs;
-}
-
 inline std::set<std::string> paths_of(const std::vector<Row>& rows) {
   std::set<std::string> paths;
   for (const auto& row : rows) {
@@ -97,12 +67,10 @@ inline std::set<std::string> paths_of(const std::vector<Row>& rows) {
 } // namespace detail
 
 /// One sentence for each set of splits in which a picture to learn from has a
-/// near-duplicate among those to be tested; empty if there is none. The pairs
-/// are kept in `folder`: the pictures are read once.
+/// near-duplicate among those to be tested; empty if there is none.
 inline std::vector<std::string> straddling(
     const Data& data,
-    const std::filesystem::path& folder) {
-  const auto pairs = detail::pairs_of(data, folder);
+    const Pairs& pairs) {
   std::vector<std::string> warnings;
   for (const auto& set : data.plan.splits) {
     std::set<std::pair<std::string, std::string>> apart;

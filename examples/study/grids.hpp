@@ -105,7 +105,14 @@ inline std::vector<Grid> grids_of(const Plan& plan, const Tables& tables) {
 inline std::string to_markdown(const Grid& grid) {
   auto text = fmt::format("\n### {}\n\n", grid.title);
   for (size_t i = 0; i < grid.rows.size(); ++i) {
-    text += fmt::format("| {} |\n", fmt::join(grid.rows[i], " | "));
+    for (const auto& cell : grid.rows[i]) {
+      text += "| ";
+      for (const char c : cell) {
+        text += c == '|' ? "\\|" : std::string(1, c); // else a cell's end
+      }
+      text += ' ';
+    }
+    text += "|\n";
     if (i == 0) {
       const Cells lines(grid.rows[0].size(), "---");
       text += fmt::format("|{}|\n", fmt::join(lines, "|"));

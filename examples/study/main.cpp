@@ -96,10 +96,10 @@ int run(const Options& o) {
     std::cout << common::read_file(o.out / "results.md") << '\n';
   }
   std::cout << fmt::format(
-      "{}\n\ntrained {} networks\nReport: {}\n",
-      verdict,
-      outcome.trained,
-      (o.out / "report.html").string());
+      "{}\n\ntrained {} networks\n", verdict, outcome.trained);
+  if (const auto page = o.out / "report.html"; std::filesystem::exists(page)) {
+    std::cout << "Report: " << page.string() << '\n';
+  }
   for (const auto& job : outcome.failed) {
     std::cerr << "failed: " << job << '\n';
   }

@@ -18,7 +18,6 @@
 
 #include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/container/any.h>
-#include <torch/nn/modules/container/sequential.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
 #include <torch/optim/sgd.h>
@@ -51,58 +50,36 @@ class CosineResNetImpl : public trainer::ResNetImpl {
 };
 TORCH_MODULE(CosineResNet);
 
-/// A network of any kind: images [N, 3, H, W] -> logits.
-using Network = torch::nn::Sequential;
+using networks::Network;
 
-/// A network with its first weights.
-inline torch::nn::AnyModule first_network(
-    const Recipe& recipe,
-    const Arm& arm,
-    int64_t classes) {
-  const bool cosine = arm.imbalance == Imbalance::kLdamDrw;
-  if (recipe.net > Net::kResNet152) {
-    TORCH_CHECK_VALUE(
-        !cosine, "ldam_drw: expected a ResNet, but got ", name_of(recipe.net));
-    return torch::nn::AnyModule(
-        networks::families().at(name_of(recipe.net)).make(classes));
-  }
-  trainer::ResNetOptions options;
-  options.depth = std::stoll(name_of(recipe.net).substr(6)); // "resnet18"
-  options.classes = classes;
-  options.width = recipe.width;
-  options.last_stride = recipe.last_stride;
-  return cosine ? torch::nn::AnyModule(CosineResNet(options))
-                : torch::nn::AnyModule(trainer::ResNet(options));
-}
-
-/// The one place that names networks; with the recipe's weights.
+/// An arm's network, with the recipe's weights.
 inline Network make_network(
     const Recipe& recipe,
     const Arm& arm,
     int64_t classes) {
-  const auto net = first_network(recipe, arm, classes);
-  networks::set_batch_norm_momentum(*net.ptr(), 0.1);
+  const auto width = recipe.width;
+  const auto stride = recipe.last_stride;
+  auto net = arm.imbalance == Imbalance::kLdamDrw
+      ? Network(torch::nn::AnyModule(CosineResNet(trainer::ResNetOptions{
+            std::stoll(recipe.net.substr(6)), classes, width, stride})))
+      : networks::make(recipe.net, {classes, width, stride, size_of(recipe)});
+  networks::set_batch_norm_momentum(*net, 0.1);
   if (!recipe.weights.empty()) {
     trainer::ModelCard card;
     trainer::load_weights(
-        recipe.weights,
-        *net.ptr(),
-        networks::families().at(name_of(recipe.net)).head,
-        card);
+        recipe.weights, *net, networks::families().at(recipe.net).head, card);
   }
-  Network whole;
-  whole->push_back(net);
-  return whole;
+  return net;
 }
 
 /// How the network wants its pictures: as the file of weights says, else as its
 /// family; a ResNet without weights as the trainer's.
 inline trainer::Input input_of(const Recipe& recipe, torch::Device device) {
   trainer::ModelCard card;
-  if (!recipe.weights.empty() || recipe.net > Net::kResNet152) {
-    const auto& family = networks::families().at(name_of(recipe.net));
-    card.mean = family.normalisation.mean;
-    card.deviation = family.normalisation.deviation;
+  if (!recipe.weights.empty() || !networks::is_resnet(recipe.net)) {
+    const auto& values = networks::families().at(recipe.net).normalisation;
+    card.mean = values.mean;
+    card.deviation = values.deviation;
   }
   if (!recipe.weights.empty()) {
     trainer::take_normalisation(recipe.weights, card);
@@ -149,8 +126,14 @@ inline care::GuideOptions guide_options(
     const std::vector<int64_t>& guided,
     const Recipe& recipe) {
   const auto never = care::ScheduleOptions::kManual;
+  auto layer = networks::families().at(recipe.net).layer;
+  if (arm.map_stride > 0) {
+    const auto [width, height] = size_of(recipe);
+    layer.map_size({height / arm.map_stride, width / arm.map_stride});
+  }
   care::GuideOptions options;
   options.classes(guided)
+      .target_layers({layer})
       .alpha(arm.alpha)
       .order(
           arm.full_gradient ? care::GradientOrder::kFull
@@ -160,11 +143,6 @@ inline care::GuideOptions guide_options(
                     .warmup(arm.warmup));
   if (arm.weight) {
     options.weight(*arm.weight);
-  }
-  if (arm.map_stride > 0) {
-    const auto [width, height] = size_of(recipe);
-    options.target_layers({care::TargetLayer().map_size(
-        {height / arm.map_stride, width / arm.map_stride})});
   }
   return options;
 }

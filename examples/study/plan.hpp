@@ -21,7 +21,7 @@ namespace study {
 /// What all networks have in common.
 struct Recipe {
   std::string size = "96"; ///< of the input: pixels, or WIDTHxHEIGHT
-  Net net = Net::kResNet18;
+  std::string net = "resnet18"; ///< one of networks::names()
   std::string weights; ///< a file that networks start from; empty: none
   double width = 0.25; ///< factor on a ResNet's channels
   int64_t last_stride = 1; ///< of a ResNet
@@ -147,7 +147,9 @@ Plan parse_plan(const nlohmann::json& json);
 /// As the file has it, without more controls.
 Plan parse_settings(nlohmann::json json);
 
-/// What makes the networks of all arms what they are, but for the data.
+/// What makes the networks of all arms what they are, but for the data. Of the
+/// weights these are the file's bytes; throws std::runtime_error where it
+/// cannot be read.
 nlohmann::json identity(const Plan& plan);
 /// The same for one arm, but for the boxes of another manifest.
 nlohmann::json identity(const Arm& arm);

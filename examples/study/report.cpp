@@ -144,7 +144,7 @@ std::vector<Chart> charts_of(const Data& data, const Tables& tables) {
 
 /// What a person should know of the data.
 std::vector<std::string> warnings_of(const Runs& runs) {
-  auto warnings = straddling(runs.data(), runs.folder());
+  auto warnings = straddling(runs.data(), runs.near_duplicates());
   for (const auto& [key, split] : runs.data().splits) {
     if (!split.lacking.empty()) {
       warnings.push_back(fmt::format(

@@ -29,13 +29,15 @@ namespace study {
 /// A plan, its pictures, and the folder that holds what was finished:
 ///
 ///   study.json                  the recipe and the data; a folder holds one
+///   near_duplicates.json        of its pictures, which were all read once
 ///   arms/<arm>.json             what each arm is
 ///   runs/<share>/<arm>/*.json   one file for each finished network
 ///   checkpoints/...             of those in training, with their claims
 class Runs {
  public:
   /// Throws std::invalid_argument when the folder holds another recipe, other
-  /// data, or another arm of the same name; nothing is written then.
+  /// data, or another arm of the same name, and std::runtime_error for weights
+  /// and pictures that cannot be used; nothing is written then.
   Runs(Plan plan, std::filesystem::path out)
       : out_(std::move(out)),
         data_(compared(std::move(plan)), out_) {
@@ -52,6 +54,11 @@ class Runs {
     for (const auto& [path, json] : files) {
       compare(path, json);
     }
+    check_weights(data_);
+    std::optional<Pairs> pairs;
+    if (!std::filesystem::exists(pairs_file())) {
+      pairs = read_pictures(data_);
+    }
     presence_.emplace(out_);
     Lock lock(out_ / "study.lock");
     lock.take(LOCK_EX);
@@ -60,6 +67,9 @@ class Runs {
       if (!std::filesystem::exists(path)) {
         common::write_json(path, json);
       }
+    }
+    if (pairs) {
+      common::write_json(pairs_file(), *pairs);
     }
   }
 
@@ -119,6 +129,9 @@ class Runs {
   const Data& data() const {
     return data_;
   }
+  Pairs near_duplicates() const {
+    return common::read_json(pairs_file()).get<Pairs>();
+  }
   const std::filesystem::path& folder() const {
     return out_;
   }
@@ -151,6 +164,9 @@ class Runs {
     return plan;
   }
 
+  std::filesystem::path pairs_file() const {
+    return out_ / "near_duplicates.json";
+  }
   std::filesystem::path file(const Job& job) const {
     return out_ / "runs" / (data_.plan.name(job) + ".json");
   }

@@ -3,6 +3,7 @@
 #include "study/plan.hpp"
 
 #include "common/json.hpp"
+#include "networks/names.hpp"
 
 #include <fmt/format.h>
 
@@ -210,8 +211,9 @@ std::array<int64_t, 2> size_of(const Recipe& recipe) {
 nlohmann::json identity(const Plan& plan) {
   Json json = plan.recipe;
   json["size"] = size_of(plan.recipe);
-  if (plan.recipe.weights.empty()) {
-    json.erase("weights"); // as it was before there were any
+  json.erase("weights"); // as it was before there were any
+  if (const auto& file = plan.recipe.weights; !file.empty()) {
+    json["weights"] = common::fingerprint(common::read_file(file));
   }
   if (!plan.recipe.masks()) {
     json.erase("regions"); // likewise
@@ -239,11 +241,10 @@ Plan parse_settings(nlohmann::json json) {
   json["recipe"] =
       parse<Recipe>(json.value("recipe", Json::object()), "recipe");
   const Recipe recipe = json["recipe"];
-  size_of(recipe);
-  if (recipe.net > Net::kResNet152) { // others have neither
-    check_range("recipe.width", recipe.width, {1, 1});
-    check_range("recipe.last_stride", recipe.last_stride, {2, 2});
-  }
+  networks::check(
+      recipe.net,
+      {0, recipe.width, recipe.last_stride, size_of(recipe)},
+      "recipe.");
   parse_list<SplitSet>(
       json, "splits", [](const Json&, const auto& set, const auto& where) {
         const bool random = set.train_share > 0 && !set.numbers.empty();
@@ -262,6 +263,10 @@ Plan parse_settings(nlohmann::json json) {
         check_range(where + ".start", arm.start, {0, epochs - 1});
         check_range(where + ".warmup", arm.warmup, {0, epochs});
         check_effect(given, arm, where);
+        if (arm.imbalance == Imbalance::kLdamDrw &&
+            !networks::is_resnet(recipe.net)) {
+          fail(where + ".imbalance", "ldam_drw with a ResNet", recipe.net);
+        }
         if (recipe.masks()) {
           const auto because = "where masks are the regions";
           refuse(given, where, {"weigh_boxes", "dilate"}, because);

@@ -15,10 +15,13 @@
 #include <torch/utils.h>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h> // join
+#include <opencv2/core.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <thread>
 
 namespace study {
 namespace {
@@ -62,7 +65,11 @@ trainer::Predictions ask(
   const auto in_order = care::ShuffleSamplerOptions().shuffle(false);
   const care::ShuffleSampler sampler(rows.size(), in_order);
   auto loader = make_loader(task, rows, sampler);
-  return trainer::predict(net, *loader, task.input, {true, keep_maps});
+  trainer::PredictOptions how;
+  how.attention = true;
+  how.keep_maps = keep_maps;
+  how.layer = networks::families().at(task.recipe.net).layer;
+  return trainer::predict(net, *loader, task.input, how);
 }
 
 /// Without a picture to guide the arm would be its own control.
@@ -195,6 +202,64 @@ void prepare(const Machine& machine) {
         "does not have");
   }
   torch::set_num_threads(static_cast<int>(machine.threads));
+}
+
+void check_weights(const Data& data) {
+  const auto& recipe = data.plan.recipe;
+  if (recipe.weights.empty()) {
+    return;
+  }
+  torch::set_num_threads(1);
+  try {
+    const auto classes = static_cast<int64_t>(data.classes.size());
+    make_network(recipe, data.plan.arms.at(0), classes);
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(error.what_without_backtrace());
+  }
+}
+
+Pairs read_pictures(const Data& data) {
+  constexpr size_t kMostNamed = 10;
+  torch::set_num_threads(1);
+  const auto& rows = data.rows;
+  trainer::PicturesOptions options;
+  options.size = {16, 17}; // all that the hash looks at
+  options.masks = data.plan.recipe.masks();
+  options.keep_faults = true;
+  const auto in_order = care::ShuffleSamplerOptions().shuffle(false);
+  const auto loader = torch::data::make_data_loader(
+      trainer::Pictures(rows, {}, options),
+      care::ShuffleSampler(rows.size(), in_order),
+      torch::data::DataLoaderOptions(32).workers(
+          std::max(1U, std::thread::hardware_concurrency())));
+  std::vector<Hash> hashes;
+  std::vector<std::string> faults;
+  common::Progress progress(
+      "reading pictures", static_cast<int64_t>(rows.size()));
+  for (const auto& batch : *loader) {
+    const auto pixels = batch.images.permute({0, 2, 3, 1}).contiguous();
+    for (int64_t i = 0; i < pixels.size(0); ++i) {
+      hashes.push_back(
+          difference_hash(cv::Mat(16, 17, CV_8UC3, pixels[i].data_ptr())));
+    }
+    for (const auto& fault : batch.faults) {
+      faults.push_back(fault.second);
+    }
+    progress.advance(pixels.size(0));
+  }
+  progress.finish();
+  if (!faults.empty()) {
+    const auto count = faults.size();
+    faults.resize(std::min(count, kMostNamed));
+    throw std::runtime_error(fmt::format(
+        "data: expected pictures to train and test with, but {} of {} are "
+        "none:\n{}{}",
+        count,
+        rows.size(),
+        fmt::join(faults, "\n"),
+        count > kMostNamed ? "\n..." : ""));
+  }
+  return near_duplicates(hashes);
 }
 
 Run train_job(

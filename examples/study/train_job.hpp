@@ -4,6 +4,7 @@
 #define CARE_EXAMPLES_STUDY_TRAIN_JOB_HPP
 
 #include "study/data.hpp"
+#include "study/duplicates.hpp"
 #include "study/run.hpp"
 
 #include <cstdint>
@@ -21,6 +22,16 @@ struct Machine {
 
 /// Throws std::invalid_argument for a device that is not there.
 void prepare(const Machine& machine);
+
+/// Throws std::runtime_error for weights that do not fit the recipe's network.
+void check_weights(const Data& data);
+
+/// Reads every picture once, as training does, with its boxes or its mask:
+/// which look nearly alike. Throws std::runtime_error that names those which no
+/// network can be trained or tested with, each by its line.
+///
+/// Both leave no thread behind: a process may be forked then.
+Pairs read_pictures(const Data& data);
 
 /// Trains `job` on the boxes that its arm shall see. After each epoch
 /// `checkpoint` holds everything; where there is one, training goes on from it.

@@ -6,7 +6,9 @@
 
 #include "distributed/launch.hpp"
 #include "distributed/parallel.hpp"
+#include "networks/by_name.hpp"
 #include "resnet_trainer/picture.hpp"
+#include "weights/weights.hpp"
 
 #include <care/guide.hpp>
 
@@ -238,6 +240,38 @@ TEST_CASE("distributed: the program trains, and goes on exactly") {
   CHECK(
       without_speed(care_test::read_text(parts / "metrics.csv")) ==
       without_speed(care_test::read_text(whole / "metrics.csv")));
+}
+
+TEST_CASE("distributed: on one process it is finetune") {
+  const Folder folder;
+  const auto data = write_set(folder);
+  const auto file = folder.path / "imagenet.safetensors";
+  const std::string net = "efficientnet_lite0"; // BatchNorm's momentum: .01
+  torch::manual_seed(0);
+  weights::write_safetensors(
+      file, {weights::state_dict(*networks::make(net, {5})), {}});
+  const auto run = [&](const std::string& program, const std::string& more) {
+    const auto out = folder.path / "out";
+    fs::remove_all(out);
+    const auto outcome = care_test::run_program(
+        program,
+        "--data " + data.string() + " --out " + out.string() + " --net " + net +
+            " --weights " + file.string() +
+            " --size 32 --batch 8 --stage1 0 --stage2 2 --threads 1 "
+            "--pictures 0 --guide rare --freeze-until _blocks.12 " +
+            more);
+    INFO(outcome.text);
+    REQUIRE(outcome.status == 0);
+    const auto said = "differing: _fc.bias: [5] in the file, [2] in the net";
+    const auto place = outcome.text.find(said);
+    CHECK(place != std::string::npos); // by one of them alone:
+    CHECK(outcome.text.find(said, place + 1) == std::string::npos);
+    return care_test::read_text(out / "network.safetensors");
+  };
+  const auto tuned = run(CARE_FINETUNE, "--backbone-rate .5");
+  CHECK(run(CARE_DISTRIBUTED, "--backbone-rate .5") == tuned);
+  CHECK(run(CARE_DISTRIBUTED, "--backbone-rate .5 --bn-momentum .01") != tuned);
+  run(CARE_DISTRIBUTED, "--nproc 2");
 }
 
 TEST_CASE("distributed: each fault is one clear error") {

@@ -20,6 +20,7 @@
 #include <care/capture.hpp>
 #include <care/guide.hpp>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -37,6 +38,10 @@ namespace {
 
 const networks::Family& family(const char* name) {
   return networks::families().at(name);
+}
+
+networks::Network make(const std::string& name, int64_t classes) {
+  return networks::make(name, {classes});
 }
 
 /// A step of training; what it changed, parameters and buffers.
@@ -63,14 +68,14 @@ std::set<std::string> changed_by_a_step(networks::Network& net) {
 TEST_CASE("networks: by name they keep their names and heads", "[networks]") {
   for (const auto* name : {"resnet18", "mobilenet_v2", "efficientnet_lite0"}) {
     INFO(name);
-    auto net = family(name).make(7);
+    auto net = make(name, 7);
     const auto head = weights::state_dict(*net).at(family(name).head + ".bias");
     CHECK(head.numel() == 7);
     CHECK(
         net(torch::rand({2, 3, 64, 64})).sizes() == torch::IntArrayRef({2, 7}));
   }
   const auto plain = weights::state_dict(*networks::MobileNetV2());
-  const auto named = weights::state_dict(*family("mobilenet_v2").make(1000));
+  const auto named = weights::state_dict(*make("mobilenet_v2", 1000));
   REQUIRE(plain.size() == named.size());
   for (const auto& item : plain) {
     CHECK(named.count(item.first) == 1);
@@ -81,8 +86,32 @@ TEST_CASE("networks: by name they keep their names and heads", "[networks]") {
   }
 }
 
+TEST_CASE("networks: by name with the options that they have", "[networks]") {
+  networks::NetworkOptions options;
+  options.classes = 2;
+  options.width = 0.25;
+  options.last_stride = 1;
+  auto net = networks::make("resnet34", options);
+  const auto seen = care::capture(net, torch::rand({2, 3, 64, 64}));
+  CHECK(seen.features.sizes() == torch::IntArrayRef({2, 128, 4, 4}));
+  const auto refused = [](const std::string& name, auto... values) {
+    return care_test::error_of([&] { networks::make(name, {values...}); });
+  };
+  CHECK(contains(
+      refused("resnet19"),
+      "net: expected one of convnext_tiny, densenet121, efficientnet_lite0, "));
+  CHECK(contains(refused("resnet19"), "vit_ti_16, but got 'resnet19'"));
+  CHECK(contains(
+      refused("vgg16", 2, 0.5), "width: expected 1 for vgg16, but got 0.5"));
+  CHECK(contains(
+      refused("vgg16", 2, 1.0, 1), "last_stride: expected 2 for vgg16, but"));
+  CHECK(contains(
+      refused("vit_ti_16", 2, 1.0, 2, std::array<int64_t, 2>{224, 64}),
+      "size: expected 224 for vit_ti_16, but got 64"));
+}
+
 TEST_CASE("networks: BatchNorm's momentum", "[networks]") {
-  auto net = family("efficientnet_lite0").make(3);
+  auto net = make("efficientnet_lite0", 3);
   networks::set_batch_norm_momentum(*net, 1.0);
   const auto x = torch::rand({4, 3, 64, 64});
   net->train();
@@ -99,7 +128,7 @@ TEST_CASE("networks: BatchNorm's momentum", "[networks]") {
 
 TEST_CASE("networks: what comes before a layer can be kept", "[networks]") {
   torch::manual_seed(0);
-  auto net = family("resnet18").make(3);
+  auto net = make("resnet18", 3);
   net->freeze_until("layer4");
   const auto changed = changed_by_a_step(net);
   CHECK(changed.count("layer4.0.conv1.weight") == 1);
@@ -112,7 +141,7 @@ TEST_CASE("networks: what comes before a layer can be kept", "[networks]") {
   CHECK(changed.size() > 20);
 
   // A part of a stage; and its dropping of blocks rests with it.
-  auto lite = family("efficientnet_lite0").make(3);
+  auto lite = make("efficientnet_lite0", 3);
   lite->freeze_until("_blocks.12");
   const auto later = changed_by_a_step(lite);
   CHECK(later.count("_blocks.12._expand_conv.weight") == 1);
@@ -121,7 +150,7 @@ TEST_CASE("networks: what comes before a layer can be kept", "[networks]") {
 
   for (const auto* name : {"layer5", "layer", "", "conv1"}) {
     INFO(name);
-    auto other = family("resnet18").make(3);
+    auto other = make("resnet18", 3);
     CARE_REQUIRE_THROWS_AS(
         other->freeze_until(name),
         c10::ValueError,
@@ -130,7 +159,7 @@ TEST_CASE("networks: what comes before a layer can be kept", "[networks]") {
 }
 
 TEST_CASE("networks: CARE's map is seen behind kept layers", "[networks]") {
-  auto net = family("mobilenet_v2").make(3);
+  auto net = make("mobilenet_v2", 3);
   net->freeze_until("features.14");
   net->train();
   const auto seen = care::capture(net, torch::rand({2, 3, 64, 64}));
@@ -202,7 +231,7 @@ TEST_CASE(
         Case{"vit_ti_16", 224, vit_by_hand}}) {
     INFO(each.name);
     torch::manual_seed(3);
-    auto net = family(each.name).make(2);
+    auto net = make(each.name, 2);
     const auto& layer = family(each.name).layer;
     const auto size = each.size;
     std::vector<trainer::Batch> data;
@@ -262,7 +291,7 @@ TEST_CASE("finetune: a vision transformer, by its tokens", "[finetune]") {
   const auto data = care_test::write_small_set(folder.path / "set", 12);
   const auto file = folder.path / "vit.safetensors";
   weights::write_safetensors(
-      file, {weights::state_dict(*family("vit_ti_16").make(2)), {}});
+      file, {weights::state_dict(*make("vit_ti_16", 2)), {}});
   const auto run = [&](const std::string& size) {
     return care_test::run_program(
         CARE_FINETUNE,
@@ -274,7 +303,7 @@ TEST_CASE("finetune: a vision transformer, by its tokens", "[finetune]") {
   };
   const auto refused = run("64");
   CHECK(refused.status == 1);
-  CHECK(contains(refused.text, "--size: expected 224 for vit_ti_16, but got"));
+  CHECK(contains(refused.text, "size: expected 224 for vit_ti_16, but got 64"));
   const auto good = run("224");
   CAPTURE(good.text);
   REQUIRE(good.status == 0);
@@ -287,7 +316,7 @@ TEST_CASE("finetune: starts from weights, trains, goes on", "[finetune]") {
   const auto data = care_test::write_small_set(folder.path / "set", 24);
   const auto weights_file = folder.path / "imagenet.safetensors";
   torch::manual_seed(0);
-  const auto pretrained = family("mobilenet_v2").make(10);
+  const auto pretrained = make("mobilenet_v2", 10);
   weights::write_safetensors(
       weights_file, {weights::state_dict(*pretrained), {}});
   const auto run = [&](const std::string& net, const std::string& more) {
@@ -329,7 +358,7 @@ TEST_CASE("finetune: starts from weights, trains, goes on", "[finetune]") {
           data.string() + " --threads 1 --out " + table.string());
   CAPTURE(predicted.text);
   REQUIRE(predicted.status == 0);
-  auto net = family("mobilenet_v2").make(2);
+  auto net = make("mobilenet_v2", 2);
   weights::load_into(*net, file);
   net->eval();
   trainer::PicturesOptions options;

@@ -237,6 +237,66 @@ TEST_CASE("predict: shows where the network looks", "[predict]") {
       Approx(std::stod(b.at(path).at("rare"))).margin(1e-5));
 }
 
+TEST_CASE("predict: asks nothing of a table but its paths", "[predict]") {
+  const care_test::Folder folder;
+  const auto set = folder.path / "set", out = folder.path / "table.csv";
+  write_split_set(set, 4);
+  const auto paths_from = [&](const std::string& name, const char* csv) {
+    const auto table = write_text(set / name, csv);
+    const auto run = predict(
+        small_network().string() + " " + table.string() + " --out " +
+        out.string());
+    INFO(run.text);
+    CHECK(run.status == 0);
+    const auto said = read_table(out);
+    std::string paths;
+    for (const auto& line : said) {
+      paths += line.first + " ";
+    }
+    return paths;
+  };
+  CHECK(paths_from("Q.CSV", "path\n2.png\n0.png\n") == "0.png 2.png ");
+  // A line for each box; boxes in fractions, labels and splits of their own.
+  CHECK(
+      paths_from(
+          "fractions.csv",
+          "label,path,xmin,ymin,xmax,ymax,split\n,1.png,0.1,0.2,0.5,0.9,x\n"
+          "a,./1.png,9,8,7,,y\n|,3.png,,,,,\n") == "1.png 3.png ");
+  const auto table = write_text(set / "none.csv", "path,label\n,x\n");
+  const auto run = predict(small_network().string() + " " + table.string());
+  CHECK(run.status == 1);
+  CHECK(contains(run.text, "none.csv:2: expected a path, but got none"));
+}
+
+TEST_CASE("predict: finds its outputs' places at the start", "[predict]") {
+  const care_test::Folder folder;
+  const auto set = folder.path / "set", out = folder.path / "table.csv";
+  write_split_set(set, 4);
+  const auto run = [&](const std::string& more) {
+    return predict(small_network().string() + " " + set.string() + " " + more);
+  };
+  // Its own overlays are no pictures to look at.
+  const auto looks = " --overlays " + (set / "looks/").string();
+  for (int round = 0; round < 2; ++round) {
+    const auto good = run("--out " + out.string() + looks);
+    CHECK(good.status == 0);
+    CHECK(contains(good.text, "table.csv: 4 pictures, 0 could"));
+  }
+  fs::remove_all(set / "looks");
+  const auto same =
+      run("--out " + out.string() + " --overlays " + set.string());
+  CHECK(same.status == 1);
+  CHECK(contains(same.text, "--overlays: expected another folder"));
+
+  const auto taken = folder.path / "folder";
+  fs::create_directories(taken);
+  const auto refused = run("--out " + taken.string());
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.text, "--out: expected a file, but got the folder"));
+  CHECK_FALSE(contains(refused.text, "predict: 100%"));
+  CHECK_FALSE(fs::exists(taken.string() + ".part"));
+}
+
 #ifdef RESNET_TRAINER_GDCM
 TEST_CASE("predict: of DICOM it says what it says of the picture in it") {
   const care_test::Folder folder;

@@ -7,6 +7,7 @@
 #include "study/data.hpp"
 #include "study/duplicates.hpp"
 #include "study/faults.hpp"
+#include "study/train_job.hpp"
 
 #include <nlohmann/json.hpp>
 #include <opencv2/imgproc.hpp>
@@ -343,15 +344,38 @@ TEST_CASE("study: nearly equal pictures are found", "[study]") {
         kHeader + ",split\na.png,cat,,,,,train\nb.png,cat,,,,," + split_of_b +
             "\nc.png,dog,,,,,test\n",
         Json::object());
-    fs::remove(folder.path / "near_duplicates.json");
-    return study::straddling(study::Data(plan, folder.path), folder.path);
+    const study::Data data(plan, folder.path);
+    return study::straddling(data, study::read_pictures(data));
   };
   CHECK(warned("train").empty());
   REQUIRE(warned("test").size() == 1);
   CHECK(contains(warned("test")[0], "a.png and b.png"));
   CHECK(contains(warned("test")[0], "(the manifest's own split)"));
-  // One that cannot be read ends no report, and is looked at the next time.
-  care_test::write_text(folder.path / "a.png", "not a picture");
-  CHECK(warned("test").empty());
-  CHECK_FALSE(fs::exists(folder.path / "near_duplicates.json"));
+}
+
+TEST_CASE("study: pictures that cannot be used are named", "[study]") {
+  const Folder folder;
+  trainer::write_picture(folder.path / "a.png", cv::Mat(9, 20, CV_8UC3));
+  care_test::write_text(folder.path / "b.png", "not a picture");
+  const auto text = [&](const std::string& box,
+                        const Json& more = Json::object()) {
+    const auto plan = plan_on(
+        folder,
+        kHeader + ",split,mask\na.png,cat," + box +
+            ",train,m.png\nb.png,dog,,,,,test,\n",
+        more);
+    return error_of(
+        [&] { study::read_pictures(study::Data(plan, folder.path)); });
+  };
+  const auto name = (folder.path / "manifest.csv").string();
+  auto said = text("1,2,20,9");
+  CHECK(contains(said, "but 1 of 2 are none:\n" + name + ":3: "));
+  CHECK(contains(said, "b.png: expected a picture"));
+  said = text("20,2,25,9");
+  CHECK(contains(said, "2 of 2 are none:\n" + name + ":2: expected a box on"));
+  trainer::write_picture(folder.path / "b.png", cv::Mat(9, 9, CV_8UC3));
+  CHECK(text("1,2,20,9").empty());
+  trainer::write_picture(folder.path / "m.png", cv::Mat::zeros(9, 20, CV_8UC3));
+  const Json masks = {{"recipe", {{"regions", "masks"}}}};
+  CHECK(contains(text("1,2,20,9", masks), "m.png: expected a lesion, but got"));
 }

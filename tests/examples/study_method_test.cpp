@@ -8,6 +8,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -121,29 +122,52 @@ TEST_CASE("study: networks start from weights and their values") {
   const auto plain = study::input_of(recipe, torch::kCPU);
   CHECK(plain.mean[1] == 0.5);
   weights::write_safetensors(
-      file,
-      {weights::state_dict(*first->children()[0]),
-       {{"mean", "[0.1,0.2,0.3]"}}});
+      file, {weights::state_dict(*first), {{"mean", "[0.1,0.2,0.3]"}}});
 
   recipe.weights = file.string();
   const auto second = study::make_network(recipe, {}, 3);
   const auto body = weights::state_dict(*first);
   for (const auto& [name, tensor] : weights::state_dict(*second)) {
     INFO(name);
-    CHECK(torch::equal(tensor, body.at(name)) == (name.rfind("0.fc.", 0) != 0));
+    CHECK(torch::equal(tensor, body.at(name)) == (name.rfind("fc.", 0) != 0));
   }
   const auto input = study::input_of(recipe, torch::kCPU);
   CHECK(input.mean[1] == 0.2); // the file's
   CHECK(input.deviation[1] == 0.224); // ImageNet's
 
-  recipe.net = study::Net::kMobileNetV2;
+  recipe.net = "mobilenet_v2";
+  recipe.width = 1;
+  recipe.last_stride = 2;
   CARE_REQUIRE_THROWS_AS(
       study::make_network(recipe, {}, 3), c10::ValueError, "not in the file");
   recipe.weights.clear();
   auto other = study::make_network(recipe, {}, 3);
   CHECK(other->forward(torch::rand({2, 3, 64, 64})).size(1) == 3);
-  study::Arm ldam;
-  ldam.imbalance = study::Imbalance::kLdamDrw;
-  CARE_REQUIRE_THROWS_AS(
-      study::make_network(recipe, ldam, 3), c10::ValueError, "a ResNet");
+}
+
+TEST_CASE("study: tokens and NHWC maps are guided") {
+  const auto target = torch::tensor({0, 1}, torch::kLong);
+  study::Arm arm;
+  arm.guidance = study::Guidance::kCare;
+  for (const auto& [name, shape] : std::map<std::string, std::vector<int64_t>>{
+           {"convnext_tiny", {2, 7, 7, 768}}, {"vit_ti_16", {2, 197, 192}}}) {
+    INFO(name);
+    study::Recipe recipe;
+    recipe.net = name;
+    recipe.size = "224";
+    recipe.width = 1;
+    recipe.last_stride = 2;
+    auto net = study::make_network(recipe, arm, 2);
+    const study::ArmGuide guide(arm, {0, 1}, recipe);
+    const auto seen = guide.watch(net, torch::rand({2, 3, 224, 224}));
+    CHECK(seen.features.sizes() == torch::IntArrayRef(shape));
+    const auto loss = guide.loss(
+        torch::nn::functional::cross_entropy(seen.logits, target),
+        seen,
+        target,
+        care::Boxes::from_lists(
+            {{{4, 4, 90, 90}}, {{8, 8, 200, 99}}}, {224, 224}));
+    CHECK(loss.attention.guided == 2);
+    CHECK(loss.total.isfinite().item<bool>());
+  }
 }

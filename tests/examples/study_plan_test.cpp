@@ -3,11 +3,13 @@
 #include "support/files.hpp"
 #include "support/plain_catch.hpp"
 
+#include "common/files.hpp"
 #include "study/plan.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <array>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -71,19 +73,47 @@ TEST_CASE("study: settings are read, and the defaults stand", "[study]") {
 }
 
 TEST_CASE("study: other networks, and weights to start from", "[study]") {
+  const care_test::Folder folder;
+  const auto file = care_test::write_text(folder.path / "vgg16.pth", "bytes");
   auto json = small();
   json["recipe"].update(
       {{"net", "vgg16"},
-       {"weights", "vgg16.pth"},
+       {"weights", file.string()},
        {"width", 1},
        {"last_stride", 2}});
   const auto plan = study::parse_plan(json);
-  CHECK(study::name_of(plan.recipe.net) == "vgg16");
-  CHECK(study::identity(plan).at("weights") == "vgg16.pth");
+  CHECK(plan.recipe.net == "vgg16");
+  const auto identity = study::identity(plan);
+  CHECK(identity.at("net") == "vgg16");
+  CHECK(identity.at("weights") == common::fingerprint("bytes"));
+  // How the path is spelled is no matter, what the file holds is.
+  json["recipe"]["weights"] = (folder.path / "." / "vgg16.pth").string();
+  CHECK(study::identity(study::parse_plan(json)) == identity);
+  care_test::write_text(file, "others");
+  CHECK(study::identity(study::parse_plan(json)) != identity);
+  std::filesystem::remove(file);
+  CHECK(care_test::contains(
+      care_test::error_of([&] { study::identity(study::parse_plan(json)); }),
+      "vgg16.pth': No such file"));
+
+  const auto error = [&] {
+    return care_test::error_of([&] { study::parse_plan(json); });
+  };
+  json["recipe"]["net"] = "vit_ti_16";
+  CHECK(care_test::contains(
+      error(), "recipe.size: expected 224 for vit_ti_16, but got 64"));
+  json["recipe"]["size"] = "224";
+  CHECK(error().empty());
+  json["arms"][0]["imbalance"] = "ldam_drw";
+  CHECK(care_test::contains(
+      error(),
+      "arms[0].imbalance: expected ldam_drw with a ResNet, but got vit_ti_16"));
+  json["recipe"]["net"] = "convnext_tiny";
+  json["arms"][0]["imbalance"] = "ce";
+  CHECK(error().empty());
   json["recipe"].erase("width");
   CHECK(care_test::contains(
-      care_test::error_of([&] { study::parse_plan(json); }),
-      "recipe.width: expected a number in [1, 1], but got 0.25"));
+      error(), "recipe.width: expected 1 for convnext_tiny, but got 0.25"));
   // Without weights the identity is what it was before there were any.
   CHECK(study::identity(study::parse_plan(small())).count("weights") == 0);
 }
@@ -177,7 +207,7 @@ TEST_CASE("study: bad settings name the key", "[study]") {
       {refusal("/arms", Json::array()), "arms: expected at least one"},
       {refusal("/recipe/epochs", 0), "recipe.epochs"},
       {refusal("/recipe/epochs", 1.5), "recipe.epochs: expected another kind"},
-      {refusal("/recipe/net", "vgg"), "recipe.net: expected one of resnet18"},
+      {refusal("/recipe/net", "vgg"), "recipe.net: expected one of convnext"},
       {refusal("/recipe/size", "64x"), "recipe.size"},
       {refusal("/recipe/size", "16"), "recipe.size"},
       {refusal("/splits/0/numbers", Json::array()), "splits[0]"},

@@ -3,6 +3,7 @@
 #include "support/files.hpp"
 #include "support/plain_catch.hpp"
 #include "support/program.hpp"
+#include "support/small_set.hpp"
 
 #include "common/json.hpp"
 #include "resnet_trainer/manifest.hpp"
@@ -10,7 +11,9 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -216,6 +219,97 @@ TEST_CASE("study: masks as regions", "[study]") {
   CHECK(contains(
       run(write_settings(folder, json), folder.path / "none").text,
       "recipe.regions: expected a manifest with masks, but got none"));
+}
+
+TEST_CASE("study: weights are their file's bytes, not its path", "[study]") {
+  const Folder folder;
+  const auto set = care_test::write_small_set(folder.path / "set", 12);
+  const auto trained = care_test::run_program(
+      CARE_TRAINER,
+      "--data " + set.string() + " --out " + (folder.path / "run").string() +
+          " --size 32 --width .125 --stage1 0 --stage2 1 --val-share 0 "
+          "--threads 1 --pictures 0");
+  INFO(trained.text);
+  REQUIRE(trained.status == 0);
+  const auto file = folder.path / "run" / "network.safetensors";
+  auto json = tiny();
+  json["arms"] = Json::array({json["arms"][0]});
+  json["recipe"]["epochs"] = 1;
+  const auto out = folder.path / "out";
+  const auto start = [&](const fs::path& weights, const std::string& more) {
+    json["recipe"]["weights"] = weights.string();
+    return run(write_settings(folder, json), out, more);
+  };
+  // A misspelt file and one of another network claim no folder.
+  const auto none = start(folder.path / "nope.pth", "");
+  CHECK(none.status == 1);
+  CHECK(contains(none.text, "nope.pth': No such file"));
+  CHECK_FALSE(fs::exists(out));
+  json["recipe"]["width"] = 0.25;
+  const auto other = start(file, "");
+  CHECK(other.status == 1);
+  CHECK(contains(other.text, "expected weights that fit the network"));
+  CHECK_FALSE(fs::exists(out / "study.json"));
+
+  json["recipe"]["width"] = 0.125;
+  const auto first = start(file, "--processes 2");
+  INFO(first.text);
+  REQUIRE(first.status == 0);
+  CHECK(runs_in(out).size() == 2);
+  fs::copy_file(file, folder.path / "copy");
+  const auto again = start(folder.path / "." / "copy", "");
+  CHECK(again.status == 0);
+  CHECK(contains(again.text, "trained 0 networks"));
+  std::ofstream(folder.path / "copy", std::ios::app) << "more";
+  const auto edited = start(folder.path / "copy", "");
+  CHECK(edited.status == 1);
+  CHECK(contains(edited.text, "the runs there were made with weights = "));
+}
+
+TEST_CASE("study: pictures are looked at before a folder is claimed") {
+  const Folder folder;
+  const auto set = care_test::write_small_set(folder.path, 12);
+  auto text = care_test::read_text(set);
+  std::string csv;
+  std::istringstream lines(text);
+  for (int i = -1; std::getline(lines, text); ++i) {
+    csv += text + (i < 0 ? ",split" : i < 6 ? ",train" : ",test") + "\n";
+  }
+  auto json = tiny();
+  json.erase("counts");
+  json.erase("test_count");
+  json["data"] = set.string();
+  json["rare"] = {"rare"};
+  json["seeds"] = {0};
+  json["recipe"]["epochs"] = 1;
+  json["arms"] = Json::array({{{"name", "a|b"}}});
+  const auto out = folder.path / "out";
+  const auto settings = write_settings(folder, json);
+  // A box that is off its picture, and half a picture to test.
+  const auto off = csv.find(",rare,");
+  care_test::write_text(
+      set,
+      csv.substr(0, off) + ",rare,50,0,60,9,train" +
+          csv.substr(csv.find('\n', off)));
+  const auto bytes = care_test::read_text(folder.path / "8.png");
+  care_test::write_text(folder.path / "8.png", bytes.substr(0, 90));
+  const auto refused = run(settings, out);
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.text, "2 of 12 are none"));
+  CHECK(contains(refused.text, "manifest.csv:2: expected a box on the pict"));
+  CHECK(contains(refused.text, "manifest.csv:10: "));
+  CHECK_FALSE(fs::exists(out));
+
+  care_test::write_text(set, csv);
+  care_test::write_text(folder.path / "8.png", bytes);
+  const auto nothing = run(settings, out, "--most 0");
+  CHECK(nothing.status == 0);
+  CHECK_FALSE(contains(nothing.text, "report.html"));
+  const auto good = run(settings, out);
+  INFO(good.text);
+  CHECK(good.status == 0);
+  CHECK(contains(good.text, "Report: " + (out / "report.html").string()));
+  CHECK(contains(care_test::read_text(out / "results.md"), "| a\\|b | 1 |"));
 }
 
 TEST_CASE("study: a failed start claims no folder", "[study]") {

@@ -158,6 +158,9 @@ TEST_CASE("study: tables of a worked example", "[study]") {
   CHECK(contains(text, "| CARE | CE | 2 | +0.125 ["));
   CHECK(contains(html, "<td>CARE</td><td>CE</td><td>2</td><td>+0.125 ["));
   CHECK(contains(text, "; [+0.125, +0.125] |"));
+  CHECK(
+      study::to_markdown({"Arms", {{"arm", "MCA"}, {"a|b", "1"}}}) ==
+      "\n### Arms\n\n| arm | MCA |\n|---|---|\n| a\\|b | 1 |\n");
   const auto said = study::verdict(small.data, all);
   CHECK(contains(said, "the recall of the rare class (dog)"));
   CHECK(contains(said, "from 25.0 % to 50.0 %: +25.0 points"));

@@ -1,8 +1,8 @@
 // GoogLeNet (Inception) in plain LibTorch: four branches side by side, and two
 // auxiliary heads in training. Layer names are torchvision's.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_NETWORKS_INCEPTION_HPP
-#define CARE_EXAMPLES_NETWORKS_INCEPTION_HPP
+#ifndef CARE_TESTS_SUPPORT_GOOGLENET_HPP
+#define CARE_TESTS_SUPPORT_GOOGLENET_HPP
 
 #include "networks/init.hpp"
 
@@ -11,7 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace networks {
+namespace care_test {
 
 namespace nn = torch::nn;
 
@@ -165,7 +165,7 @@ class GoogLeNetImpl : public nn::Module {
     last->push_back(block("inception5b", {384, 192, 384, 48, 128, 128}));
     dropout = register_module("dropout", nn::Dropout(0.4));
     fc = register_module("fc", nn::Linear(in, options.classes));
-    he_initialise(*this);
+    networks::he_initialise(*this);
   }
 
   /// [N, 3, H, W] -> [N, C, H/32, W/32]: the last concatenation.
@@ -199,6 +199,6 @@ class GoogLeNetImpl : public nn::Module {
 };
 TORCH_MODULE(GoogLeNet);
 
-} // namespace networks
+} // namespace care_test
 
-#endif // CARE_EXAMPLES_NETWORKS_INCEPTION_HPP
+#endif // CARE_TESTS_SUPPORT_GOOGLENET_HPP
