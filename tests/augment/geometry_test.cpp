@@ -1,6 +1,6 @@
 // Tests of care/augment/geometry.hpp and affine_map.hpp: images, masks and
-// boxes move alike, and as torchvision moves images. SPDX-License-Identifier:
-// Apache-2.0
+// boxes move alike, and as torchvision moves images.
+// SPDX-License-Identifier: Apache-2.0
 #include "support/support.hpp"
 
 #include <care/augment/detail/draw.hpp>

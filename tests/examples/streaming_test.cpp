@@ -1,5 +1,5 @@
-// Tests that what the trainer holds does not grow with the pictures it has
-// seen. SPDX-License-Identifier: Apache-2.0
+// Tests that what the trainer holds does not grow with the pictures seen.
+// SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
 #include "support/files.hpp"
 

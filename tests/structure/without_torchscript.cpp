@@ -1,6 +1,6 @@
 // The library without TorchScript's headers (CARE_NO_TORCHSCRIPT is defined):
-// it compiles, and a network is still watched. SPDX-License-Identifier:
-// Apache-2.0
+// it compiles, and a network is still watched.
+// SPDX-License-Identifier: Apache-2.0
 #include <care/care.hpp>
 
 #include <torch/nn.h>

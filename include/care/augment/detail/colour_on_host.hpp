@@ -1,6 +1,6 @@
 // The colour steps in plain loops: a pass a step over an image that stays in
-// the cache, where tensor operations take thirty. SPDX-License-Identifier:
-// Apache-2.0
+// the cache, where tensor operations take thirty.
+// SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_AUGMENT_DETAIL_COLOUR_ON_HOST_HPP
 #define CARE_AUGMENT_DETAIL_COLOUR_ON_HOST_HPP
 
