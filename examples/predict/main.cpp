@@ -112,16 +112,14 @@ std::vector<trainer::Row> read_folder(
     const std::string& overlays) {
   auto rows = trainer::read_folder(folder, "unlabelled");
   if (!overlays.empty()) {
-    auto own = common::way_to(fs::path(overlays) / "x", folder);
-    own.pop_back(); // "looks/"
-    if (own.empty()) {
+    if (common::lies_in(folder, overlays)) {
       throw std::invalid_argument(
           "--overlays: expected another folder than that of the pictures, but "
           "got " +
           overlays);
     }
     const auto is_own = [&](const auto& row) {
-      return row.path.rfind(own, 0) == 0;
+      return common::lies_in(row.file, overlays);
     };
     rows.erase(std::remove_if(rows.begin(), rows.end(), is_own), rows.end());
   }

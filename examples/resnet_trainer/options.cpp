@@ -187,8 +187,7 @@ void check_effects(const Options& options, const std::vector<Row>& rows) {
   if (folds && !splits && options.split.test_fold.empty()) {
     throw std::invalid_argument(
         "--test-fold: expected the fold to test, as the manifest has folds, "
-        "but "
-        "got none");
+        "but got none");
   }
 }
 
