@@ -155,11 +155,11 @@ void name_warnings_of(const fs::path& file) {
 #endif
 }
 
-Bytes read_bytes(const fs::path& file) {
+Bytes read_bytes(const fs::path& file, const char* what = "a picture") {
   std::ifstream stream(file, std::ios::binary | std::ios::ate);
   if (!stream || !fs::is_regular_file(file)) {
     throw std::runtime_error(
-        file.string() + ": expected a picture, but it cannot be opened");
+        file.string() + ": expected " + what + ", but it cannot be opened");
   }
   Bytes bytes(static_cast<size_t>(stream.tellg()));
   stream.seekg(0);
@@ -291,8 +291,9 @@ std::string fingerprint(std::string_view bytes) {
 }
 
 std::string fingerprint_of_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return fingerprint(std::string(std::istreambuf_iterator<char>(file), {}));
+  const auto bytes = read_bytes(path, "a file");
+  return fingerprint(
+      {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
 void write_picture(const fs::path& path, const cv::Mat& rgb) {

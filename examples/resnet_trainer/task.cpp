@@ -161,8 +161,7 @@ Task make_task(const Options& o) {
     if (o.class_weights) {
       throw std::invalid_argument(fmt::format(
           "--class-weights: expected pictures of every class to learn from, "
-          "but "
-          "got none of '{}'; --exclude leaves a class out",
+          "but got none of '{}'; --exclude leaves a class out",
           task.classes[k]));
     }
     task.split.notes.push_back(

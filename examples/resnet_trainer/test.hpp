@@ -41,6 +41,7 @@ auto make_loader(
     Sampler sampler,
     int64_t batch,
     bool learns = false) {
+  const auto count = static_cast<int64_t>(rows.size());
   PicturesOptions options;
   options.size = {o.size[1], o.size[0]};
   options.several = o.several();
@@ -50,9 +51,7 @@ auto make_loader(
       Pictures(rows, task.classes, options),
       std::move(sampler),
       torch::data::DataLoaderOptions(static_cast<size_t>(batch))
-          .drop_last(
-              learns && o.batch > 1 &&
-              static_cast<int64_t>(rows.size()) % o.batch == 1)
+          .drop_last(learns && count > o.batch && count % o.batch == 1)
           .workers(static_cast<size_t>(o.workers)));
 }
 
