@@ -10,12 +10,18 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace trainer {
+
+/// Three decimals; "none" for what cannot be had, as the AUC of one class.
+inline std::string decimals(double value) {
+  return std::isnan(value) ? "none" : fmt::format("{:.3f}", value);
+}
 
 inline care::ConfusionMatrix confusion(const Predictions& said) {
   care::ConfusionMatrix matrix(said.probabilities.size(1));
@@ -56,10 +62,10 @@ inline std::string table_of(
   auto table = fmt::format("{:<24}  pictures    AUC\n", "label");
   for (int64_t k = 0; k < auc.size(0); ++k) {
     table += fmt::format(
-        "{:<24}  {:8.0f}  {:5.3f}\n",
+        "{:<24}  {:8.0f}  {:>5}\n",
         classes[static_cast<size_t>(k)],
         count[k].item<double>(),
-        auc[k].item<double>());
+        decimals(auc[k].item<double>()));
   }
   return table;
 }

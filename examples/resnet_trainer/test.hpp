@@ -31,8 +31,8 @@
 
 namespace trainer {
 
-/// `learns`: a single picture that is left for the last batch waits for another
-/// epoch, for BatchNorm cannot learn from one.
+/// `learns`: a single picture that is left for the last batch (of each process)
+/// waits for another epoch, for BatchNorm cannot learn from one.
 template <class Sampler>
 auto make_loader(
     const Options& o,
@@ -42,6 +42,7 @@ auto make_loader(
     int64_t batch,
     bool learns = false) {
   const auto count = static_cast<int64_t>(rows.size());
+  const auto last = count % o.batch * batch / o.batch;
   PicturesOptions options;
   options.size = {o.size[1], o.size[0]};
   options.several = o.several();
@@ -51,7 +52,7 @@ auto make_loader(
       Pictures(rows, task.classes, options),
       std::move(sampler),
       torch::data::DataLoaderOptions(static_cast<size_t>(batch))
-          .drop_last(learns && count > o.batch && count % o.batch == 1)
+          .drop_last(learns && count > o.batch && last == 1)
           .workers(static_cast<size_t>(o.workers)));
 }
 
@@ -131,16 +132,14 @@ void test(
   const std::chrono::duration<double> seconds =
       std::chrono::steady_clock::now() - start;
   auto table = fmt::format(
-      "{}macro AUC {:.3f}",
+      "{}macro AUC {}",
       table_of(said, task.classes),
-      care::macro_average(auc_of(said)));
+      decimals(care::macro_average(auc_of(said))));
   if (how.attention) {
     const auto shares = said.epg.masked_select(said.epg.isfinite());
     table += fmt::format(
         ", EPG {} over {} of {} images with {}",
-        shares.numel() == 0
-            ? "none"
-            : fmt::format("{:.3f}", shares.mean().item<double>()),
+        decimals(shares.mean().item<double>()),
         shares.numel(),
         said.boxed.sum().item<int64_t>(),
         task.masks ? "a mask" : "a box");

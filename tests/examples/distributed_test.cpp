@@ -17,6 +17,7 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -125,10 +126,30 @@ fs::path write_set(const Folder& folder) {
   return care_test::write_text(folder.path / "set.csv", csv);
 }
 
-std::string arguments(const fs::path& data, const fs::path& out, int epochs) {
+std::string arguments(
+    const fs::path& data,
+    const fs::path& out,
+    int epochs,
+    int batch = 8) {
   return "--data " + data.string() + " --out " + out.string() +
-      " --size 32 --batch 8 --stage1 1 --stage2 " + std::to_string(epochs - 1) +
+      " --size 32 --batch " + std::to_string(batch) + " --stage1 1 --stage2 " +
+      std::to_string(epochs - 1) +
       " --augment none --threads 1 --guide rare --net mobilenet_v2";
+}
+
+/// The program as one of several processes.
+std::string as_rank(int rank, int size, uint16_t port) {
+  return "env RANK=" + std::to_string(rank) +
+      " WORLD_SIZE=" + std::to_string(size) +
+      " MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port) +
+      " " CARE_DISTRIBUTED;
+}
+
+/// Waits until it is there, at most a minute.
+void await(const fs::path& file) {
+  for (int i = 0; i < 6000 && !fs::exists(file); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 /// The CSV without its last column, the speed.
@@ -210,21 +231,12 @@ TEST_CASE("distributed: the program trains, and goes on exactly") {
   CHECK(contains(care_test::read_text(whole / "test.txt"), "macro AUC"));
 
   // One rank is killed in the middle; the other names it and ends.
-  const auto port = std::to_string(parallel::free_port());
-  const auto with_rank = [&](int rank) {
-    return "RANK=" + std::to_string(rank) +
-        " WORLD_SIZE=2 MASTER_ADDR=" + "127.0.0.1 MASTER_PORT=" + port +
-        " " CARE_DISTRIBUTED;
-  };
+  const auto port = parallel::free_port();
   const auto log = folder.path / "log";
-  care_test::Child zero(
-      "env " + with_rank(0),
-      arguments(data, parts, 3) + " --timeout 60 2> " + log.string());
-  care_test::Child one(
-      "env " + with_rank(1), arguments(data, parts, 3) + " --timeout 60");
-  for (int i = 0; i < 6000 && !fs::exists(parts / "checkpoint.pt"); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  const auto training = arguments(data, parts, 3) + " --timeout 60";
+  care_test::Child zero(as_rank(0, 2, port), training + " 2> " + log.string());
+  care_test::Child one(as_rank(1, 2, port), training);
+  await(parts / "checkpoint.pt");
   one.kill();
   const auto start = std::chrono::steady_clock::now();
   CHECK(zero.wait() == 1);
@@ -240,6 +252,53 @@ TEST_CASE("distributed: the program trains, and goes on exactly") {
   CHECK(
       without_speed(care_test::read_text(parts / "metrics.csv")) ==
       without_speed(care_test::read_text(whole / "metrics.csv")));
+}
+
+TEST_CASE("distributed: a last batch of one picture for each waits") {
+  const Folder folder;
+  const auto data = write_set(folder); // 14 and 2 of 16, on maps of 1 x 1
+  const auto outcome = care_test::run_program(
+      CARE_DISTRIBUTED,
+      arguments(data, folder.path / "out", 2, 14) + " --nproc 2");
+  INFO(outcome.text);
+  CHECK(outcome.status == 0);
+}
+
+TEST_CASE("distributed: the others name the one that is gone") {
+  const Folder folder;
+  const auto data = write_set(folder);
+  const bool hangs = GENERATE(false, true);
+  const int lost = hangs ? 1 : 0; // of which the store is
+  const int timeout = hangs ? 8 : 60;
+  const auto port = parallel::free_port();
+  const auto training = arguments(data, folder.path / "out", 500, 9) +
+      " --timeout " + std::to_string(timeout);
+  const auto log = [&](int rank) {
+    return folder.path / ("log" + std::to_string(rank));
+  };
+  std::vector<std::unique_ptr<care_test::Child>> ranks;
+  for (int rank = 0; rank < 3; ++rank) {
+    ranks.push_back(std::make_unique<care_test::Child>(
+        as_rank(rank, 3, port), training + " 2> " + log(rank).string()));
+  }
+  await(folder.path / "out" / "checkpoint.pt");
+  auto& gone = *ranks[static_cast<size_t>(lost)];
+  hangs ? gone.stop() : gone.kill();
+  const auto start = std::chrono::steady_clock::now();
+  for (int rank = 0; rank < 3; ++rank) {
+    if (rank != lost) {
+      CHECK(ranks[static_cast<size_t>(rank)]->wait() == 1);
+      const auto said = care_test::read_text(log(rank));
+      INFO(said);
+      CHECK(contains(
+          said,
+          "rank " + std::to_string(rank) + ": lost rank " +
+              std::to_string(lost)));
+    }
+  }
+  CHECK(
+      std::chrono::steady_clock::now() - start <
+      std::chrono::seconds(15 + (hangs ? timeout : 0)));
 }
 
 TEST_CASE("distributed: on one process it is finetune") {

@@ -95,6 +95,25 @@ TEST_CASE("trainer: trains, tests and leaves its files", "[trainer]") {
   CHECK(contains(figures_of(out), "\n3,2,"));
 }
 
+TEST_CASE("trainer: a test part of one class has no AUC", "[trainer]") {
+  const care_test::Folder folder;
+  const auto set = care_test::write_small_set(folder.path / "set", 12);
+  std::string text = "path,label,xmin,ymin,xmax,ymax,split\n", part = "test";
+  for (const auto& row : trainer::read_manifest(set)) {
+    text += row.path + "," + row.label + ",,,,,";
+    text += row.label == "common" ? part : "train";
+    part = row.label == "common" ? "train" : part;
+    text += "\n";
+  }
+  const auto out = folder.path / "run";
+  const auto run = train(
+      write_text(set.parent_path() / "one.csv", text),
+      "--alpha 0 --out " + out.string());
+  CAPTURE(run.text);
+  REQUIRE(run.status == 0);
+  CHECK(contains(read_text(out / "test.txt"), "macro AUC none\n"));
+}
+
 TEST_CASE("trainer: masks that are the boxes train as they do", "[trainer]") {
   const care_test::Folder folder;
   const auto data = care_test::write_small_set(folder.path / "set", 36);

@@ -70,6 +70,11 @@ class Child {
     }
   }
 
+  /// It stands still until it is killed.
+  void stop() {
+    ::kill(pid_, SIGSTOP);
+  }
+
   /// Its exit status, -1 if a signal ended it.
   int wait() {
     int status = 0;
