@@ -97,7 +97,6 @@ std::vector<Found> find_all(
   auto saved = common::steady_seconds();
   const auto save = [&] {
     if (changed) {
-      fs::create_directories(fs::absolute(settings.cache).parent_path());
       common::write_json(settings.cache, file);
     }
     changed = false;
@@ -110,7 +109,7 @@ std::vector<Found> find_all(
       found[i] = finder(trainer::read_picture(row.file), row);
     } catch (const std::runtime_error& error) {
       const std::lock_guard<std::mutex> lock(mutex);
-      progress.line("skipped: " + row.where + ": " + error.what());
+      progress.line("skipped: " + trainer::with_line(row, error.what()));
       return progress.advance(1);
     }
     found[i].row = row;

@@ -6,8 +6,8 @@
 #include "common/generated.hpp"
 #include "common/progress.hpp"
 #include "resnet_trainer/checkpoint.hpp"
+#include "resnet_trainer/optimizer.hpp"
 #include "resnet_trainer/process.hpp"
-#include "resnet_trainer/rate.hpp"
 
 #include <care/augment.hpp>
 #include <care/imbalance/shuffle_sampler.hpp>
@@ -35,8 +35,8 @@
 namespace {
 
 namespace fs = std::filesystem;
-using auto_boxes::LesionBatch;
 using auto_boxes::UNet;
+using trainer::Batch;
 using trainer::Row;
 
 struct Settings {
@@ -137,8 +137,12 @@ auto make_loader(
     const Task& task,
     const std::vector<Row>& rows,
     const care::ShuffleSampler& sampler) {
+  trainer::PicturesOptions options;
+  options.size = task.s.net.size;
+  options.masks = task.masks > 0;
+  options.empty_masks = true;
   return torch::data::make_data_loader(
-      auto_boxes::Lesions(rows, task.s.net.size, task.masks == 0),
+      trainer::Pictures(rows, {}, options),
       sampler,
       torch::data::DataLoaderOptions(static_cast<size_t>(task.s.batch))
           .workers(static_cast<size_t>(task.s.workers)));
@@ -164,11 +168,12 @@ void for_each_batch(
 /// training; says what there is to learn, and refuses nothing and everything.
 void look_through(const Task& task) {
   int64_t empty = 0, whole = 0;
-  for_each_batch(task, task.train, [&](const LesionBatch& batch) {
-    empty += (batch.masks.amax({1, 2}) <= 0).sum().item<int64_t>();
-    whole += (batch.masks.amin({1, 2}) >= 1).sum().item<int64_t>();
+  for_each_batch(task, task.train, [&](const Batch& batch) {
+    const auto lesions = auto_boxes::lesions_of(batch);
+    empty += (lesions.amax({1, 2}) <= 0).sum().item<int64_t>();
+    whole += (lesions.amin({1, 2}) >= 1).sum().item<int64_t>();
   });
-  for_each_batch(task, task.left_out, [](const LesionBatch& /*batch*/) {});
+  for_each_batch(task, task.left_out, [](const Batch& /*batch*/) {});
   const auto count = static_cast<int64_t>(task.train.size());
   const auto text = fmt::format(
       "{} pictures to learn from, {}, {} without a lesion, {} all lesion",
@@ -205,6 +210,11 @@ std::string identity(const Task& task) {
       common::fingerprint(data));
 }
 
+/// [N, 3, H, W] in [0, 1].
+torch::Tensor images_of(const Batch& batch) {
+  return batch.images.to(torch::kFloat).div_(255);
+}
+
 /// 1 - soft Dice of each image, plus the cross-entropy of its pixels: [N].
 torch::Tensor losses(const torch::Tensor& logits, const torch::Tensor& masks) {
   const auto target = masks.flatten(1), score = logits.flatten(1);
@@ -234,11 +244,17 @@ double train_epoch(
   net->train();
   double sum = 0;
   int64_t images = 0, number = 0;
-  for (const LesionBatch& batch : loader) {
+  for (const Batch& batch : loader) {
     const auto n = batch.images.size(0);
     const auto none = care::Boxes::none(n, s.net.size);
     const auto moved = care::augment(
-        batch.images, none, {}, batch.index, epoch, flips, batch.masks);
+        images_of(batch),
+        none,
+        {},
+        batch.index,
+        epoch,
+        flips,
+        auto_boxes::lesions_of(batch));
     const auto loss = losses(net(moved.images), moved.masks).mean();
     optimizer.zero_grad();
     loss.backward();
@@ -265,9 +281,9 @@ void print_dice(
     const Task& task,
     const std::vector<Row>& rows) {
   std::map<std::string, std::pair<double, int64_t>> dice; // sum and count
-  for_each_batch(task, rows, [&](const LesionBatch& batch) {
-    const auto truth = batch.masks >= 0.5;
-    const auto seen = care::segment(batch.images, net) >= 0.5;
+  for_each_batch(task, rows, [&](const Batch& batch) {
+    const auto truth = auto_boxes::lesions_of(batch) >= 0.5;
+    const auto seen = care::segment(images_of(batch), net) >= 0.5;
     const auto size = truth.sum({1, 2});
     const auto each =
         2 * (truth & seen).sum({1, 2}) / (size + seen.sum({1, 2}));

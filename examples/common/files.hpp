@@ -13,20 +13,9 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <system_error>
 
 namespace common {
-
-/// The whole file or nothing; its folder is made where it lacks.
-inline void write_atomically(
-    const std::filesystem::path& path,
-    std::string_view bytes) {
-  if (path.has_parent_path()) {
-    std::filesystem::create_directories(path.parent_path());
-  }
-  trainer::write_atomically(path, bytes);
-}
 
 /// The whole file as bytes. Throws std::runtime_error with the path and the
 /// system's reason.
@@ -44,6 +33,7 @@ inline std::string read_file(const std::filesystem::path& path) {
 }
 
 using trainer::fingerprint;
+using trainer::write_atomically;
 
 } // namespace common
 

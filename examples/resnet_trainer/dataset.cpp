@@ -96,11 +96,15 @@ Pictures::Pictures(
 namespace {
 
 /// The row's mask, of `stored` pixels (0 x 0: any), as the lesion's share of
-/// each pixel of the `input`: CV_32F.
-cv::Mat lesion_of(const Row& row, cv::Size stored, cv::Size input) {
+/// each pixel of the `input`: CV_32F. It `may_be_empty`, or is an error.
+cv::Mat lesion_of(
+    const Row& row,
+    cv::Size stored,
+    cv::Size input,
+    bool may_be_empty) {
   cv::Mat lesion;
   const auto mask = read_mask(row.mask, stored);
-  if (cv::countNonZero(mask) == 0) {
+  if (!may_be_empty && cv::countNonZero(mask) == 0) {
     throw std::runtime_error(
         row.mask.string() + ": expected a lesion, but got an empty mask");
   }
@@ -128,19 +132,11 @@ Pictures::Decoded Pictures::decode(size_t index) const {
       }
     } else if (!row.mask.empty()) {
       const auto own = options_.any_mask_size ? cv::Size() : stored.size();
-      result.mask = lesion_of(row, own, input);
+      result.mask = lesion_of(row, own, input, options_.empty_masks);
     }
     return result;
   } catch (const std::runtime_error& error) {
-    const std::string text = error.what(); // a box's has its line already
-    const auto is_of = [&](const std::filesystem::path& file) {
-      return !file.empty() && text.rfind(file.string(), 0) == 0;
-    };
-    const bool has_line = row.where != row.file.string();
-    throw std::runtime_error(
-        has_line && (is_of(row.file) || is_of(row.mask))
-            ? row.where + ": " + text
-            : text);
+    throw std::runtime_error(with_line(row, error.what()));
   }
 }
 

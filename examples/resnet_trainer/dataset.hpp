@@ -56,6 +56,7 @@ struct PicturesOptions {
   bool cache = false; ///< keep the decoded pictures in memory
   bool masks = false; ///< the regions are the rows' masks, not their boxes
   bool any_mask_size = false; ///< of masks that may be another picture's
+  bool empty_masks = false; ///< say that there is no lesion; else an error
   /// A picture that cannot be read is black, without boxes, and one of the
   /// batch's `faults`; else it is an error.
   bool keep_faults = false;

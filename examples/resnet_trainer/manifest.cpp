@@ -325,6 +325,16 @@ std::vector<std::vector<int64_t>> all_targets_of(
   return targets;
 }
 
+std::string with_line(const Row& row, const std::string& text) {
+  const auto begins = [&](const std::string& line) {
+    return text.rfind(line, 0) == 0;
+  };
+  const auto& lines = row.box_where;
+  const bool has_line =
+      begins(row.where) || std::any_of(lines.begin(), lines.end(), begins);
+  return has_line ? text : row.where + ": " + text;
+}
+
 std::vector<int64_t> rarest_targets_of(
     const std::vector<Row>& rows,
     const std::vector<std::string>& classes) {

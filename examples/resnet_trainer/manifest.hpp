@@ -37,6 +37,9 @@ struct Row {
   }
 };
 
+/// What is wrong with a row, after its line of the manifest.
+std::string with_line(const Row& row, const std::string& text);
+
 /// Reads a CSV file with the header
 /// path,label,xmin,ymin,xmax,ymax
 ///     [,split][,fold][,group][,mask][,confidence][,box_label].

@@ -17,7 +17,7 @@ class App;
 
 namespace trainer {
 
-enum class Optimizer { kAdamW, kAdam, kSgd };
+enum class Optimizer { kAdam, kAdamW, kSgd };
 
 struct Options {
   // data

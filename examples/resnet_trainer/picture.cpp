@@ -264,10 +264,13 @@ cv::Mat resized(const cv::Mat& picture, cv::Size size) {
 void write_atomically(const fs::path& path, std::string_view bytes) {
   auto part = path;
   part += ".part";
+  std::error_code error;
+  if (path.has_parent_path()) {
+    fs::create_directories(path.parent_path(), error);
+  }
   std::ofstream stream(part, std::ios::binary | std::ios::trunc);
   stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   stream.close();
-  std::error_code error;
   if (stream) {
     fs::rename(part, path, error);
   }

@@ -43,8 +43,8 @@ cv::Mat resized(const cv::Mat& picture, cv::Size size);
 std::string fingerprint(std::string_view bytes);
 std::string fingerprint_of_file(const std::filesystem::path& path);
 
-/// Writes the whole file or nothing, through `<path>.part`. Throws
-/// std::runtime_error.
+/// Writes the whole file or nothing, through `<path>.part`; makes its folder
+/// where it lacks. Throws std::runtime_error.
 void write_atomically(
     const std::filesystem::path& path,
     std::string_view bytes);

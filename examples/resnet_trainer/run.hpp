@@ -6,10 +6,10 @@
 #include "checkpoint.hpp"
 #include "figures.hpp"
 #include "model_file.hpp"
+#include "optimizer.hpp"
 #include "options.hpp"
 #include "picture.hpp"
 #include "process.hpp"
-#include "rate.hpp"
 #include "task.hpp"
 #include "test.hpp"
 #include "train.hpp"
@@ -19,9 +19,6 @@
 #include <fmt/format.h>
 #include <torch/data/dataloader.h>
 #include <torch/nn/functional/loss.h>
-#include <torch/optim/adam.h>
-#include <torch/optim/adamw.h>
-#include <torch/optim/sgd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -37,12 +34,6 @@
 
 namespace trainer {
 
-/// Parameters with a learning rate of their own.
-struct Group {
-  std::vector<torch::Tensor> parameters;
-  double rate = 1; ///< factor on the rate of all
-};
-
 /// A network to train: any holder of a module with forward(images) -> logits.
 template <class Network>
 struct Model {
@@ -51,28 +42,6 @@ struct Model {
   std::vector<Group> groups; ///< what of `net` is trained
   care::TargetLayer layer = {}; ///< the map that is guided and tested
 };
-
-inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
-    const Options& o,
-    const std::vector<Group>& groups) {
-  using namespace torch::optim;
-  std::vector<OptimizerParamGroup> parameters;
-  for (const auto& group : groups) {
-    parameters.emplace_back(group.parameters);
-  }
-  switch (o.optimizer) {
-    case trainer::Optimizer::kAdamW:
-      return std::make_unique<AdamW>(
-          parameters, AdamWOptions(o.lr).weight_decay(o.weight_decay));
-    case trainer::Optimizer::kAdam:
-      return std::make_unique<Adam>(
-          parameters, AdamOptions(o.lr).weight_decay(o.weight_decay));
-    case trainer::Optimizer::kSgd:
-      break;
-  }
-  return std::make_unique<SGD>(
-      parameters, SGDOptions(o.lr).momentum(0.9).weight_decay(o.weight_decay));
-}
 
 /// Sets the learning rate of an epoch, from 0: a rise, then constant or cosine.
 inline double set_epoch_rate(
@@ -174,7 +143,8 @@ Network train(
   auto net = model.net, best = model.best;
   net->to(input.device);
   best->to(input.device);
-  const auto optimizer = make_optimizer(o, model.groups);
+  const auto optimizer =
+      make_optimizer(o.optimizer, model.groups, o.lr, o.weight_decay);
   namespace F = torch::nn::functional;
   const auto weights = o.class_weights
       ? care::inverse_frequency_weights(task.counts).to(input.device)
@@ -270,7 +240,6 @@ Network train(
         o.several(),
         figure,
         seconds.count());
-    std::filesystem::create_directories(out);
     save_checkpoint(checkpoint, progress, *net, *best, *optimizer, guide);
     write_atomically(out / "metrics.csv", progress.history);
   }

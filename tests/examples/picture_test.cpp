@@ -221,7 +221,8 @@ TEST_CASE("picture: is resized and written whole or not at all") {
   CHECK(read_picture(file).size() == cv::Size(30, 20));
   CHECK_FALSE(std::filesystem::exists(folder.path / "a.png.part"));
   CHECK(contains(
-      error_of(
-          [&] { trainer::write_atomically(folder.path / "none" / "a", "x"); }),
-      "cannot be written"));
+      error_of([&] { trainer::write_atomically(file / "a", "x"); }),
+      "cannot be written: Not a directory"));
+  trainer::write_atomically(folder.path / "new" / "folder" / "a", "x");
+  CHECK(read_text(folder.path / "new" / "folder" / "a") == "x");
 }

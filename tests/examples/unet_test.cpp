@@ -281,7 +281,7 @@ TEST_CASE("masks: are found by their names, in folders like the pictures'") {
   CHECK(one[0].mask.empty());
 }
 
-TEST_CASE("lesions: pictures and masks are brought to one size together") {
+TEST_CASE("lesions: those of masks and of boxes, at the picture's size") {
   const Folder folder;
   Row row;
   row.where = "m.csv:2";
@@ -289,34 +289,32 @@ TEST_CASE("lesions: pictures and masks are brought to one size together") {
   row.mask = folder.path / "mask.png";
   row.boxes = {{0, 0, 3, 8}};
   row.box_where = {"m.csv:2"};
-  cv::Mat picture(8, 8, CV_8UC3, cv::Scalar(255, 0, 51));
-  trainer::write_picture(row.file, picture);
+  trainer::write_picture(row.file, cv::Mat(8, 8, CV_8UC3, cv::Scalar::all(9)));
   cv::Mat mask(8, 8, CV_8U, cv::Scalar(0));
   mask.rowRange(0, 3).setTo(1);
   cv::imwrite(row.mask.string(), mask);
-  Row without = row;
+  Row without = row, empty = row;
   without.mask.clear();
+  empty.mask = folder.path / "empty.png";
+  cv::imwrite(empty.mask.string(), cv::Mat::zeros(8, 8, CV_8U));
 
-  auto_boxes::Lesions by_masks({row, without}, {4, 4}, /*by_boxes=*/false);
-  const auto batch = by_masks.get_batch({0, 1});
-  CHECK(batch.images.sizes() == torch::IntArrayRef({2, 3, 4, 4}));
-  const auto colours = torch::tensor({1.0, 0.0, 0.2});
-  CHECK(care_test::allclose(batch.images[0].mean({1, 2}), colours));
+  trainer::PicturesOptions options;
+  options.size = {4, 4};
+  trainer::Pictures by_boxes({row}, {}, options);
+  options.masks = options.empty_masks = true;
+  trainer::Pictures by_masks({row, without, empty}, {}, options);
   const auto rows = torch::tensor({1.0, 0.5, 0.0, 0.0});
+  const auto lesions =
+      auto_boxes::lesions_of(by_masks.get_batch({0, 1, 2})).to(torch::kDouble);
+  CHECK(care_test::allclose(lesions[0], rows.unsqueeze(1).expand({4, 4})));
+  CHECK(lesions.slice(0, 1).sum().item<double>() == 0);
   CHECK(care_test::allclose(
-      batch.masks[0], rows.unsqueeze(1).expand({4, 4}), 0.003));
-  CHECK(batch.masks[1].sum().item<float>() == 0);
-  CHECK(torch::equal(batch.index, torch::tensor({0, 1}, torch::kLong)));
+      auto_boxes::lesions_of(by_boxes.get_batch({0}))[0],
+      rows.unsqueeze(0).expand({4, 4})));
 
-  auto_boxes::Lesions by_boxes({row}, {4, 4}, /*by_boxes=*/true);
-  CHECK(care_test::allclose(
-      by_boxes.get_batch({0}).masks[0], rows.unsqueeze(0).expand({4, 4})));
-
-  mask.resize(7);
-  cv::imwrite(row.mask.string(), mask);
-  CHECK(contains(
-      error_of([&] { by_masks.get_batch({0}); }),
-      "m.csv:2: " + row.mask.string() + ": expected a mask of 8 x 8"));
+  options.empty_masks = false;
+  trainer::Pictures strict({empty}, {}, options);
+  CHECK(contains(error_of([&] { strict.get_batch({0}); }), "an empty mask"));
 }
 
 TEST_CASE("unet: learns masks, and finds the class it never saw", "[slow]") {
