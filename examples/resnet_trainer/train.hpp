@@ -244,11 +244,15 @@ inline torch::Tensor shown_classes(
   return classes;
 }
 
+/// What of a picture is shown in the mean colour instead.
+enum class Grey { kNothing, kSurroundings, kLesion };
+
 struct PredictOptions {
   bool attention = false; ///< Grad-CAM too; it costs a graph of each batch
   bool keep_maps = false; ///< and hand it out
   bool several = false; ///< labels a picture: each logit has its own sigmoid
   care::TargetLayer layer = {}; ///< whose map; by default the last one
+  Grey grey = Grey::kNothing; ///< of pictures with a region
 };
 
 /// What the network says of everything the loader holds, in its order.
@@ -261,7 +265,14 @@ Predictions predict(
   net->eval();
   std::vector<torch::Tensor> targets, probabilities, shown, epg, boxed, maps;
   for (const auto& batch : loader) {
-    const auto images = input.normalised(input.pixels(batch));
+    auto images = input.normalised(input.pixels(batch)); // 0: the mean colour
+    if (options.grey != Grey::kNothing) {
+      const auto lesion =
+          (batch.masks.defined() ? batch.masks : care::pixel_mask(batch.boxes))
+              .unsqueeze(1)
+              .to(images.device());
+      images = images * (options.grey == Grey::kLesion ? 1 - lesion : lesion);
+    }
     const auto seen = [&]() -> care::Seen {
       if (options.attention) {
         return care::capture(net, images, {options.layer});

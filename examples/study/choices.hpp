@@ -44,7 +44,7 @@ void from_json(const nlohmann::json& json, Choice& choice) {
 }
 
 // clang-format off
-enum class Optimizer { kAdam, kAdamW, kSgd };
+enum class Optimizer { kAdam, kAdamW, kSgd }; // in trainer::Optimizer's order
 template <>
 inline const Names kNames<Optimizer>{"adam", "adamw", "sgd"};
 
@@ -95,6 +95,12 @@ enum class Outside { kKeep, kOtherClass, kOther, kGrey, kBlur };
 template <>
 inline const Names kNames<Outside>{
     "keep", "other_class", "other", "grey", "blur"};
+
+/// How a test picture is shown to a network; what of it is grey is in the order
+/// of trainer::Grey.
+enum class View { kWhole, kLesionAlone, kLesionGrey };
+template <>
+inline const Names kNames<View>{"whole", "lesion alone", "lesion grey"};
 // clang-format on
 
 } // namespace study

@@ -136,6 +136,14 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
       }
     }
   }
+  const auto sets = test_sets;
+  for (const auto view : plan.views()) {
+    for (const auto& set : sets) {
+      if (view != View::kWhole) {
+        test_sets.push_back(set + ", " + name_of(view));
+      }
+    }
+  }
   if (!plan.subgroup.empty()) {
     std::set<std::string> sorted;
     for (const auto& row : rows) {
@@ -232,12 +240,14 @@ int64_t Data::target_of(const Row& row) const {
   return place_of(classes, row.label);
 }
 
-size_t Data::test_set_of(const Row& row) const {
+size_t Data::test_set_of(const Row& row, View view) const {
+  const auto first =
+      static_cast<size_t>(view) * test_sets.size() / plan.views().size();
   if (plan.test_sets.empty()) {
-    return 0;
+    return first;
   }
   const auto& set = field("test_sets", plan.test_sets, row);
-  return static_cast<size_t>(place_of(test_sets, set));
+  return first + static_cast<size_t>(place_of(test_sets, set));
 }
 
 int64_t Data::subgroup_of(const Row& row) const {

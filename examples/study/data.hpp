@@ -36,7 +36,9 @@ struct Data {
   std::vector<Row> rows;
   std::vector<std::string> classes;
   std::vector<int64_t> rare;
-  std::vector<std::string> test_sets{"test"}; ///< the main one first
+  /// The main one first; with occlusion again in each view: "test, lesion
+  /// grey".
+  std::vector<std::string> test_sets{"test"};
   /// Of the subgroups, a class and a value each: "waterbird, land".
   std::vector<std::string> subgroups;
 
@@ -62,7 +64,7 @@ struct Data {
   int64_t target_of(const Row& row) const;
   bool is_rare(int64_t target) const;
   /// The place of the row's test set; of its subgroup, -1 without subgroups.
-  size_t test_set_of(const Row& row) const;
+  size_t test_set_of(const Row& row, View view = View::kWhole) const;
   int64_t subgroup_of(const Row& row) const;
 
   /// The test rows that pictures are taken of: the first `most` of the main

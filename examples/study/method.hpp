@@ -5,7 +5,7 @@
 
 #include "networks/by_name.hpp"
 #include "resnet_trainer/model_file.hpp"
-#include "resnet_trainer/rate.hpp"
+#include "resnet_trainer/optimizer.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/train.hpp"
 #include "study/plan.hpp"
@@ -18,9 +18,6 @@
 
 #include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/container/any.h>
-#include <torch/optim/adam.h>
-#include <torch/optim/adamw.h>
-#include <torch/optim/sgd.h>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -278,26 +275,6 @@ inline Criterion criterion_of(
       break;
   }
   return cross_entropy({});
-}
-
-inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
-    const Recipe& recipe,
-    const Network& net) {
-  using namespace torch::optim;
-  const auto parameters = net->parameters();
-  const double lr = recipe.lr, decay = recipe.weight_decay;
-  switch (recipe.optimizer) {
-    case study::Optimizer::kAdamW:
-      return std::make_unique<AdamW>(
-          parameters, AdamWOptions(lr).weight_decay(decay));
-    case study::Optimizer::kSgd:
-      return std::make_unique<SGD>(
-          parameters, SGDOptions(lr).momentum(0.9).weight_decay(decay));
-    case study::Optimizer::kAdam:
-      break;
-  }
-  return std::make_unique<Adam>(
-      parameters, AdamOptions(lr).weight_decay(decay));
 }
 
 /// The learning rate of an epoch, from 0.

@@ -115,6 +115,8 @@ struct Plan {
   double rare_share = 0.1;
   std::string subgroup; ///< a column of the manifest
   std::string test_sets; ///< a column that names test sets; the first is main
+  /// Whether test pictures are shown in all views, each a test set of its own.
+  bool occlusion = false;
   Recipe recipe;
   std::vector<SplitSet> splits;
   std::vector<int64_t> seeds{0};
@@ -134,6 +136,11 @@ struct Plan {
   /// The first split of a share with the first seed: of these pictures are
   /// shown.
   bool is_first(const Job& job) const;
+  std::vector<View> views() const {
+    return occlusion
+        ? std::vector<View>{View::kWhole, View::kLesionAlone, View::kLesionGrey}
+        : std::vector<View>{View::kWhole};
+  }
   /// Whether random splits share their test pictures.
   bool has_folds() const;
 };

@@ -21,6 +21,7 @@ struct Prediction {
   std::vector<double> probability; ///< of each class
   bool boxed = false; ///< it has a box, so its attention was measured
   std::optional<double> epg; ///< none: no box, or no positive cell
+  View view = View::kWhole; ///< in the others attention is not measured
 
   int64_t predicted() const { ///< the first of equals
     return std::max_element(probability.begin(), probability.end()) -
@@ -47,7 +48,13 @@ struct Finished {
 };
 
 // As JSON: numbers to the last bit.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Prediction, id, probability, boxed, epg)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    Prediction,
+    id,
+    probability,
+    boxed,
+    epg,
+    view)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Look, id, height, map)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Run, seconds, predictions, looks)
 

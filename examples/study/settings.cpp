@@ -28,7 +28,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     SplitSet, train_share, numbers, folds, arms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     Plan, data, exclude, counts, test_count, rare, rare_share, subgroup,
-    test_sets, recipe, splits, seeds, shuffled_control, arms)
+    test_sets, occlusion, recipe, splits, seeds, shuffled_control, arms)
 // clang-format on
 
 namespace {
@@ -217,6 +217,9 @@ nlohmann::json identity(const Plan& plan) {
   }
   if (!plan.recipe.masks()) {
     json.erase("regions"); // likewise
+  }
+  if (plan.occlusion) {
+    json["occlusion"] = true; // what the runs' files hold
   }
   json["exclude"] = plan.exclude;
   json["rare"] = plan.rare;

@@ -61,14 +61,14 @@ std::vector<Tested> tested_on(
     tested.job = &one.job;
     for (const auto& p : one.run.predictions) {
       const auto& row = *rows.at(p.id);
-      if (data.test_set_of(row) == set) {
+      if (data.test_set_of(row, p.view) == set) {
         tested.answers.push_back(
             {p.id,
              data.target_of(row),
              p.predicted(),
              data.subgroup_of(row),
              p.epg.value_or(kNaN)});
-        tested.undefined += p.boxed && !p.epg ? 1 : 0;
+        tested.undefined += p.boxed && !p.epg && p.view == View::kWhole ? 1 : 0;
       }
     }
     tested.figures = figures_of(tested.answers, measures_of(data));

@@ -61,13 +61,10 @@ trainer::Predictions ask(
     const Task& task,
     Network net,
     const std::vector<Row>& rows,
-    bool keep_maps) {
+    trainer::PredictOptions how) {
   const auto in_order = care::ShuffleSamplerOptions().shuffle(false);
   const care::ShuffleSampler sampler(rows.size(), in_order);
   auto loader = make_loader(task, rows, sampler);
-  trainer::PredictOptions how;
-  how.attention = true;
-  how.keep_maps = keep_maps;
   how.layer = networks::families().at(task.recipe.net).layer;
   return trainer::predict(net, *loader, task.input, how);
 }
@@ -113,7 +110,11 @@ Network train(
   torch::manual_seed(seed);
   auto net = make_network(recipe, arm, classes);
   net->to(input.device);
-  const auto optimizer = make_optimizer(recipe, net);
+  const auto optimizer = trainer::make_optimizer(
+      static_cast<trainer::Optimizer>(recipe.optimizer),
+      {{net->parameters()}},
+      recipe.lr,
+      recipe.weight_decay);
   const auto criterion =
       criterion_of(arm.imbalance, counts, recipe.epochs, input.device);
   ArmGuide guide(arm, guided, recipe);
@@ -277,19 +278,39 @@ Run train_job(
         with_faults(parts.train, task.arm, faults, task.recipe.masks());
     const auto net = train(task, rows, checkpoint);
     Run run;
-    const auto said = ask(task, net, parts.test, false);
-    for (const auto& row : parts.test) {
-      const auto n = static_cast<int64_t>(run.predictions.size());
-      const auto epg = said.epg[n].item<double>();
-      run.predictions.push_back(
-          {row.path,
-           row_of(said.probabilities, n),
-           said.boxed[n].item<bool>(),
-           std::isnan(epg) ? std::nullopt : std::make_optional(epg)});
+    trainer::PredictOptions how;
+    for (const auto view : data.plan.views()) {
+      auto tested = parts.test;
+      how.attention = view == View::kWhole;
+      how.grey = static_cast<trainer::Grey>(view);
+      if (how.grey != trainer::Grey::kNothing) {
+        const auto without = [&](const Row& row) {
+          return !row.has_region(task.recipe.masks());
+        };
+        tested.erase(
+            std::remove_if(tested.begin(), tested.end(), without),
+            tested.end());
+      }
+      if (tested.empty()) {
+        continue;
+      }
+      const auto said = ask(task, net, tested, how);
+      for (size_t i = 0; i < tested.size(); ++i) {
+        const auto n = static_cast<int64_t>(i);
+        const auto epg = said.epg[n].item<double>();
+        run.predictions.push_back(
+            {tested[i].path,
+             row_of(said.probabilities, n),
+             said.boxed[n].item<bool>(),
+             std::isnan(epg) ? std::nullopt : std::make_optional(epg),
+             view});
+      }
     }
     const auto shown = data.shown(parts.test, kMostShown);
     if (data.plan.is_first(job) && !shown.empty()) {
-      const auto maps = ask(task, net, shown, true).maps;
+      how = {};
+      how.attention = how.keep_maps = true;
+      const auto maps = ask(task, net, shown, how).maps;
       for (const auto& row : shown) {
         const auto n = static_cast<int64_t>(run.looks.size());
         run.looks.push_back(

@@ -81,7 +81,16 @@ std::string verdict(const Data& data, const std::vector<Tables>& all) {
       change(*c, kRare),
       change(*c, Measures::kMca),
       change(*c, Measures::kRecall + data.classes.size()));
-  for (size_t set = 1; set < all.size(); ++set) {
+  const auto whole = all.size() / data.plan.views().size();
+  for (size_t set = whole; set < all.size(); set += whole) {
+    if (const auto* other = first_of(all[set])) {
+      text += fmt::format(
+          " On \"{}\" mean class accuracy went {}.",
+          all[set].test_set,
+          change(*other, Measures::kMca));
+    }
+  }
+  for (size_t set = 1; set < whole; ++set) {
     if (const auto* other = first_of(all[set])) {
       const auto lost = [&](Figures Comparison::*side) {
         return 100 * ((other->*side)[kRare].value - (c->*side)[kRare].value);

@@ -189,6 +189,7 @@ TEST_CASE("study: masks as regions", "[study]") {
   const Folder folder;
   auto json = tiny();
   json["recipe"]["regions"] = "masks";
+  json["occlusion"] = true;
   json["seeds"] = {0};
   json["arms"] = Json::array({json["arms"][1], json["arms"][3]});
   const auto out = folder.path / "out";
@@ -198,6 +199,9 @@ TEST_CASE("study: masks as regions", "[study]") {
   const auto by_masks = runs_in(out);
   CHECK(by_masks.size() == 5); // two arms, their controls, shuffled masks
   CHECK(fs::exists(out / "attention.png"));
+  const auto results = care_test::read_text(out / "results.md");
+  CHECK(contains(results, "test set \"trap, lesion alone\""));
+  CHECK(contains(results, "test set \"as_trained, lesion grey\""));
 
   json["recipe"]["regions"] = "boxes";
   const auto refused = run(write_settings(folder, json), out);

@@ -28,11 +28,13 @@ using study::Measures;
 /// A study of two arms and seeds on four pictures of each of two classes, which
 /// are divided between two places.
 struct Small {
-  Folder folder;
+  bool occlusion = false;
+  Folder folder = {};
   study::Plan plan = study::parse_plan(
       {{"data", manifest()},
        {"rare", {"dog"}},
        {"subgroup", "place"},
+       {"occlusion", occlusion},
        {"seeds", {0, 1}},
        {"shuffled_control", false},
        {"arms", {{{"name", "CE"}}, {{"name", "CARE"}, {"guidance", "care"}}}}});
@@ -195,6 +197,37 @@ TEST_CASE("study: where nothing was tested there are no figures", "[study]") {
       CHECK(std::isnan(figure));
     }
   }
+}
+
+TEST_CASE("study: each view of the test pictures has tables", "[study]") {
+  const Small small{true};
+  auto plain = small.finished(0, 0, and_dogs({"dog0"}), 0.1);
+  auto care = small.finished(1, 0, and_dogs({"dog0", "dog1"}), 0.3);
+  // Without the dog one still knows a dog, the other none.
+  const auto grey = small.finished(0, 0, and_dogs({"dog3"}), 0);
+  for (auto p : grey.run.predictions) {
+    p.view = study::View::kLesionGrey;
+    p.epg = std::nullopt;
+    plain.run.predictions.push_back(p);
+    p.probability = {0.9, 0.1};
+    care.run.predictions.push_back(p);
+  }
+  const auto all = study::make_tables(small.data, {plain, care});
+  REQUIRE(all.size() == 3);
+  CHECK(all[1].test_set == "test, lesion alone");
+  CHECK(all[2].test_set == "test, lesion grey");
+  constexpr auto kMca = Measures::kMca;
+  CHECK(all[0].arms[0].figures[kMca].value == Approx(0.625));
+  CHECK(std::isnan(all[1].arms[0].figures[kMca].value)); // none was asked
+  CHECK(all[2].arms[0].figures[kMca].value == Approx(0.625));
+  CHECK(all[2].arms[1].figures[kMca].value == Approx(0.5));
+  CHECK(std::isnan(all[2].arms[0].figures[Measures::kEpg].value));
+  CHECK(contains(
+      study::verdict(small.data, all),
+      "On \"test, lesion grey\" mean class accuracy went from 62.5 % to "
+      "50.0 %"));
+  CHECK(contains(
+      study::runs_csv(small.data, {plain, care}), "\"test, lesion grey\"\n"));
 }
 
 TEST_CASE("study: only what both arms have is compared", "[study]") {

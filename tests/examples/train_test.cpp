@@ -287,6 +287,27 @@ TEST_CASE("train: predictions are of the network in evaluation", "[train]") {
   }
 }
 
+TEST_CASE("train: predictions of lesions alone, and without them", "[train]") {
+  auto data = batches(1);
+  auto net = small_net();
+  net->eval();
+  const auto x = (data[0].images.to(torch::kFloat) / 255 - 0.5) / 0.25;
+  auto lesion = torch::zeros({3, 1, 32, 32});
+  lesion[1].slice(1, 4, 20).slice(2, 4, 16).fill_(1);
+  lesion[2].slice(1, 8, 30).slice(2, 8, 30).fill_(1);
+  const auto check = [&](const torch::Tensor& shown) {
+    trainer::PredictOptions how;
+    how.grey = torch::equal(shown, lesion) ? trainer::Grey::kSurroundings
+                                           : trainer::Grey::kLesion;
+    CHECK(care_test::allclose(
+        trainer::predict(net, data, {}, how).probabilities,
+        net(x * shown).softmax(1).to(torch::kDouble),
+        1e-5));
+  };
+  check(lesion);
+  check(1 - lesion);
+}
+
 TEST_CASE("train: several labels a picture", "[train]") {
   auto data = batches(2);
   for (auto& batch : data) { // the first box speaks for 1, the second for both
