@@ -89,6 +89,7 @@ class Ranks {
     options.isServer = place_.rank == 0;
     options.waitWorkers = false;
     options.timeout = timeout;
+    without_libuv(options, 0);
     try {
       store_ = c10::make_intrusive<c10d::TCPStore>(place_.address, options);
     } catch (const std::exception& error) {
@@ -172,6 +173,15 @@ class Ranks {
 
  private:
   static constexpr int64_t kBucket = int64_t{1} << 22; // 16 MB of floats
+
+  /// LibTorch 2.4 and later ask for libuv, which Debian's is built without.
+  template <class Options>
+  static auto without_libuv(Options& options, int)
+      -> decltype(options.useLibUV, void()) {
+    options.useLibUV = false;
+  }
+  template <class Options>
+  static void without_libuv(Options&, long) {}
 
   static std::string first_line(const std::string& text) {
     return text.substr(0, text.find('\n'));
