@@ -315,6 +315,12 @@ TEST_CASE("lesions: those of masks and of boxes, at the picture's size") {
   options.empty_masks = false;
   trainer::Pictures strict({empty}, {}, options);
   CHECK(contains(error_of([&] { strict.get_batch({0}); }), "an empty mask"));
+
+  mask.resize(7);
+  cv::imwrite(row.mask.string(), mask);
+  CHECK(contains(
+      error_of([&] { by_masks.get_batch({0}); }),
+      "m.csv:2: " + row.mask.string() + ": expected a mask of 8 x 8"));
 }
 
 TEST_CASE("unet: learns masks, and finds the class it never saw", "[slow]") {
