@@ -12,8 +12,6 @@ using care_test::doubles;
 using care_test::kNaN;
 using care_test::longs;
 
-namespace {} // namespace
-
 TEST_CASE("paired_differences: values by hand", "[metrics]") {
   const auto groups = longs({0, 0, 1, 1});
   auto a = doubles({1, 1, 1, 0, 1, 0, 1, 1}).view({2, 4});

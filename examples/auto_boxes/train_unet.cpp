@@ -1,11 +1,12 @@
 // train_unet: trains auto_boxes' segmentation network, on masks or on boxes.
 // SPDX-License-Identifier: Apache-2.0
-#include "auto_boxes/lesions.hpp"
 #include "auto_boxes/unet.hpp"
 #include "common/files.hpp"
 #include "common/generated.hpp"
+#include "common/masks.hpp"
 #include "common/progress.hpp"
 #include "resnet_trainer/checkpoint.hpp"
+#include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/optimizer.hpp"
 #include "resnet_trainer/process.hpp"
 
@@ -96,7 +97,7 @@ Task make_task(const Settings& s) {
     trainer::check_known("--leave-fold", rows, &Row::fold, {s.leave_fold});
   }
   if (!s.masks.empty()) {
-    auto_boxes::find_masks(rows, s.masks, s.mask_pattern);
+    common::find_masks(rows, s.masks, s.mask_pattern);
   }
   Task task{s, {}, {}};
   std::string without; // a mask, though it has a box
@@ -169,7 +170,7 @@ void for_each_batch(
 void look_through(const Task& task) {
   int64_t empty = 0, whole = 0;
   for_each_batch(task, task.train, [&](const Batch& batch) {
-    const auto lesions = auto_boxes::lesions_of(batch);
+    const auto lesions = batch.lesions();
     empty += (lesions.amax({1, 2}) <= 0).sum().item<int64_t>();
     whole += (lesions.amin({1, 2}) >= 1).sum().item<int64_t>();
   });
@@ -248,13 +249,7 @@ double train_epoch(
     const auto n = batch.images.size(0);
     const auto none = care::Boxes::none(n, s.net.size);
     const auto moved = care::augment(
-        images_of(batch),
-        none,
-        {},
-        batch.index,
-        epoch,
-        flips,
-        auto_boxes::lesions_of(batch));
+        images_of(batch), none, {}, batch.index, epoch, flips, batch.lesions());
     const auto loss = losses(net(moved.images), moved.masks).mean();
     optimizer.zero_grad();
     loss.backward();
@@ -282,7 +277,7 @@ void print_dice(
     const std::vector<Row>& rows) {
   std::map<std::string, std::pair<double, int64_t>> dice; // sum and count
   for_each_batch(task, rows, [&](const Batch& batch) {
-    const auto truth = auto_boxes::lesions_of(batch) >= 0.5;
+    const auto truth = batch.lesions() >= 0.5;
     const auto seen = care::segment(images_of(batch), net) >= 0.5;
     const auto size = truth.sum({1, 2});
     const auto each =

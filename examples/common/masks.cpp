@@ -3,6 +3,8 @@
 #include "common/masks.hpp"
 
 #include <cstddef>
+#include <map>
+#include <stdexcept>
 #include <system_error>
 
 namespace common {
@@ -31,6 +33,23 @@ fs::path mask_of(
     }
   }
   return found;
+}
+
+void find_masks(
+    std::vector<trainer::Row>& rows,
+    const fs::path& folder,
+    const std::string& pattern) {
+  std::map<fs::path, const trainer::Row*> owner;
+  for (auto& row : rows) {
+    row.mask = mask_of(row, folder, pattern);
+    const auto& first = *owner.emplace(row.mask, &row).first->second;
+    if (!row.mask.empty() && &first != &row) {
+      throw std::runtime_error(
+          row.where + ": expected a mask of its own for " + row.path +
+          ", but " + row.mask.string() + " is that of " + first.path +
+          ", too; masks may lie in folders like the pictures'");
+    }
+  }
 }
 
 } // namespace common

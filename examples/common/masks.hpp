@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace common {
 
@@ -17,6 +18,13 @@ std::filesystem::path mask_of(
     const trainer::Row& row,
     const std::filesystem::path& folder,
     std::string pattern);
+
+/// Makes that file each row's `mask`. Throws std::runtime_error for a mask of
+/// two pictures.
+void find_masks(
+    std::vector<trainer::Row>& rows,
+    const std::filesystem::path& folder,
+    const std::string& pattern);
 
 } // namespace common
 

@@ -5,6 +5,7 @@
 #include "picture.hpp"
 
 #include <care/masks.hpp>
+#include <care/rasterize.hpp>
 
 #include <opencv2/core/utility.hpp>
 
@@ -34,6 +35,10 @@ torch::Tensor several_targets(
 }
 
 } // namespace
+
+torch::Tensor Batch::lesions() const {
+  return masks.defined() ? masks : care::pixel_mask(boxes);
+}
 
 care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
   const auto width = static_cast<double>(stored.width);

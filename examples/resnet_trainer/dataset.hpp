@@ -36,6 +36,10 @@ struct Batch {
   torch::Tensor masks = {};
   /// What is wrong with pictures that cannot be read, by their places.
   std::map<int64_t, std::string> faults = {};
+
+  /// `[N, H, W]` float, the lesion's share of each pixel: the masks, else the
+  /// filled boxes.
+  torch::Tensor lesions() const;
 };
 
 /// The row's boxes on its picture of `stored` pixels, cut at the border;

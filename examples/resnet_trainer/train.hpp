@@ -267,10 +267,7 @@ Predictions predict(
   for (const auto& batch : loader) {
     auto images = input.normalised(input.pixels(batch)); // 0: the mean colour
     if (options.grey != Grey::kNothing) {
-      const auto lesion =
-          (batch.masks.defined() ? batch.masks : care::pixel_mask(batch.boxes))
-              .unsqueeze(1)
-              .to(images.device());
+      const auto lesion = batch.lesions().unsqueeze(1).to(images.device());
       images = images * (options.grey == Grey::kLesion ? 1 - lesion : lesion);
     }
     const auto seen = [&]() -> care::Seen {

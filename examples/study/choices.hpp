@@ -3,6 +3,8 @@
 #ifndef CARE_EXAMPLES_STUDY_CHOICES_HPP
 #define CARE_EXAMPLES_STUDY_CHOICES_HPP
 
+#include "resnet_trainer/options.hpp" // Optimizer
+
 #include <nlohmann/json.hpp>
 
 #include <cstddef>
@@ -44,7 +46,7 @@ void from_json(const nlohmann::json& json, Choice& choice) {
 }
 
 // clang-format off
-enum class Optimizer { kAdam, kAdamW, kSgd }; // in trainer::Optimizer's order
+using trainer::Optimizer;
 template <>
 inline const Names kNames<Optimizer>{"adam", "adamw", "sgd"};
 
@@ -96,8 +98,7 @@ template <>
 inline const Names kNames<Outside>{
     "keep", "other_class", "other", "grey", "blur"};
 
-/// How a test picture is shown to a network; what of it is grey is in the order
-/// of trainer::Grey.
+/// How a test picture is shown to a network.
 enum class View { kWhole, kLesionAlone, kLesionGrey };
 template <>
 inline const Names kNames<View>{"whole", "lesion alone", "lesion grey"};

@@ -111,10 +111,7 @@ Network train(
   auto net = make_network(recipe, arm, classes);
   net->to(input.device);
   const auto optimizer = trainer::make_optimizer(
-      static_cast<trainer::Optimizer>(recipe.optimizer),
-      {{net->parameters()}},
-      recipe.lr,
-      recipe.weight_decay);
+      recipe.optimizer, {{net->parameters()}}, recipe.lr, recipe.weight_decay);
   const auto criterion =
       criterion_of(arm.imbalance, counts, recipe.epochs, input.device);
   ArmGuide guide(arm, guided, recipe);
@@ -282,7 +279,9 @@ Run train_job(
     for (const auto view : data.plan.views()) {
       auto tested = parts.test;
       how.attention = view == View::kWhole;
-      how.grey = static_cast<trainer::Grey>(view);
+      how.grey = view == View::kLesionAlone ? trainer::Grey::kSurroundings
+          : view == View::kLesionGrey       ? trainer::Grey::kLesion
+                                            : trainer::Grey::kNothing;
       if (how.grey != trainer::Grey::kNothing) {
         const auto without = [&](const Row& row) {
           return !row.has_region(task.recipe.masks());

@@ -8,6 +8,7 @@
 #include <care/metrics/comparison.hpp>
 #include <care/metrics/confusion.hpp>
 #include <care/metrics/groups.hpp>
+#include <care/metrics/random_effects.hpp>
 #include <care/metrics/ranking.hpp>
 
 #endif // CARE_METRICS_HPP

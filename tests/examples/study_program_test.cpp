@@ -434,3 +434,64 @@ TEST_CASE("study: a split that cannot be is named in the report", "[study]") {
       "Split 0 of 50 % of each class to learn from: there are no pictures of "
       "rare on one side"));
 }
+
+TEST_CASE("pool: two studies by hand", "[study]") {
+  const Folder folder;
+  const auto pool = [](const std::string& arguments) {
+    return care_test::run_program(CARE_POOL, arguments);
+  };
+  const std::string head = "arm,train_share,split,seed,mca,test_set\n";
+  // Differences of .1, .2, .3; what lacks a partner, has another share or is of
+  // another test set does not count.
+  const auto halves = care_test::write_text(
+      folder.path / "halves.csv",
+      head +
+          "plain,0.5,0,0,0.5,test\nplain,0.5,1,0,0.5,test\n"
+          "plain,0.5,2,0,0.5,test\nplain,0.5,3,0,0.9,test\n"
+          "plain,0.2,0,0,0.1,test\nCARE,0.2,0,0,0.9,test\n"
+          "CARE,0.5,0,0,0.6,test\nCARE,0.5,1,0,0.7,test\n"
+          "CARE,0.5,2,0,0.8,test\nCARE,0.5,0,0,0.1,far\n");
+  const auto folds = care_test::write_text(
+      folder.path / "folds.csv",
+      head +
+          "CE,0,0,0,0.2,test\nCE,0,1,0,0.2,test\nCE,0,2,0,0.2,test\n"
+          "\"CE, guided\",0,0,0,0.3,test\n\"CE, guided\",0,1,0,0.4,test\n"
+          "\"CE, guided\",0,2,0,0.5,test\n");
+  const auto first = "--set " + halves.string() + " CARE plain 0.5 ";
+  const auto second = "--set " + folds.string() + " 'CE, guided' CE 0 ";
+  const auto both = pool(first + second);
+  INFO(both.text);
+  CHECK(both.status == 0);
+  // t(2) sqrt((1/3 + 1) .01) and t(2) sqrt((1/3 + 1/2) .01); their errors
+  // squared are .04/3 and .025/3: t(1) / sqrt(75 + 120) = .910.
+  CHECK(contains(
+      both.text,
+      "| CARE | plain | 3 | 0.500 | 0.700 | +0.200 [-0.297, +0.697]"));
+  CHECK(contains(
+      both.text,
+      "| CE, guided | CE | 3 | 0.200 | 0.400 | +0.200 [-0.193, +0.593]"));
+  CHECK(contains(
+      both.text, "| **2 sets** | | | | | | **+0.200 [-0.710, +1.110]"));
+  CHECK(contains(both.text, "from set to set: 0.000"));
+
+  const auto fails = [&](const std::string& arguments, const char* words) {
+    const auto outcome = pool(arguments);
+    INFO(outcome.text);
+    CHECK(outcome.status == 1);
+    CHECK(contains(outcome.text, words));
+  };
+  fails(first, "expected at least 2 effects, but got 1");
+  fails(
+      first + "--set " + folds.string() + " CE CARE 0",
+      "expected at least 2 splits that both 'CE' and 'CARE' have at the share "
+      "0, but got 0");
+  fails(first + second + "--figure auc", "auc");
+  fails(
+      first + "--set " + folds.string() + " CE CE half",
+      "--set: expected a share in [0, 1), but got 'half'");
+  const auto bad = care_test::write_text(
+      folder.path / "bad.csv", head + "plain,0.5,0,0,,test\n");
+  fails(
+      "--set " + bad.string() + " CARE plain 0.5",
+      "bad.csv:2: expected a number as mca, but got ''");
+}

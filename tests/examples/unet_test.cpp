@@ -6,9 +6,10 @@
 #include "support/support.hpp"
 
 #include "auto_boxes/finder.hpp"
-#include "auto_boxes/lesions.hpp"
 #include "auto_boxes/unet.hpp"
 #include "common/generated.hpp"
+#include "common/masks.hpp"
+#include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/manifest.hpp"
 #include "resnet_trainer/picture.hpp"
 
@@ -254,30 +255,30 @@ TEST_CASE("masks: are found by their names, in folders like the pictures'") {
   mask("a/7.png");
   mask("b/7.png");
   mask("8.png");
-  auto_boxes::find_masks(rows, masks, "{}.png");
+  common::find_masks(rows, masks, "{}.png");
   CHECK(rows[0].mask == masks / "a" / "7.png");
   CHECK(rows[1].mask == masks / "b" / "7.png");
   CHECK(rows[2].mask == masks / "8.png");
   CHECK(rows[3].mask.empty());
 
   mask("8/8_lesion.bmp");
-  auto_boxes::find_masks(rows, masks, "{}/{}_lesion.bmp");
+  common::find_masks(rows, masks, "{}/{}_lesion.bmp");
   CHECK(rows[0].mask.empty());
   CHECK(rows[2].mask == masks / "8" / "8_lesion.bmp");
 
   fs::remove(masks / "b/7.png");
   mask("7.png");
-  auto_boxes::find_masks(rows, masks, "{}.png"); // a's own is nearer
+  common::find_masks(rows, masks, "{}.png"); // a's own is nearer
   CHECK(rows[1].mask == masks / "7.png");
   fs::remove(masks / "a/7.png");
   const auto error =
-      error_of([&] { auto_boxes::find_masks(rows, masks, "{}.png"); });
+      error_of([&] { common::find_masks(rows, masks, "{}.png"); });
   CHECK(contains(error, "expected a mask of its own for b/7.jpg"));
 
   // A picture is not its own mask.
   std::vector<Row> one{row("9.png")};
   write_text(folder.path / "9.png", "x");
-  auto_boxes::find_masks(one, folder.path, "{}.png");
+  common::find_masks(one, folder.path, "{}.png");
   CHECK(one[0].mask.empty());
 }
 
@@ -305,11 +306,11 @@ TEST_CASE("lesions: those of masks and of boxes, at the picture's size") {
   trainer::Pictures by_masks({row, without, empty}, {}, options);
   const auto rows = torch::tensor({1.0, 0.5, 0.0, 0.0});
   const auto lesions =
-      auto_boxes::lesions_of(by_masks.get_batch({0, 1, 2})).to(torch::kDouble);
+      by_masks.get_batch({0, 1, 2}).lesions().to(torch::kDouble);
   CHECK(care_test::allclose(lesions[0], rows.unsqueeze(1).expand({4, 4})));
   CHECK(lesions.slice(0, 1).sum().item<double>() == 0);
   CHECK(care_test::allclose(
-      auto_boxes::lesions_of(by_boxes.get_batch({0}))[0],
+      by_boxes.get_batch({0}).lesions()[0],
       rows.unsqueeze(0).expand({4, 4})));
 
   options.empty_masks = false;

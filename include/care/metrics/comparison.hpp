@@ -5,6 +5,7 @@
 
 #include <care/detail/check.hpp>
 #include <care/metrics/bootstrap.hpp>
+#include <care/metrics/detail/student.hpp>
 
 #include <torch/types.h>
 
@@ -12,6 +13,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -127,56 +129,20 @@ inline PairedDifferences paired_differences(
   return result;
 }
 
-namespace detail {
-
-/// P(|T| <= t) of Student's t with whole degrees of freedom, as a function of
-/// angle = atan(t / sqrt(degrees)): a finite sum (Abramowitz and Stegun 26.7.3
-/// and 26.7.4).
-inline double student_within(double angle, int64_t degrees) {
-  const double sine = std::sin(angle), cosine = std::cos(angle);
-  const bool odd = degrees % 2 == 1;
-  double term = odd ? cosine : 1, sum = 0;
-  for (int64_t i = odd ? 3 : 2; i <= degrees; i += 2) {
-    sum += term;
-    const auto k = static_cast<double>(i);
-    term *= cosine * cosine * (k - 1) / k;
-  }
-  return odd ? (angle + sine * sum) * 2 / 3.14159265358979323846 : sine * sum;
-}
-
-/// The t that |T| stays below with probability `level`.
-inline double student_quantile(double level, int64_t degrees) {
-  double low = 0, high = 1.57079632679489661923; // of the angle
-  for (int i = 0; i < 200 && low < high; ++i) {
-    const double middle = low + (high - low) / 2;
-    if (middle == low || middle == high) {
-      break;
-    }
-    (student_within(middle, degrees) < level ? low : high) = middle;
-  }
-  return std::tan(low) * std::sqrt(static_cast<double>(degrees));
-}
-
-} // namespace detail
-
-/// The mean of differences over random splits of one dataset, with an interval
-/// that allows for the splits' sharing images:
+/// The standard error of a mean of differences over random splits of one
+/// dataset, with an allowance for the splits' sharing images:
 ///
-///   mean +- t(level, J - 1) sqrt((1 / J + n_test / n_train) variance)
+///   sqrt((1 / J + n_test / n_train) variance)
 ///
 /// `differences`: one for each of J splits, at least 2, finite (of MCA, say,
 /// from the same split in both arms); `test_over_train`: n_test / n_train of
-/// one split, above 0: 1 for halves, 0.25 for five folds. The plain t interval
-/// of random splits (the same with 0 in its place) is far too narrow. Throws
-/// c10::ValueError for fewer or other differences, ratios or levels outside
-/// (0, 1). Source: Nadeau and Bengio 2003, section 5.
-///
-///   auto interval = care::corrected_resampled_t({0.08, 0.11, 0.02}, 1.0);
-inline Interval corrected_resampled_t(
+/// one split, above 0: 1 for halves, 0.25 for five folds. Throws
+/// c10::ValueError for fewer or other differences and ratios. Source: Nadeau
+/// and Bengio 2003, section 5.
+inline double corrected_resampled_error(
     const std::vector<double>& differences,
-    double test_over_train,
-    double level = 0.95) {
-  const char* where = "care::corrected_resampled_t";
+    double test_over_train) {
+  const char* where = "care::corrected_resampled_error";
   TORCH_CHECK_VALUE(
       differences.size() >= 2,
       where,
@@ -187,11 +153,6 @@ inline Interval corrected_resampled_t(
       where,
       ": expected test_over_train above 0, but got ",
       test_over_train);
-  TORCH_CHECK_VALUE(
-      level > 0 && level < 1,
-      where,
-      ": expected a level between 0 and 1, but got ",
-      level);
   const auto splits = static_cast<double>(differences.size());
   double mean = 0;
   for (size_t i = 0; i < differences.size(); ++i) {
@@ -208,9 +169,29 @@ inline Interval corrected_resampled_t(
   for (const auto difference : differences) {
     variance += (difference - mean) * (difference - mean) / (splits - 1);
   }
-  const auto degrees = static_cast<int64_t>(differences.size()) - 1;
-  const double reach = detail::student_quantile(level, degrees) *
-      std::sqrt((1 / splits + test_over_train) * variance);
+  return std::sqrt((1 / splits + test_over_train) * variance);
+}
+
+/// The mean of differences over random splits of one dataset, with the
+/// interval of `corrected_resampled_error`: mean +- t(level, J - 1) error. The
+/// plain t interval of random splits (the same with n_test / n_train of 0) is
+/// far too narrow. Throws as that does, and for a level outside (0, 1).
+///
+///   auto interval = care::corrected_resampled_t({0.08, 0.11, 0.02}, 1.0);
+inline Interval corrected_resampled_t(
+    const std::vector<double>& differences,
+    double test_over_train,
+    double level = 0.95) {
+  TORCH_CHECK_VALUE(
+      level > 0 && level < 1,
+      "care::corrected_resampled_t: expected a level between 0 and 1, but got ",
+      level);
+  const double error = corrected_resampled_error(differences, test_over_train);
+  const auto splits = static_cast<int64_t>(differences.size());
+  const double reach = detail::student_quantile(level, splits - 1) * error;
+  const double mean =
+      std::accumulate(differences.begin(), differences.end(), 0.0) /
+      static_cast<double>(splits);
   return {mean, mean - reach, mean + reach};
 }
 

@@ -1,0 +1,183 @@
+// pool: what studies on several datasets say together.
+// SPDX-License-Identifier: Apache-2.0
+#include "resnet_trainer/csv.hpp"
+#include "resnet_trainer/process.hpp"
+
+#include <care/metrics/comparison.hpp>
+#include <care/metrics/random_effects.hpp>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <cmath>
+#include <iostream>
+#include <map>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+/// The runs.csv of a study, two of its arms, and a share of training images.
+struct Set {
+  std::string file, arm, baseline;
+  double share = 0; ///< 0: folds
+};
+
+using Key = std::pair<std::string, std::string>; // split, seed
+using Values = std::map<Key, double>;
+
+/// The finite number that is the whole text, else NaN.
+double number_of(const std::string& text) {
+  try {
+    size_t end = 0;
+    const double x = std::stod(text, &end);
+    return end == text.size() && std::isfinite(x) ? x : std::nan("");
+  } catch (const std::logic_error&) {
+    return std::nan("");
+  }
+}
+
+/// A figure of an arm's networks on the main test set, at that share.
+Values figures_of(
+    const trainer::Csv& csv,
+    const std::string& arm,
+    double share,
+    const std::string& figure) {
+  Values values;
+  std::string main_set;
+  for (const auto& line : csv.lines()) {
+    const auto set = csv.field(line, "test_set");
+    main_set = main_set.empty() ? set : main_set; // its rows come first
+    if (csv.field(line, "arm") != arm || set != main_set ||
+        number_of(csv.field(line, "train_share")) != share) {
+      continue;
+    }
+    const auto text = csv.field(line, figure);
+    const double value = number_of(text);
+    if (std::isnan(value)) {
+      csv.fail(line, "a number as " + figure, "'" + text + "'");
+    }
+    const Key key{csv.field(line, "split"), csv.field(line, "seed")};
+    if (!values.emplace(key, value).second) {
+      csv.fail(line, "a row for each split and seed of an arm", "two");
+    }
+  }
+  return values;
+}
+
+/// What two arms of one dataset say, on the splits and seeds that both have.
+struct Pairs {
+  double arm = 0, baseline = 0; ///< means
+  std::vector<double> differences;
+  double test_over_train = 0;
+};
+
+Pairs pairs_of(const Set& set, const std::string& figure) {
+  const trainer::Csv csv(set.file);
+  csv.expect({"arm", "train_share", "split", "seed", figure}, {"test_set"});
+  const auto mine = figures_of(csv, set.arm, set.share, figure);
+  const auto theirs = figures_of(csv, set.baseline, set.share, figure);
+  Pairs pairs;
+  std::set<std::string> splits;
+  for (const auto& [key, value] : mine) {
+    if (const auto other = theirs.find(key); other != theirs.end()) {
+      pairs.arm += value;
+      pairs.baseline += other->second;
+      pairs.differences.push_back(value - other->second);
+      splits.insert(key.first);
+    }
+  }
+  if (splits.size() < 2) {
+    throw std::invalid_argument(fmt::format(
+        "{}: expected at least 2 splits that both '{}' and '{}' have at the "
+        "share {:g}, but got {}",
+        set.file,
+        set.arm,
+        set.baseline,
+        set.share,
+        splits.size()));
+  }
+  const auto count = static_cast<double>(pairs.differences.size());
+  pairs.arm /= count;
+  pairs.baseline /= count;
+  pairs.test_over_train = set.share > 0
+      ? (1 - set.share) / set.share
+      : 1 / (static_cast<double>(splits.size()) - 1);
+  return pairs;
+}
+
+std::string text_of(const care::Interval& x) {
+  return fmt::format("{:+.3f} [{:+.3f}, {:+.3f}]", x.value, x.low, x.high);
+}
+
+void run(const std::vector<Set>& sets, const std::string& figure) {
+  std::vector<double> effects, errors;
+  std::cout << "| set | arm | less | networks | without | with | difference |\n"
+               "|---|---|---|---|---|---|---|\n";
+  for (const auto& set : sets) {
+    const auto pairs = pairs_of(set, figure);
+    const auto interval =
+        care::corrected_resampled_t(pairs.differences, pairs.test_over_train);
+    effects.push_back(interval.value);
+    errors.push_back(care::corrected_resampled_error(
+        pairs.differences, pairs.test_over_train));
+    std::cout << fmt::format(
+        "| {} | {} | {} | {} | {:.3f} | {:.3f} | {} |\n",
+        set.file,
+        set.arm,
+        set.baseline,
+        pairs.differences.size(),
+        pairs.baseline,
+        pairs.arm,
+        text_of(interval));
+  }
+  const auto pooled = care::random_effects(effects, errors);
+  std::cout << fmt::format(
+      "| **{} sets** | | | | | | **{}** |\n\n"
+      "Standard deviation from set to set: {:.3f}\n",
+      sets.size(),
+      text_of(pooled.mean),
+      pooled.between);
+}
+
+/// Of the command line: four texts each.
+std::vector<Set> sets_of(const std::vector<std::string>& texts) {
+  std::vector<Set> sets;
+  for (size_t i = 0; i + 3 < texts.size(); i += 4) {
+    sets.push_back(
+        {texts[i], texts[i + 1], texts[i + 2], number_of(texts[i + 3])});
+    if (!(sets.back().share >= 0 && sets.back().share < 1)) {
+      throw std::invalid_argument(
+          "--set: expected a share in [0, 1), but got '" + texts[i + 3] + "'");
+    }
+  }
+  return sets;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> sets;
+  std::string figure = "mca";
+  CLI::App app(
+      "What studies on several datasets say together: the paired differences "
+      "of two arms on each, with the corrected resampled t interval, and their "
+      "random-effects mean with Hartung and Knapp's. The sets must not share "
+      "pictures. For research and education; not a medical device.",
+      "pool");
+  app.add_option(
+         "--set",
+         sets,
+         "a study's runs.csv, an arm, the one it is compared with, and their "
+         "share of training images (0: folds); once for each dataset")
+      ->type_name("FILE ARM BASELINE SHARE")
+      ->type_size(4)
+      ->required();
+  app.add_option("--figure", figure, "a column of the runs.csv")
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  return trainer::run_main("pool", [&] { run(sets_of(sets), figure); });
+}
