@@ -238,6 +238,12 @@ TEST_CASE("audit: a detached classification loss", "[audit]") {
       "the classification loss has no gradient history in 1 of 1 batches");
   audit += net.audit(guide, net.see());
   check_warning(audit, "in 1 of 2 batches");
+  for (const auto& wrong : {torch::Tensor(), lc.expand({4})}) {
+    CARE_REQUIRE_THROWS_AS(
+        guide.audit(wrong, seen, net.target, net.boxes, net.parameters()),
+        c10::ValueError,
+        "care::Guide::audit: expected the classification loss as a scalar");
+  }
 }
 
 TEST_CASE("audit: no guided image", "[audit]") {

@@ -553,6 +553,11 @@ TEST_CASE("Boxes: bad arguments", "[boxes]") {
         c10::ValueError,
         "care::Boxes::dilate: expected a factor above 0, but got");
   }
+  CARE_REQUIRE_THROWS_AS( // nothing is left of it in float
+      Boxes::from_lists({{{1000, 1000, 1001, 1001}}}, {2000, 2000})
+          .dilate(1e-6),
+      c10::ValueError,
+      "care::Boxes::dilate: expected a factor that leaves each box an area");
   CARE_REQUIRE_THROWS_AS(
       boxes.pad(-1),
       c10::ValueError,

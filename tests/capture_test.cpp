@@ -813,6 +813,66 @@ TEST_CASE("capture: a frozen backbone while the loss is off", "[capture]") {
       off.watch([&] { return flat(x.flatten(1)); }), "there is none");
 }
 
+TEST_CASE("capture: a frozen backbone that ends in place", "[capture]") {
+  // The convolution's own result is gone when the head makes its own.
+  const auto x = torch::rand({2, 3, 8, 8});
+  for (const bool in_place : {false, true}) {
+    auto body = conv3(3, 4);
+    for (auto& p : body->parameters()) {
+      p.requires_grad_(false);
+    }
+    auto net = nn::Sequential(
+        body,
+        nn::ReLU(nn::ReLUOptions().inplace(in_place)),
+        nn::AdaptiveAvgPool2d(1),
+        nn::Flatten(),
+        nn::Linear(4, 4),
+        nn::ReLU(),
+        nn::Linear(4, 3));
+    const care::Guide off(care::GuideOptions().alpha(0));
+    for (int i = 0; i < 10; ++i) {
+      REQUIRE_FALSE(off.watch(net, x).features.defined());
+    }
+    CARE_REQUIRE_THROWS(care::Guide().watch(net, x), "backbone frozen");
+  }
+}
+
+TEST_CASE("capture: a backbone detached from its head", "[capture]") {
+  auto body = conv3(3, 4);
+  auto head = nn::Linear(4, 3);
+  const auto x = torch::rand({2, 3, 8, 8});
+  const auto forward = [&] {
+    return head(body(x).relu().detach().mean({2, 3}));
+  };
+  const care::Guide off(care::GuideOptions().alpha(0));
+  const auto seen = off.watch(forward);
+  CHECK_FALSE(seen.features.defined());
+  const auto target = torch::tensor({0, 2}, torch::kLong);
+  const auto boxes = care::Boxes::from_lists({{{0, 0, 4, 4}}, {}}, {8, 8});
+  const auto lc = nn::functional::cross_entropy(seen.logits, target);
+  off.loss(lc, seen, target, boxes).backward();
+  CHECK(head->weight.grad().abs().sum().item<double>() > 0);
+  CARE_REQUIRE_THROWS(
+      care::Guide().watch(forward),
+      "has no gradient history: is the backbone detached from it?");
+}
+
+TEST_CASE("capture: a batch without an image", "[capture]") {
+  auto net = small_net();
+  net->eval();
+  const auto none = torch::zeros({0, 3, 8, 8});
+  const auto target = torch::zeros({0}, torch::kLong);
+  const care::Guide guide;
+  const auto seen = guide.watch(net, none);
+  CHECK(seen.features.sizes() == torch::IntArrayRef({0, 6, 4, 4}));
+  CHECK(seen.logits.sizes() == torch::IntArrayRef({0, 3}));
+  const auto loss =
+      guide.loss(seen.logits.sum(), seen, target, care::Boxes::none(0, {8, 8}));
+  CHECK(loss.attention.guided == 0);
+  CHECK(loss.total.item<double>() == 0);
+  loss.backward();
+}
+
 TEST_CASE("capture: any form of network", "[capture]") {
   struct Plain { // no torch::nn::Module
     nn::Conv2d body = conv3(3, 4);

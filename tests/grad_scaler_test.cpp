@@ -96,6 +96,34 @@ TEST_CASE("GradScaler: unscaled gradients can be clipped") {
   CHECK(line.value() == 0.5);
 }
 
+TEST_CASE("GradScaler: refuses a second optimizer") {
+  Line a, b;
+  GradScaler scaler(GradScalerOptions().scale(4).interval(1));
+  const auto backward = [&] {
+    a.optimizer.zero_grad();
+    b.optimizer.zero_grad();
+    scaler.scale((a.x + b.x).sum()).backward();
+  };
+  backward();
+  scaler.step(a.optimizer); // and the scale grows
+  CARE_REQUIRE_THROWS_AS(
+      scaler.step(b.optimizer), c10::Error, "one scaler is for one optimizer");
+  CHECK(b.value() == 1);
+  backward();
+  scaler.unscale(a.optimizer);
+  CARE_REQUIRE_THROWS_AS(
+      scaler.step(b.optimizer),
+      c10::Error,
+      "expected the optimizer that was unscaled, but got another");
+  CARE_REQUIRE_THROWS_AS(
+      scaler.unscale(b.optimizer), c10::Error, "a second optimizer");
+  CHECK(b.value() == 1);
+  scaler.step(a.optimizer);
+  backward();
+  CHECK(scaler.step(b.optimizer)); // of a later stage
+  CHECK(b.value() == 0.5);
+}
+
 TEST_CASE("GradScaler: an optimizer without gradients") {
   Line line;
   GradScaler scaler;

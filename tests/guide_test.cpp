@@ -693,6 +693,68 @@ TEST_CASE("Guide: own map and own loss", "[guide]") {
   }
 }
 
+TEST_CASE("Guide: heads that begin in place", "[guide]") {
+  torch::manual_seed(3);
+  auto body = torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 6, 3));
+  const auto images = torch::randn({3, 3, 12, 12});
+  const auto target = classes({0, 1, 1});
+  auto norm = torch::nn::BatchNorm2d(6);
+  auto linear = torch::nn::Linear(6, 2);
+  torch::nn::init::normal_(norm->running_mean);
+  const auto head_of = [&](bool in_place) {
+    return torch::nn::Sequential(
+        torch::nn::LeakyReLU(
+            torch::nn::LeakyReLUOptions().negative_slope(0.3).inplace(
+                in_place)),
+        torch::nn::BatchNorm2d(norm),
+        torch::nn::AdaptiveAvgPool2d(1),
+        torch::nn::Flatten(),
+        torch::nn::Linear(linear));
+  };
+  const auto mean = norm->running_mean.clone();
+  // Inner and outer share, and the gradient of the total.
+  const auto figures =
+      [&](const Guide<>& guide, const Boxes& boxes, bool in_place) {
+        norm->running_mean.copy_(mean); // as before the last figures
+    norm->running_var.fill_(1);
+        body->zero_grad();
+        auto head = head_of(in_place);
+        const auto seen = guide.watch(body(images), head);
+        const auto loss = guide.loss(
+            F::cross_entropy(seen.logits, target), seen, target, boxes);
+        loss.backward();
+        return torch::cat(
+            {loss.total.detach().view(1),
+             loss.attention.inner.view(1),
+             body->weight.grad().flatten()});
+      };
+  // Whether one image is guided or all are: to pick some copies them.
+  const std::vector<Boxes> all{
+      Boxes::from_lists({{}, {{2, 2, 9, 8}}, {}}, {12, 12}),
+      Boxes::from_lists(
+          {{{0, 0, 5, 6}}, {{2, 2, 9, 8}}, {{4, 1, 12, 9}}}, {12, 12})};
+  const Guide<> frozen(GuideOptions().frozen_statistics(true));
+  for (const auto& boxes : all) {
+    CHECK(care_test::allclose(
+        figures(frozen, boxes, true), figures(frozen, boxes, false)));
+
+    // Where gradients are off the figures are those of a training step.
+    const Guide<> guide;
+    for (const bool in_place : {false, true}) {
+      body->eval();
+      norm->eval();
+      auto head = head_of(in_place);
+      const auto live = guide.watch(body(images), head);
+      const auto inner = guide.evaluate(live, target, boxes).inner;
+      const torch::NoGradGuard no_grad;
+      const auto seen = guide.watch(body(images), head);
+      CHECK(care_test::allclose(
+          guide.evaluate(seen, target, boxes).inner, inner));
+      norm->train();
+    }
+  }
+}
+
 TEST_CASE("Guide: the state of the schedule saves and loads", "[guide]") {
   const auto options = GuideOptions().schedule(
       ScheduleOptions().start(ScheduleOptions::kManual).warmup(1));

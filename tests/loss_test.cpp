@@ -347,7 +347,8 @@ TEST_CASE("attention_loss: bad input", "[loss]") {
   CARE_REQUIRE_THROWS_AS(
       care::attention_loss(torch::randn({3, 6, 5}), regions),
       c10::ValueError,
-      "expected regions.inside of shape [3, 6, 5], but got [3, 5, 6]");
+      "care::attention_loss: expected regions.inside of shape [3, 6, 5], but "
+      "got [3, 5, 6]");
   auto short_weight = regions;
   short_weight.weight = torch::ones({2});
   CARE_REQUIRE_THROWS_AS(
@@ -361,7 +362,8 @@ TEST_CASE("attention_loss: bad input", "[loss]") {
   CARE_REQUIRE_THROWS_AS(
       care::attention_loss(torch::ones({3, 5, 6}, torch::kLong), regions),
       c10::TypeError,
-      "expected maps to hold floating point numbers, but got Long");
+      "care::attention_loss: expected maps to hold floating point numbers, but "
+      "got Long");
   for (const double tau : {0.0, -0.5, 1.5, static_cast<double>(NAN)}) {
     CARE_REQUIRE_THROWS_AS(
         care::attention_loss(maps, regions, AttentionLossOptions().tau(tau)),

@@ -218,4 +218,8 @@ TEST_CASE("polygon_mask: bad input", "[masks]") {
       c10::ValueError,
       "care::polygon_mask: expected finite points, but got (1, nan) at index "
       "1");
+  CARE_REQUIRE_THROWS_AS(
+      care::polygon_mask(torch::rand({3, 2}), {-1, 5}),
+      c10::ValueError,
+      "care::polygon_mask: expected a size of at least 1x1, but got");
 }

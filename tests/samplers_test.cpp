@@ -434,6 +434,29 @@ TEST_CASE("RankSampler: shares of the same batches", "[sampler]") {
   CHECK(*shares[1].next(kBatch) == expected);
   CHECK(shares[1].whole().epoch() == 1);
 
+  // An epoch whose rest is too small to share is done.
+  for (const size_t done : {2U, 3U}) {
+    care::RankSampler<care::ShuffleSampler> share(
+        care::ShuffleSampler(5), 0, 2);
+    share.seek(0, done);
+    share.reset();
+    CHECK(share.whole().epoch() == 1);
+    CHECK(share.next(2)->size() == 2);
+    care::RankSampler<care::ShuffleSampler> first(
+        care::ShuffleSampler(5), 0, 2);
+    first.reset();
+    first.next(2);
+    torch::serialize::OutputArchive saved;
+    first.save(saved);
+    std::stringstream file;
+    saved.save_to(file);
+    torch::serialize::InputArchive archive;
+    archive.load_from(file);
+    share.load(archive);
+    share.reset();
+    CHECK(share.whole().epoch() == 1);
+  }
+
   CARE_REQUIRE_THROWS_AS(
       care::RankSampler<care::ShuffleSampler>(
           care::ShuffleSampler(kImages), 3, 3),
@@ -477,6 +500,11 @@ TEST_CASE("samplers: bad input", "[sampler]") {
       care::ClassSampler(kTargets, care::ClassSamplerOptions().power(-1)),
       c10::ValueError,
       "power of at least 0, but got -1");
+  CARE_REQUIRE_THROWS_AS(
+      care::ClassSampler(
+          Labels{0, 0, 1, 1}, care::ClassSamplerOptions().power(1e4)),
+      c10::ValueError,
+      "keeps the classes' weights finite, but got 10000");
   using Groups = care::ClassesByImagesOptions;
   CARE_REQUIRE_THROWS_AS(
       care::ClassesByImagesSampler(kTargets, Groups(4, 2)),

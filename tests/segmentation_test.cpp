@@ -224,6 +224,20 @@ TEST_CASE("segment: the model's input is resized", "[segmentation]") {
   CHECK(care_test::allclose(boxes_of(found), truth(), 1.0));
   care::segment(images(), net);
   CHECK(net->seen == Size{40, 60});
+
+  // In half precision too, which the model gets.
+  const auto in_half = care::segment(
+      images().to(torch::kHalf),
+      [](const torch::Tensor& x) {
+        CHECK(x.scalar_type() == torch::kHalf);
+        return (0.5 - x.to(torch::kFloat).mean(1, true)) * 40;
+      },
+      SegmentationOptions().input_size({20, 30}));
+  CHECK(care_test::allclose(
+      in_half,
+      care::segment(images(), net, SegmentationOptions().input_size({20, 30})),
+      1e-2,
+      1e-2));
 }
 
 TEST_CASE("segment: no gradient, each part in its own mode", "[segmentation]") {

@@ -6,6 +6,7 @@
 #include <care/imbalance/stratified_split.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -102,6 +103,37 @@ TEST_CASE(
       REQUIRE(count_of(split.first, targets, 2) == 2); // of 3
       REQUIRE(count_of(split.second, targets, 2) == 1);
     }
+  }
+}
+
+TEST_CASE("stratified_split: shares images, not groups", "[imbalance]") {
+  // Patients of 1 to 20 images: one side is off by half a patient at most.
+  Targets targets;
+  Groups groups;
+  for (size_t patient = 1; patient <= 20; ++patient) {
+    targets.insert(targets.end(), patient, 0);
+    groups.insert(groups.end(), patient, std::to_string(patient));
+  }
+  for (const double share : {0.2, 0.5, 0.8}) {
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+      const auto split = care::stratified_split(targets, groups, share, seed);
+      const auto off = static_cast<double>(split.first.size()) -
+          share * static_cast<double>(targets.size());
+      REQUIRE(std::abs(off) <= 10);
+      REQUIRE_FALSE(split.second.empty());
+    }
+  }
+  // One patient with nearly all of them: the others cannot make up for it.
+  targets.assign(100, 0);
+  groups.assign(100, "large");
+  for (size_t i = 0; i < 9; ++i) {
+    groups[i] = std::to_string(i);
+  }
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    const auto most = care::stratified_split(targets, groups, 0.9, seed);
+    REQUIRE((most.first.size() >= 91 || most.first.size() == 9));
+    const auto few = care::stratified_split(targets, groups, 0.05, seed);
+    REQUIRE((few.first.size() <= 5 || few.first.size() == 91));
   }
 }
 

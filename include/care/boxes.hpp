@@ -335,7 +335,13 @@ class Boxes {
         factor > 0 && std::isfinite(factor),
         "care::Boxes::dilate: expected a factor above 0, but got ",
         factor);
-    return at(detail::dilated_boxes(own_.xyxy, factor), own_.size);
+    auto xyxy = detail::dilated_boxes(own_.xyxy, factor);
+    detail::check_all(
+        (xyxy.slice(1, 2) > xyxy.slice(1, 0, 2)).all(1).to(torch::kCPU),
+        "care::Boxes::dilate: expected a factor that leaves each box an area, "
+        "but got ",
+        xyxy);
+    return at(std::move(xyxy), own_.size);
   }
 
   /// Each box grown by `pixels` on every side. Not cut at the border.

@@ -116,11 +116,11 @@ inline FoundBoxes find_boxes(
     }
   }
   FoundBoxes result;
-  result.confidence = torch::tensor(confidence, torch::kFloat);
   result.boxes = Boxes::from_lists(lists, size, BoxUnit::kPixels)
-                     .with_weights(result.confidence)
+                     .with_weights(torch::tensor(confidence, torch::kFloat))
                      .dilate(options.padding())
                      .clip();
+  result.confidence = result.boxes.weights();
   result.threshold = threshold.to(torch::kCPU, torch::kFloat);
   result.whole = torch::tensor(whole, torch::kLong);
   result.unsure = torch::tensor(unsure, torch::kLong);

@@ -41,9 +41,10 @@ struct GradScalerOptions {
 ///   scaler.unscale(optimizer);           // from here on one may clip
 ///   scaler.step(optimizer);
 ///
-/// `step` waits for the device once. `torch::save` and `torch::load` keep scale
-/// and count. Throws c10::ValueError for options out of range, c10::Error for
-/// calls in another order.
+/// One scaler is for one optimizer: what several would train goes into
+/// parameter groups of one. `step` waits for the device once. `torch::save` and
+/// `torch::load` keep scale and count. Throws c10::ValueError for options out
+/// of range, c10::Error for calls in another order.
 class GradScaler {
  public:
   explicit GradScaler(const GradScalerOptions& options = {})
@@ -73,7 +74,8 @@ class GradScaler {
   }
 
   /// The loss, a scalar, times the scale: call `backward` on it.
-  torch::Tensor scale(const torch::Tensor& loss) const {
+  torch::Tensor scale(const torch::Tensor& loss) {
+    scaled_ = true;
     return loss * scale_;
   }
 
@@ -81,9 +83,10 @@ class GradScaler {
   /// notes whether all are finite. Once for each step.
   void unscale(torch::optim::Optimizer& optimizer) {
     TORCH_CHECK(
-        !unscaled_,
+        unscaled_ == nullptr,
         "care::GradScaler::unscale: expected `step` after the last `unscale`, "
-        "but got none: the gradients would be divided twice");
+        "but got none: the gradients would be divided twice, or those of a "
+        "second optimizer left out");
     torch::NoGradGuard no_grad;
     finite_ = torch::Tensor();
     for (auto& group : optimizer.param_groups()) {
@@ -92,23 +95,33 @@ class GradScaler {
         if (!gradient.defined()) {
           continue;
         }
+        TORCH_CHECK(
+            scaled_,
+            "care::GradScaler: expected `scale` of a loss since the last step, "
+            "but got none; one scaler is for one optimizer (with parameter "
+            "groups)");
         gradient.mul_(1 / scale_);
         const auto finite = gradient.isfinite().all();
         finite_ =
             finite_.defined() ? finite_ & finite.to(finite_.device()) : finite;
       }
     }
-    unscaled_ = true;
+    unscaled_ = &optimizer;
   }
 
   /// The optimizer's step, unless a gradient is not finite; then the scale
   /// grows or shrinks. Unscales first where that was not done. Returns whether
   /// the step was taken.
   bool step(torch::optim::Optimizer& optimizer) {
-    if (!unscaled_) {
+    if (unscaled_ == nullptr) {
       unscale(optimizer);
     }
-    unscaled_ = false;
+    TORCH_CHECK(
+        unscaled_ == &optimizer,
+        "care::GradScaler::step: expected the optimizer that was unscaled, but "
+        "got another; one scaler is for one optimizer (with parameter groups)");
+    scaled_ = false;
+    unscaled_ = nullptr;
     const bool finite = !finite_.defined() || finite_.item<bool>();
     if (finite) {
       optimizer.step();
@@ -144,7 +157,8 @@ class GradScaler {
     archive.read("good", good);
     scaler.scale_ = scale.toDouble();
     scaler.good_ = good.toInt();
-    scaler.unscaled_ = false;
+    scaler.scaled_ = false;
+    scaler.unscaled_ = nullptr;
     return archive;
   }
 
@@ -152,7 +166,8 @@ class GradScaler {
   GradScalerOptions options_;
   double scale_;
   int64_t good_ = 0; // steps in a row since the scale changed
-  bool unscaled_ = false; // since the last step
+  bool scaled_ = false; // since the last step
+  const torch::optim::Optimizer* unscaled_ = nullptr; // likewise
   torch::Tensor finite_; // undefined: no gradient
 };
 

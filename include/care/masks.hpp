@@ -83,6 +83,7 @@ inline torch::Tensor polygon_mask(const torch::Tensor& points, Size size) {
       where,
       ": expected points of shape [P, 2] with P >= 3, but got ",
       detail::sizes_of(points));
+  detail::check_size(where, size);
   auto host = points.detach().to(torch::kCPU, torch::kDouble);
   detail::check_all(
       torch::isfinite(host).all(1),

@@ -4,6 +4,7 @@
 #define CARE_SEGMENTATION_HPP
 
 #include <care/boxes.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/image.hpp>
 #include <care/detail/main_output.hpp>
@@ -178,7 +179,11 @@ torch::Tensor segment(
     return torch::zeros(
         {0, size.height, size.width}, images.options().dtype(torch::kFloat));
   }
-  auto input = wanted == Size() ? images : detail::resized(images, wanted);
+  auto input = images;
+  if (wanted != Size()) { // which the CPU does not do in half precision
+    input = detail::resized(detail::at_least_float(images), wanted)
+                .to(images.scalar_type());
+  }
   auto share = detail::foreground_share(
       detail::run_model(model, input), images.size(0), options);
   detail::checked_maps(where, share.squeeze(1), "probabilities");

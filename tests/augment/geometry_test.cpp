@@ -111,6 +111,27 @@ TEST_CASE("affine maps: composed and turned back", "[augment]") {
   }
 }
 
+TEST_CASE("geometry: boxes that were accepted are not questioned again") {
+  // All within [0, 1] after the move: pixels they are all the same.
+  const auto corner =
+      Boxes::from_lists({{{63, 63, 64, 64}}}, {64, 64}, care::BoxUnit::kPixels);
+  const auto turned = care::orient(corner, {Orientation{true, true}});
+  CHECK(care_test::identical(
+      turned.xyxy(), torch::tensor({{0.F, 0.F, 1.F, 1.F}})));
+  CHECK_FALSE(turned.has_labels());
+  CHECK(care_test::identical(
+      care::orient(turned, {Orientation{}}).xyxy(), turned.xyxy()));
+  const auto cut = care::warp(
+      Boxes::from_lists({{{10, 10, 12, 12}}}, {64, 64}),
+      {AffineMap{1, 0, -11.25, 0, 1, -11.25}},
+      0.1);
+  CHECK(care_test::identical(
+      cut.xyxy(), torch::tensor({{0.F, 0.F, 0.75F, 0.75F}})));
+  const auto labelled =
+      care::orient(corner.with_labels(care_test::longs({3})), {Orientation{}});
+  CHECK(labelled.labels()[0].item<int64_t>() == 3);
+}
+
 TEST_CASE("orient: images, masks and boxes, exactly", "[augment]") {
   torch::manual_seed(0);
   for (const Size size : {Size{7, 7}, Size{6, 9}}) {

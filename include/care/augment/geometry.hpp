@@ -57,11 +57,13 @@ inline Boxes at_new_places(
       xyxy.to(boxes.xyxy().scalar_type()),
       boxes.image_index(),
       boxes.num_images(),
-      size);
+      size,
+      BoxFormat::kXYXY,
+      BoxUnit::kPixels);
   if (boxes.has_weights()) {
     moved = moved.with_weights(boxes.weights());
   }
-  return moved.with_labels(boxes.labels());
+  return boxes.has_labels() ? moved.with_labels(boxes.labels()) : moved;
 }
 
 /// `orient` of `images` into `moved`, a tensor of the same shape.

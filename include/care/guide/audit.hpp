@@ -268,6 +268,7 @@ Audit audit_batch(
     const std::vector<torch::Tensor>& parameters) {
   const char* where = "care::Guide::audit";
   check_batch(where, seen, target, regions, options);
+  check_step(where, classification, {});
   Audit audit;
   audit.batches = 1;
   const bool recording = torch::GradMode::is_enabled();

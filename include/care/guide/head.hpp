@@ -16,7 +16,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <algorithm>
+#include <map>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -76,19 +76,15 @@ class FrozenStatistics {
   void add_if(torch::nn::Module& module) {
     if (auto* norm = dynamic_cast<Norm*>(&module)) {
       for (auto* live : {&norm->running_mean, &norm->running_var}) {
-        const bool met =
-            std::any_of(pairs_.begin(), pairs_.end(), [&](const auto& pair) {
-              return pair.first == live;
-            });
-        if (live->defined() && !met) {
-          pairs_.emplace_back(live, live->detach().clone());
+        if (live->defined() && pairs_.count(live) == 0) {
+          pairs_[live] = live->detach().clone();
         }
       }
     }
   }
 
   std::vector<std::shared_ptr<torch::nn::Module>> parts_;
-  std::vector<std::pair<torch::Tensor*, torch::Tensor>> pairs_;
+  std::map<torch::Tensor*, torch::Tensor> pairs_; // live: frozen
 };
 
 /// A module in evaluation mode with statistics of its own, while this lives;
@@ -138,8 +134,10 @@ Seen watch_head(
       "care::Guide::watch: expected a forward to choose a map from, because "
       "of target_layers, but got features by hand");
   const bool recording = torch::GradMode::is_enabled();
-  const auto known = recording ? features : features.detach().requires_grad_();
   torch::AutoGradMode record(true);
+  // Not the leaf itself: a head may begin in place.
+  const auto known =
+      recording ? features : features.detach().requires_grad_().clone();
   Seen seen{at_least_float(run_head(head, known)), known};
   seen.layouts = {layers[0].layout()};
   return seen;
@@ -156,11 +154,15 @@ Seen watch_head(
     return watch_head(options, features, head);
   }
   FrozenStatistics statistics(module); // before this batch moves them
-  auto seen = watch_head(options, features, head);
+  // Both passes begin with the same features: a head may edit what it is given.
+  const auto live_head = [&head](const torch::Tensor& x) {
+    return run_head(head, x.clone());
+  };
+  auto seen = watch_head(options, features, live_head);
   seen.frozen_head = [call = kept_head(head),
                       statistics](const torch::Tensor& x) mutable {
     const FrozenMode frozen(statistics);
-    return call(x);
+    return call(x.clone());
   };
   return seen;
 }

@@ -15,8 +15,8 @@
 
 namespace care {
 
-/// Gives each of `ranks` processes its share of the batches that `Inner`
-/// draws for all of them together.
+/// Gives each of `ranks` processes its share of the batches that `Inner`, an
+/// `EpochSampler`, draws for all of them together.
 ///
 /// Every process makes the same sampler (same seed). For batches of n images
 /// each draws n `ranks` from it and keeps those from n `rank` on, so that the
@@ -62,6 +62,7 @@ class RankSampler : public torch::data::samplers::Sampler<> {
   /// Goes to a place: this process has done `position` images of epoch `epoch`.
   void seek(int64_t epoch, size_t position = 0) {
     sampler_.seek(epoch, position * ranks_);
+    skip_the_rest();
   }
 
   void save(torch::serialize::OutputArchive& archive) const override {
@@ -69,6 +70,7 @@ class RankSampler : public torch::data::samplers::Sampler<> {
   }
   void load(torch::serialize::InputArchive& archive) override {
     sampler_.load(archive);
+    skip_the_rest();
   }
 
   /// The sampler of all processes' images.
@@ -77,6 +79,13 @@ class RankSampler : public torch::data::samplers::Sampler<> {
   }
 
  private:
+  /// Where fewer images are left than there are processes the epoch is done.
+  void skip_the_rest() {
+    if (sampler_.length() - sampler_.position() < ranks_) {
+      sampler_.seek(sampler_.epoch(), sampler_.length());
+    }
+  }
+
   Inner sampler_;
   size_t rank_, ranks_;
 };

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -67,6 +68,33 @@ inline std::map<int64_t, std::vector<size_t>> groups_by_rarest_class(
   return strata;
 }
 
+/// How many of a class's groups, from the front, hold closest to the share of
+/// its images; of two or more groups neither none nor all.
+inline size_t groups_to_take(
+    const std::vector<int64_t>& targets,
+    const std::vector<std::vector<size_t>>& groups,
+    int64_t target,
+    const std::vector<size_t>& members,
+    double share) {
+  std::vector<double> sizes; // in images of the class
+  for (const auto member : members) {
+    sizes.push_back(static_cast<double>(std::count_if(
+        groups[member].begin(), groups[member].end(), [&](size_t image) {
+          return targets[image] == target;
+        })));
+  }
+  const double wanted =
+      share * std::accumulate(sizes.begin(), sizes.end(), 0.0);
+  const size_t most = std::max<size_t>(sizes.size() - 1, 1);
+  size_t taken = 1;
+  double held = sizes[0];
+  while (taken < most &&
+         std::abs(held + sizes[taken] - wanted) <= std::abs(held - wanted)) {
+    held += sizes[taken++];
+  }
+  return taken;
+}
+
 inline StratifiedSplit draw_split(
     const std::vector<int64_t>& targets,
     const std::vector<std::vector<size_t>>& groups,
@@ -75,12 +103,9 @@ inline StratifiedSplit draw_split(
   std::vector<char> is_first(targets.size());
   for (auto& [target, members] : groups_by_rarest_class(targets, groups)) {
     random.shuffle(members);
-    const auto count = static_cast<int64_t>(members.size());
-    const auto wanted = std::llround(share * static_cast<double>(count));
-    const auto taken =
-        count > 1 ? std::clamp<int64_t>(wanted, 1, count - 1) : 1;
-    for (int64_t i = 0; i < taken; ++i) {
-      for (const auto image : groups[members[static_cast<size_t>(i)]]) {
+    const auto taken = groups_to_take(targets, groups, target, members, share);
+    for (size_t i = 0; i < taken; ++i) {
+      for (const auto image : groups[members[i]]) {
         is_first[image] = 1;
       }
     }
@@ -103,8 +128,9 @@ inline StratifiedSplit draw_split(
 
 } // namespace detail
 
-/// Divides images at random into two parts, about `share` of each class in the
-/// first: training and test, or training and validation.
+/// Divides images at random into two parts, of each class as near to `share` of
+/// its images in the first as whole groups allow: training and test, or
+/// training and validation.
 ///
 /// `targets`: the class of each image. `groups`: what no split may part (a
 /// patient, a lesion, a slide); images of one name stay together, those of the

@@ -168,6 +168,11 @@ class ClassSampler : public EpochSampler {
       sum += std::pow(static_cast<double>(deck.size()), options.power());
       sums_.push_back(sum);
     }
+    TORCH_CHECK_VALUE(
+        std::isfinite(sum),
+        where,
+        ": expected a power that keeps the classes' weights finite, but got ",
+        options.power());
   }
 
  private:

@@ -73,6 +73,19 @@ inline torch::Tensor reduce(
                                        : sum / (weight > 0).sum().clamp_min(1);
 }
 
+inline AttentionTerms terms_of(
+    const char* where,
+    const torch::Tensor& maps,
+    const RegionWeights& regions,
+    Normalisation normalisation) {
+  check_guidance(where, maps, regions);
+  auto normalised = normalise(maps, normalisation);
+  return {
+      weighted_mean(normalised.maps, regions.inside),
+      weighted_mean(normalised.maps, regions.outside),
+      normalised.flat};
+}
+
 } // namespace detail
 
 /// How much of each normalised map lies inside and outside its region.
@@ -81,12 +94,8 @@ inline AttentionTerms attention_terms(
     const torch::Tensor& maps,
     const RegionWeights& regions,
     Normalisation normalisation = Normalisation::kMinMax) {
-  detail::check_regions("care::attention_terms", maps, regions);
-  auto normalised = normalise(maps, normalisation);
-  return {
-      detail::weighted_mean(normalised.maps, regions.inside),
-      detail::weighted_mean(normalised.maps, regions.outside),
-      normalised.flat};
+  return detail::terms_of(
+      "care::attention_terms", maps, regions, normalisation);
 }
 
 /// The CARE loss of raw attention maps.
@@ -112,8 +121,9 @@ inline torch::Tensor attention_loss(
     const torch::Tensor& maps,
     const RegionWeights& regions,
     const AttentionLossOptions& options = {}) {
-  detail::check_options("care::attention_loss", options);
-  auto terms = attention_terms(maps, regions, options.normalisation());
+  const char* where = "care::attention_loss";
+  detail::check_options(where, options);
+  auto terms = detail::terms_of(where, maps, regions, options.normalisation());
   auto per_image =
       options.lambda() * terms.outer - terms.inner.clamp_max(options.tau());
   auto weight = regions.weight.to(per_image.scalar_type());

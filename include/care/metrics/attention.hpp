@@ -111,9 +111,6 @@ inline torch::Tensor energy_share(
       ((inside >= 0) & (outside >= 0)).all().item<bool>(),
       where,
       ": expected weights of at least 0, but got negative ones or NaN");
-  if (maps.size(0) == 0) {
-    return torch::empty({0}, maps.options().dtype(torch::kDouble));
-  }
   const auto map = detail::positive_maps(maps).squeeze(1);
   const auto in = (map * inside.detach()).sum({1, 2});
   const auto all = in + (map * outside.detach()).sum({1, 2});
@@ -184,9 +181,6 @@ inline torch::Tensor pointing_game(
     const torch::Tensor& image_masks) {
   const auto map =
       detail::maps_at_masks("care::pointing_game", maps, image_masks);
-  if (map.size(0) == 0) {
-    return torch::empty({0}, map.options());
-  }
   const auto inside = detail::region_pixels(image_masks);
   const auto top = map.amax({1, 2});
   const auto best = map.masked_fill(inside.logical_not(), -1).amax({1, 2});
@@ -208,9 +202,6 @@ inline torch::Tensor iou_at(
       "care::iou_at: expected a threshold in [0, 1), but got ",
       threshold);
   const auto map = detail::maps_at_masks("care::iou_at", maps, image_masks);
-  if (map.size(0) == 0) {
-    return torch::empty({0}, map.options());
-  }
   const auto low = map.amin({1, 2}, true);
   const auto range = map.amax({1, 2}, true) - low;
   const auto region = detail::region_pixels(image_masks);
@@ -228,9 +219,6 @@ inline torch::Tensor best_iou(
     const torch::Tensor& maps,
     const torch::Tensor& image_masks) {
   const auto map = detail::maps_at_masks("care::best_iou", maps, image_masks);
-  if (map.size(0) == 0) {
-    return torch::empty({0}, map.options());
-  }
   const auto values = map.flatten(1);
   const auto region = detail::region_pixels(image_masks).flatten(1);
   const auto range = values.amax(1) - values.amin(1);

@@ -41,13 +41,13 @@ struct Digit {
   }
 };
 
-/// The digits of one axis, the slowest first; none for an axis of size 1.
+/// The digits of one axis, the slowest first; none for an axis of size 1 or 0.
 using Axis = std::vector<Digit>;
 using Axes = std::vector<Axis>;
 
 /// An axis that runs along one thing alone.
 inline Axis axis_of(Role role, int64_t size) {
-  return size == 1 ? Axis() : Axis{Digit{role, size, 1, true}};
+  return size <= 1 ? Axis() : Axis{Digit{role, size, 1, true}};
 }
 
 /// [N, C, h, w] with more than one cell.

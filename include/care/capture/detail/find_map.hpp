@@ -155,11 +155,22 @@ inline FoundMaps chosen_maps(
   return found;
 }
 
+/// Whether maps were seen, but none from which the graph leads to the logits.
+inline bool is_detached(
+    const Observer& observer,
+    const FoundMaps& found,
+    const TargetLayer& layer) {
+  return found.maps.empty() && layer.is_default() &&
+      !layer.layout().is_tokens() && found.passed.empty() &&
+      !observer.maps().empty();
+}
+
 /// Why there may be no map, for an error message.
 inline std::string why_none(
     const Observer& observer,
     const FoundMaps& found,
-    const MapLayout& layout) {
+    const TargetLayer& layer) {
+  const auto& layout = layer.layout();
   std::string text;
   if (!found.prefix.empty()) {
     text = "of " + found.prefix + " the prefix alone reaches the logits";
@@ -172,6 +183,10 @@ inline std::string why_none(
         observer.volume();
   } else if (!found.passed.empty()) {
     text = "what runs within " + found.passed + " is hidden";
+  } else if (is_detached(observer, found, layer)) {
+    text =
+        "what the head was given has no gradient history: is the backbone "
+        "detached from it?";
   }
   return text.empty() ? text : " (" + text + ")";
 }
@@ -212,7 +227,7 @@ inline torch::Tensor find_map(
       "features by hand. Seen:",
       maps.str());
   if (found.maps.empty() && frozen == Frozen::kNoFeatures &&
-      !observer.frozen().empty()) {
+      (!observer.frozen().empty() || is_detached(observer, found, layer))) {
     return {};
   }
   TORCH_CHECK_VALUE(
@@ -222,7 +237,7 @@ inline torch::Tensor find_map(
       layout.str(),
       layer.is_default() ? "" : " that the TargetLayer asks for",
       " behind the logits, but there is none",
-      why_none(observer, found, layout),
+      why_none(observer, found, layer),
       ". Seen with a gradient history:",
       maps.str());
   std::string list;

@@ -111,6 +111,7 @@ class Observer {
       "aten::convolution",
       "aten::_convolution"};
 
+  using Weak = c10::weak_intrusive_ptr<c10::TensorImpl>;
   // A node that is gone may leave its address to another.
   using Numbered = std::pair<Place, uint64_t>;
   static Numbered numbered(const Place& place) {
@@ -160,11 +161,12 @@ class Observer {
       without_history_.emplace_back(x.getIntrusivePtr());
       if (is_one_of(operation, kConvolutions)) {
         frozen_ = c10::str(operation, " ", x.sizes());
-        frozen_result_ = x.unsafeGetTensorImpl();
+        frozen_result_ = Weak(x.getIntrusivePtr());
       }
       return;
     }
-    if (x.unsafeGetTensorImpl() == frozen_result_) { // within an operator
+    if (frozen_result_ && // within an operator
+        x.unsafeGetTensorImpl() == frozen_result_->_unsafe_get_target()) {
       frozen_.clear();
     }
     const auto place = place_of(x);
@@ -259,10 +261,10 @@ class Observer {
   std::vector<size_t> held_; // those that may still be dropped
   std::set<Numbered> shadowed_; // behind another map, where the search ends
   Geometries geometries_;
-  std::vector<c10::weak_intrusive_ptr<c10::TensorImpl>> without_history_;
+  std::vector<Weak> without_history_;
   std::map<std::pair<std::string, int64_t>, int64_t> counts_; // by their axes
   std::string frozen_;
-  const c10::TensorImpl* frozen_result_ = nullptr;
+  torch::optional<Weak> frozen_result_; // nothing else gets its address
   std::string volume_;
 };
 
