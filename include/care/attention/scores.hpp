@@ -57,20 +57,7 @@ inline void check_indices(
   if (!index.device().is_cpu()) {
     return; // the gather on the device reports it, without waiting for it here
   }
-  const auto bad = first_false((index >= 0) & (index < bound));
-  TORCH_CHECK_INDEX(
-      bad < 0,
-      where,
-      ": expected ",
-      what,
-      " in [0, ",
-      bound,
-      "), but ",
-      name,
-      "[",
-      bad,
-      "] is ",
-      index[bad < 0 ? 0 : bad].item<int64_t>());
+  check_in_range(where, what, name, index, 0, bound);
 }
 
 inline void check_classes(

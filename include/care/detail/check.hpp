@@ -104,6 +104,33 @@ inline void check_all(
   TORCH_CHECK_VALUE(false, message, "(", text, ") at index ", bad);
 }
 
+/// Throws c10::IndexError unless the integers `index` ([M], on the host) lie in
+/// [low, high): `name` is the argument, `what` it counts.
+inline void check_in_range(
+    const char* where,
+    const char* what,
+    const char* name,
+    const torch::Tensor& index,
+    int64_t low,
+    int64_t high) {
+  const auto bad = first_false((index >= low) & (index < high));
+  TORCH_CHECK_INDEX(
+      bad < 0,
+      where,
+      ": expected ",
+      what,
+      " in [",
+      low,
+      ", ",
+      high,
+      "), but ",
+      name,
+      "[",
+      bad,
+      "] is ",
+      index[bad].item<int64_t>());
+}
+
 } // namespace care::detail
 
 #endif // CARE_DETAIL_CHECK_HPP

@@ -97,14 +97,11 @@ torch::Tensor guided_maps(
       return map(guided_part(x, guided), guided_part(gradients, guided));
     }
   };
-  if (seen.more.empty()) {
-    return map_of(features, seen.layout());
-  }
   std::vector<torch::Tensor> layers{map_of(features, seen.layout())};
   for (const auto& layer : seen.more) {
     layers.push_back(map_of(layer, seen.layout(layers.size())));
   }
-  return fuse(layers, options.fusion());
+  return layers.size() == 1 ? layers[0] : fuse(layers, options.fusion());
 }
 
 /// One round: each image at most once.

@@ -67,16 +67,7 @@ inline PairedDifferences paired_differences(
       groups > 0, where, ": expected at least 1 group, but got ", groups);
   const auto n = a.size(1);
   const auto index = group.to(torch::kCPU, torch::kLong).contiguous();
-  const auto bad = detail::first_false((index >= 0) & (index < groups));
-  TORCH_CHECK_INDEX(
-      bad < 0,
-      where,
-      ": expected groups in [0, ",
-      groups,
-      "), but group[",
-      bad,
-      "] is ",
-      index[bad < 0 ? 0 : bad].item<int64_t>());
+  detail::check_in_range(where, "groups", "group", index, 0, groups);
   // The same images and groups are averaged in both arms, so that the mean of
   // the differences is the difference of the means.
   const auto difference = (a.detach().to(torch::kCPU, torch::kDouble) -

@@ -200,20 +200,7 @@ class ConfusionMatrix {
         " of shape [N], but got ",
         labels.sizes());
     auto host = labels.to(torch::kCPU, torch::kLong);
-    const auto bad = detail::first_false((host >= 0) & (host < classes()));
-    TORCH_CHECK_INDEX(
-        bad < 0,
-        where,
-        ": expected ",
-        name,
-        " in [0, ",
-        classes(),
-        "), but ",
-        name,
-        "[",
-        bad,
-        "] is ",
-        host[bad < 0 ? 0 : bad].item<int64_t>());
+    detail::check_in_range(where, name, name, host, 0, classes());
     return host;
   }
 

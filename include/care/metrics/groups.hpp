@@ -48,16 +48,7 @@ inline GroupMeans means_by_group(
   detail::check_integral(where, "group", group);
   const auto value = values.detach().to(torch::kCPU, torch::kDouble);
   const auto index = group.to(torch::kCPU, torch::kLong);
-  const auto bad = detail::first_false((index >= -1) & (index < groups));
-  TORCH_CHECK_INDEX(
-      bad < 0,
-      where,
-      ": expected groups in [-1, ",
-      groups,
-      "), but group[",
-      bad,
-      "] is ",
-      index[bad < 0 ? 0 : bad].item<int64_t>());
+  detail::check_in_range(where, "groups", "group", index, -1, groups);
   // Group -1 is counted too, in front, and left out in the end.
   const auto undefined = value.isnan();
   const auto count = [&](const torch::Tensor& which) {

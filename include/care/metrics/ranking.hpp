@@ -110,16 +110,7 @@ torch::Tensor one_against_rest(
       ": expected scores that can be compared, but image ",
       broken,
       " has a NaN");
-  const auto bad = first_false((label >= 0) & (label < k));
-  TORCH_CHECK_INDEX(
-      bad < 0,
-      where,
-      ": expected classes in [0, ",
-      k,
-      "), but targets[",
-      bad,
-      "] is ",
-      label[bad < 0 ? 0 : bad].item<int64_t>());
+  check_in_range(where, "classes", "targets", label, 0, k);
   auto result = torch::empty({k}, torch::kDouble);
   for (int64_t c = 0; c < k; ++c) {
     result[c] = figure(score_steps(value.select(1, c), label == c));

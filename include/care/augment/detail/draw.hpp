@@ -3,17 +3,11 @@
 #ifndef CARE_AUGMENT_DETAIL_DRAW_HPP
 #define CARE_AUGMENT_DETAIL_DRAW_HPP
 
+#include <care/detail/splitmix.hpp>
+
 #include <cstdint>
 
 namespace care::detail {
-
-/// The finaliser of splitmix64: numbers that differ in one bit become numbers
-/// that share nothing.
-inline uint64_t scrambled(uint64_t x) {
-  x = (x ^ (x >> 30U)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27U)) * 0x94d049bb133111ebU;
-  return x ^ (x >> 31U);
-}
 
 /// What a number is drawn for. Each purpose has a stream of its own, so that
 /// changing colours, say, leaves every flip as it was.
@@ -35,12 +29,12 @@ class Draw {
           static_cast<uint64_t>(epoch),
           static_cast<uint64_t>(image),
           static_cast<uint64_t>(purpose)}) {
-      state_ = scrambled((state_ ^ part) + kStep);
+      state_ = scrambled((state_ ^ part) + kSplitmixStep);
     }
   }
 
   uint64_t next() {
-    state_ += kStep;
+    state_ += kSplitmixStep;
     return scrambled(state_);
   }
   /// In [0, 1).
@@ -59,8 +53,6 @@ class Draw {
   }
 
  private:
-  static constexpr uint64_t kStep = 0x9e3779b97f4a7c15U;
-
   uint64_t state_ = 0;
 };
 

@@ -100,16 +100,7 @@ inline void check_values(const char* where, const BoxBatch& batch) {
           (box.select(1, 3) > box.select(1, 1)),
       c10::str(where, ": expected x0 < x1 and y0 < y1, but got ").c_str(),
       box);
-  const auto bad = first_false((image >= 0) & (image < batch.images));
-  TORCH_CHECK_INDEX(
-      bad < 0,
-      where,
-      ": expected image indices in [0, ",
-      batch.images,
-      "), but image[",
-      bad,
-      "] is ",
-      image[bad < 0 ? 0 : bad].item<int64_t>());
+  check_in_range(where, "image indices", "image", image, 0, batch.images);
 }
 
 inline torch::Tensor weights_of(const BoxBatch& batch) {
@@ -149,16 +140,7 @@ inline BoxBatch select_images(
   const auto rows = images.to(batch.image.options());
   const bool on_host = rows.device().is_cpu(); // a device is not waited for
   if (on_host) {
-    const auto bad = first_false((rows >= 0) & (rows < batch.images));
-    TORCH_CHECK_INDEX(
-        bad < 0,
-        where,
-        ": expected images in [0, ",
-        batch.images,
-        "), but images[",
-        bad,
-        "] is ",
-        rows[bad < 0 ? 0 : bad].item<int64_t>());
+    check_in_range(where, "images", "images", rows, 0, batch.images);
   }
   auto position = torch::full({batch.images}, -1, batch.image.options());
   position.index_copy_(

@@ -83,16 +83,7 @@ inline void check_logits(
   if (!target.device().is_cpu()) {
     return;
   }
-  const auto bad = first_false((target >= 0) & (target < logits.size(1)));
-  TORCH_CHECK_INDEX(
-      bad < 0,
-      where,
-      ": expected classes in [0, ",
-      logits.size(1),
-      "), but target[",
-      bad,
-      "] is ",
-      target[bad < 0 ? 0 : bad].item<int64_t>());
+  check_in_range(where, "classes", "target", target, 0, logits.size(1));
 }
 
 /// One value per class, of a loss on logits of K classes.

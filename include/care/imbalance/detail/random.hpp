@@ -3,6 +3,8 @@
 #ifndef CARE_IMBALANCE_DETAIL_RANDOM_HPP
 #define CARE_IMBALANCE_DETAIL_RANDOM_HPP
 
+#include <care/detail/splitmix.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +20,8 @@ namespace care::detail {
 class EpochRandom {
  public:
   EpochRandom(uint64_t seed, uint64_t epoch)
-      : engine_(scattered(seed ^ scattered(epoch))) {}
+      : engine_(scrambled(
+            kSplitmixStep + (seed ^ scrambled(kSplitmixStep + epoch)))) {}
 
   /// In [0, 1).
   double uniform() {
@@ -37,14 +40,6 @@ class EpochRandom {
   }
 
  private:
-  /// Spreads neighbouring numbers over all of uint64_t (splitmix64, Vigna).
-  static uint64_t scattered(uint64_t x) {
-    x += 0x9e3779b97f4a7c15U;
-    x = (x ^ (x >> 30U)) * 0xbf58476d1ce4e5b9U;
-    x = (x ^ (x >> 27U)) * 0x94d049bb133111ebU;
-    return x ^ (x >> 31U);
-  }
-
   std::mt19937_64 engine_;
 };
 
