@@ -112,6 +112,7 @@ int main(int argc, char** argv) {
   app.add_option("--size", size, "of the input: pixels, or WIDTHxHEIGHT")
       ->delimiter('x')
       ->expected(1, 2)
+      ->allow_extra_args(false)
       ->check(CLI::Range(32, 4096));
   app.add_option("--each", each, "pictures of each class")
       ->check(CLI::Range(1, 16));

@@ -47,12 +47,14 @@ void add_options(CLI::App& app, Settings& s) {
   add("--labels", s.labels, "only pictures of this label; repeat for more")
       ->allow_extra_args(false);
   add("--folds", s.folds, "only pictures of these folds, 0,1,...")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   add("--method",
       s.finder.methods,
       std::string("tried in this order until one finds a box, a,b,...: ") +
           auto_boxes::kMethods)
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   add("--network", s.finder.network, "for segmentation: see train_unet")
       ->check(CLI::ExistingFile);
   add("--side", s.finder.side, "work at this longer side; 0: as stored")
@@ -113,9 +115,23 @@ std::vector<Row> chosen(const Settings& s) {
   return rows;
 }
 
+const char* const kResults[] = {"manifest.csv", "score.txt", "sheet.html"};
+
+/// That files of the results' names are those of an earlier run.
+void check_own(const fs::path& out) {
+  for (const std::string name : kResults) {
+    if (!fs::exists(out / "found.json") && fs::exists(out / name)) {
+      throw std::invalid_argument(
+          "--out: expected a folder of an earlier run or without a file of "
+          "that name, but got " +
+          (out / name).string());
+    }
+  }
+}
+
 /// What an earlier run left in the folder, or one that was killed.
 void clear(const fs::path& out) {
-  for (const std::string name : {"manifest.csv", "score.txt", "sheet.html"}) {
+  for (const std::string name : kResults) {
     fs::remove(out / name);
     fs::remove(out / (name + ".part"));
   }
@@ -141,6 +157,7 @@ std::vector<Row> rows_of(const std::vector<Found>& found) {
 
 void run(Settings s) {
   const auto finder = auto_boxes::make_finder(s.finder);
+  check_own(s.out);
   if (s.input.empty()) {
     s.input = common::write_generated_set(s.out / "generated", {});
   }

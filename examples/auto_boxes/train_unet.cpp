@@ -91,6 +91,7 @@ struct Task {
 };
 
 Task make_task(const Settings& s) {
+  common::check_not_input("--out", s.out, {s.data});
   auto rows = trainer::read_manifest(s.data);
   trainer::check_known("--exclude", rows, &Row::label, s.exclude);
   if (!s.leave_fold.empty()) {
@@ -104,7 +105,11 @@ Task make_task(const Settings& s) {
   for (const auto& row : rows) {
     const bool left =
         row.split == "test" || (row.fold == s.leave_fold && !row.fold.empty());
-    if (left || std::count(s.exclude.begin(), s.exclude.end(), row.label) > 0) {
+    const bool excluded =
+        std::any_of(s.exclude.begin(), s.exclude.end(), [&](const auto& label) {
+          return trainer::has_label(row, label);
+        });
+    if (left || excluded) {
       task.left_out.push_back(row);
       continue;
     }

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <vector>
 
 namespace common {
 
@@ -30,6 +31,21 @@ inline std::string read_file(const std::filesystem::path& path) {
         fmt::format("cannot read '{}': {}", path.string(), code.message()));
   }
   return bytes.str();
+}
+
+/// Throws where an option's file would take the place of one that is read.
+inline void check_not_input(
+    const char* option,
+    const std::filesystem::path& out,
+    const std::vector<std::filesystem::path>& inputs) {
+  for (const auto& input : inputs) {
+    std::error_code none_there;
+    if (std::filesystem::equivalent(out, input, none_there)) {
+      throw std::invalid_argument(
+          std::string(option) + ": expected another file than the input " +
+          input.string());
+    }
+  }
 }
 
 using trainer::fingerprint;

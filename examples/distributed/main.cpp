@@ -134,7 +134,9 @@ void run(trainer::Options o, const OwnOptions& own) {
     throw std::invalid_argument(
         "--device: expected cpu, which Gloo is for, but got " + o.device);
   }
-  const auto place = std::getenv("RANK") != nullptr
+  const bool launched =
+      std::getenv("RANK") != nullptr || std::getenv("WORLD_SIZE") != nullptr;
+  const auto place = launched
       ? parallel::place_from_environment()
       : parallel::Place{0, 1, "127.0.0.1", parallel::free_port()};
   if (o.batch % place.size != 0) {

@@ -16,6 +16,7 @@
 #include <cmath>
 #include <exception>
 #include <mutex>
+#include <set>
 
 namespace make_manifest {
 namespace {
@@ -172,6 +173,29 @@ class Keys {
   std::map<std::string, const Row*> first_;
 };
 
+/// Complains of what a manifest says otherwise: see read_manifest.
+void check_words(const Told& row, Complaints& suspicious) {
+  const auto labels = trainer::split_labels(row.label);
+  const std::set<std::string> once(labels.begin(), labels.end());
+  if (once.count("") > 0 || once.size() < labels.size()) {
+    suspicious.add(row.where, "each label once", "'" + row.label + "'");
+  }
+  const std::set<std::string> parts{"", "train", "val", "test"};
+  if (parts.count(row.split) == 0) {
+    suspicious.add(
+        row.where, "a split of train, val or test", "'" + row.split + "'");
+  }
+  if (row.fold.find_first_not_of("0123456789") != std::string::npos) {
+    suspicious.add(row.where, "a fold of 0, 1, 2, ...", "'" + row.fold + "'");
+  }
+  for (const auto& region : row.regions) {
+    if (region.label.find('|') != std::string::npos) {
+      suspicious.add(
+          region.where, "a box's label without '|'", "'" + region.label + "'");
+    }
+  }
+}
+
 } // namespace
 
 std::vector<Told> check(
@@ -202,6 +226,7 @@ std::vector<Told> check(
       continue;
     }
     const auto& row = told[i];
+    check_words(row, suspicious);
     const auto [first, is_new] =
         places.emplace(fs::weakly_canonical(row.file), i);
     if (!is_new) {

@@ -75,7 +75,9 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
       for (const auto& [name, place] : csv.columns()) {
         const auto& field = line.fields[place];
         double share = 0;
-        if (name != image && name != own_group && !parse(field, share)) {
+        const bool is_class = name != image && name != own_group &&
+            name != "score_weight" && name != "validation_weight"; // ISIC 2019
+        if (is_class && !parse(field, share)) {
           csv.fail(line, "a number for " + name, "'" + field + "'");
         }
         if (share > 0.5) {

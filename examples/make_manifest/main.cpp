@@ -123,6 +123,7 @@ std::vector<Told> with_table(
   csv.expect({"path"}, {"label", "group", "split", "fold"});
   std::map<std::string, const trainer::Csv::Line*> lines;
   std::set<const trainer::Csv::Line*> idle; // no picture's so far
+  std::map<const trainer::Csv::Line*, std::string> owners;
   for (const auto& line : csv.lines()) {
     const auto path = csv.field(line, "path");
     const auto [first, is_new] = lines.emplace(path, &line);
@@ -148,6 +149,13 @@ std::vector<Told> with_table(
       continue;
     }
     idle.erase(line);
+    const auto [owner, is_first] = owners.emplace(line, row.where);
+    if (!is_first) {
+      suspicious.add(
+          row.where,
+          "a line of its own for " + row.path,
+          csv.where(*line) + ", which is that of " + owner->second);
+    }
     const auto set = [&](const char* column, std::string& value) {
       value =
           csv.columns().count(column) > 0 ? csv.field(*line, column) : value;
@@ -165,6 +173,27 @@ std::vector<Told> with_table(
         "'" + csv.field(*line, "path") + "'");
   }
   return kept;
+}
+
+/// That each label to keep is some picture's or box's.
+void check_only(const std::vector<Told>& told, const Settings& s) {
+  std::set<std::string> known;
+  for (const auto& row : told) {
+    const auto own = trainer::split_labels(row.label);
+    known.insert(own.begin(), own.end());
+    for (const auto& region : row.regions) {
+      known.insert(region.label);
+    }
+  }
+  for (const auto& label : s.only) {
+    if (known.count(label) == 0) {
+      known.erase("");
+      throw std::invalid_argument(fmt::format(
+          "--only: expected one of '{}', but got '{}'",
+          fmt::join(known, "', '"),
+          label));
+    }
+  }
 }
 
 /// Keeps of boxes and labels what is wanted. A picture without a label gets its
@@ -281,7 +310,27 @@ std::string summary_of(const std::vector<Told>& rows) {
   return text;
 }
 
+/// Throws where a picture of the manifest that is added to is not there to be
+/// looked at: to write it without that would lose it.
+void check_kept(
+    const std::vector<Told>& before,
+    const std::vector<Told>& rows,
+    const Settings& s) {
+  std::set<std::string> kept;
+  for (const auto& row : rows) {
+    kept.insert(row.where);
+  }
+  for (const auto& row : before) {
+    if (kept.count(row.where) == 0) {
+      throw std::runtime_error(
+          s.out.string() + " is not written: it would lose " + row.path +
+          " of " + row.where);
+    }
+  }
+}
+
 void run(const Format& format, const Settings& s) {
+  common::check_not_input("--out", s.out, {s.input, s.more, s.table});
   Complaints suspicious;
   const Source source{
       s.input,
@@ -302,17 +351,29 @@ void run(const Format& format, const Settings& s) {
     }
     if (!s.masks.empty()) {
       row.mask = common::mask_of(row, s.masks, s.pattern);
-      masks.insert(fs::weakly_canonical(row.mask));
+      masks.insert(
+          row.mask.empty() ? fs::path() : fs::weakly_canonical(row.mask));
     }
   }
   const auto is_mask = [&](const Told& row) { // which lie beside the pictures
     return masks.count(fs::weakly_canonical(row.file)) > 0;
   };
   told.erase(std::remove_if(told.begin(), told.end(), is_mask), told.end());
+  masks.erase(fs::path());
+  if (!s.masks.empty() && masks.empty()) {
+    throw std::runtime_error(fmt::format(
+        "--pattern: expected masks in {} called {}, but got none for {} "
+        "pictures",
+        s.masks.string(),
+        s.pattern,
+        told.size()));
+  }
   if (!s.table.empty()) {
     told = with_table(s.table, told, suspicious);
   }
-  auto all = s.append ? read_before(s.out) : std::vector<Told>();
+  check_only(told, s);
+  const auto before = s.append ? read_before(s.out) : std::vector<Told>();
+  auto all = before;
   for (auto& row : told) {
     if (settle_label(row, s)) {
       all.push_back(row);
@@ -322,6 +383,7 @@ void run(const Format& format, const Settings& s) {
   for (const auto& line : suspicious.lines) {
     std::cout << line << '\n';
   }
+  check_kept(before, rows, s);
   std::cout << summary_of(rows);
   const auto counts = fmt::format(
       "{} pictures, {} suspicious", rows.size(), suspicious.lines.size());

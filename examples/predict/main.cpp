@@ -157,6 +157,9 @@ void make_places(const Options& o) {
     throw std::invalid_argument(
         "--out: expected a file, but got the folder " + o.out);
   }
+  std::vector<fs::path> inputs{o.network};
+  inputs.insert(inputs.end(), o.pictures.begin(), o.pictures.end());
+  common::check_not_input("--out", o.out, inputs);
   fs::create_directories(fs::absolute(o.out).parent_path());
   if (!o.overlays.empty()) {
     fs::create_directories(o.overlays);

@@ -12,6 +12,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <sstream>
 #include <stdexcept>
@@ -111,6 +112,12 @@ void load_checkpoint(
         ": cannot go on from this checkpoint; --fresh starts "
         "anew (" +
         error.what_without_backtrace() + ")");
+  } catch (const std::runtime_error&) {
+    throw;
+  } catch (const std::exception& error) { // of another program's file
+    throw std::runtime_error(
+        path.string() + ": expected a training's checkpoint (" + error.what() +
+        ")");
   }
 }
 

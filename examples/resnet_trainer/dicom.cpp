@@ -160,9 +160,20 @@ cv::Mat read_dicom(
     fail("is DICOM with a lookup table: export it as PNG");
   }
 
+  const double high_bit = first_of<0x0028, 0x0102>(set, bits - 1.0);
+  if (high_bit != bits - 1.0) {
+    fail(
+        "is DICOM whose highest bit is " +
+        std::to_string(static_cast<int>(high_bit)) + " of " +
+        std::to_string(bits) + ": export it as PNG");
+  }
+
   std::vector<char> buffer(image.GetBufferLength());
   const auto area = size_t{image.GetDimension(0)} * image.GetDimension(1);
-  if (buffer.size() < area * format.GetPixelSize() ||
+  const auto* stored = image.GetDataElement().GetByteValue(); // uncompressed
+  const bool short_of_it = stored != nullptr && kind != Kind::YBR_FULL_422 &&
+      stored->GetLength() < area * format.GetPixelSize();
+  if (short_of_it || buffer.size() < area * format.GetPixelSize() ||
       !image.GetBuffer(buffer.data())) {
     fail("is DICOM whose samples are damaged or cut off");
   }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <locale>
 #include <set>
 #include <sstream>
@@ -129,6 +130,14 @@ std::string identity_of(const fs::path& file) {
   return (error ? file.lexically_normal() : whole).string();
 }
 
+/// Whether a file without an ending is DICOM, as archives name it.
+bool is_dicom(const fs::path& file) {
+  char mark[132] = {};
+  std::ifstream stream(file, std::ios::binary);
+  return stream.read(mark, sizeof(mark)) &&
+      std::string(mark + 128, 4) == "DICM";
+}
+
 } // namespace
 
 std::vector<Row> read_manifest(const fs::path& manifest) {
@@ -221,7 +230,10 @@ std::vector<Row> read_folder(
       ".tiff",
       ".webp",
       ".jp2",
-      ".dcm"};
+      ".jpe",
+      ".jfif",
+      ".dcm",
+      ".dicom"};
   std::vector<Row> rows;
   for (const auto& file : files_in(folder)) {
     auto kind = file.extension().string();
@@ -231,7 +243,9 @@ std::vector<Row> read_folder(
     const auto path = file.lexically_relative(folder);
     const auto label =
         path.has_parent_path() ? path.begin()->string() : unlabelled;
-    if (kinds.count(kind) > 0 && !label.empty()) {
+    const bool is_picture =
+        kind.empty() ? is_dicom(file) : kinds.count(kind) > 0;
+    if (is_picture && !label.empty()) {
       Row row;
       row.path = path.generic_string();
       row.file = file;

@@ -30,7 +30,7 @@ void add_options(CLI::App& app, Options& o) {
     app.add_option(name, value, help)->allow_extra_args(false);
   };
   const auto flag = [&](const char* name, bool& value, const char* help) {
-    app.add_flag(name, value, help);
+    app.add_flag(name, value, help)->default_str(value ? "true" : "false");
   };
   constexpr double kMany = 1e9;
 
@@ -44,6 +44,7 @@ void add_options(CLI::App& app, Options& o) {
   add("--size", o.size, "network input: pixels, or WIDTHxHEIGHT")
       ->delimiter('x')
       ->expected(1, 2)
+      ->default_str(std::to_string(o.size.front()))
       ->allow_extra_args(false)
       ->check(CLI::Range(32, 4096));
   add("--regions", o.regions, "where lesions are: the boxes or the masks")
@@ -102,11 +103,15 @@ void add_options(CLI::App& app, Options& o) {
   }
 }
 
-/// What was given, in one spelling: numbers as numbers, of a file of weights
-/// what is in it.
+/// What was given, in one spelling: numbers as numbers, a square's side once,
+/// of a file of weights what is in it.
 std::string value_of(const CLI::Option& option) {
+  auto results = option.results();
+  if (option.get_name() == "--size" && results.front() == results.back()) {
+    results.resize(1);
+  }
   std::string values;
-  for (const auto& text : option.results()) {
+  for (const auto& text : results) {
     char* end = nullptr;
     const double number = std::strtod(text.c_str(), &end);
     values += values.empty() ? "" : " ";
@@ -141,8 +146,10 @@ Options parse_options(
     if (option->count() > 0) {
       options.given.push_back(option->get_name());
       const auto value = value_of(*option);
-      if (option->get_group() != kNoIdentity &&
-          value != option->get_default_str()) {
+      const bool is_default = option->get_name() == "--optimizer"
+          ? options.optimizer == Options().optimizer // a number by now
+          : value == option->get_default_str();
+      if (option->get_group() != kNoIdentity && !is_default) {
         options.identity += option->get_name() + " " + value + "\n";
       }
     }
@@ -184,6 +191,9 @@ void check_effects(const Options& options, const std::vector<Row>& rows) {
   fits("--warmup", options.warmup, options.stage2);
   fits("--lr-warmup", options.lr_warmup, options.stage1 + options.stage2);
   needs("--best", val || options.split.val_share > 0, "a validation part");
+  if (folds && !splits && !options.split.test_fold.empty()) {
+    check_known("--test-fold", rows, &Row::fold, {options.split.test_fold});
+  }
   if (folds && !splits && options.split.test_fold.empty()) {
     throw std::invalid_argument(
         "--test-fold: expected the fold to test, as the manifest has folds, "

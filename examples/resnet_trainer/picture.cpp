@@ -11,12 +11,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cinttypes>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -115,7 +117,7 @@ cv::Mat to_bytes(const cv::Mat& picture, int bits, const fs::path& file) {
     }
   } else {
     cv::minMaxLoc(picture.reshape(1), &least, &most);
-    if (!std::isfinite(least) || !std::isfinite(most)) {
+    if (!cv::checkRange(picture)) {
       throw std::runtime_error(
           file.string() + ": expected finite samples, but got others");
     }
@@ -131,6 +133,82 @@ cv::Mat to_bytes(const cv::Mat& picture, int bits, const fs::path& file) {
   const double scale = most > least ? 255 / (most - least) : 0;
   picture.convertTo(bytes, CV_8U, scale, -least * scale);
   return bytes;
+}
+
+/// The tags of a TIFF's first directory (TIFF 6.0, section 2); none of other
+/// bytes.
+class TiffTags {
+ public:
+  explicit TiffTags(Bytes& bytes)
+      : bytes_(bytes),
+        little_(begins_with(bytes, {"II*\0", 4})) {
+    if (!little_ && !begins_with(bytes, {"MM\0*", 4})) {
+      return;
+    }
+    const auto directory = number(4, 4);
+    const auto count = number(directory, 2);
+    for (size_t i = 0; i < count; ++i) {
+      const auto entry = directory + 2 + 12 * i;
+      const auto values = number(entry + 4, 4);
+      places_[number(entry, 2)] =
+          values <= 2 ? entry + 8 : number(entry + 8, 4);
+    }
+  }
+
+  /// The first value of a tag of 16-bit numbers.
+  size_t first(size_t tag, size_t otherwise) const {
+    const auto place = places_.find(tag);
+    return place == places_.end() ? otherwise : number(place->second, 2);
+  }
+  void set_first(size_t tag, unsigned char value) {
+    const auto place = places_.find(tag);
+    if (place != places_.end() && place->second + 2 <= bytes_.size()) {
+      bytes_[place->second + (little_ ? 0 : 1)] = value;
+      bytes_[place->second + (little_ ? 1 : 0)] = 0;
+    }
+  }
+
+ private:
+  /// 0 beyond the end.
+  size_t number(size_t at, size_t size) const {
+    size_t value = 0;
+    for (size_t i = 0; i < size && at + size <= bytes_.size(); ++i) {
+      value += size_t{bytes_[at + i]} << 8U * (little_ ? i : size - 1 - i);
+    }
+    return value;
+  }
+
+  Bytes& bytes_;
+  bool little_;
+  std::map<size_t, size_t> places_; // of the tags' values
+};
+
+/// What OpenCV makes of a file, as it is stored: of a TIFF it would turn the
+/// picture, and read some kinds wrongly. Throws std::runtime_error that says
+/// what is wrong.
+cv::Mat decoded(Bytes bytes) {
+  constexpr size_t kBits = 0x102, kPhotometric = 0x106, kOrientation = 0x112,
+                   kPlanar = 0x11c;
+  TiffTags tags(bytes);
+  tags.set_first(kOrientation, 1);
+  if (tags.first(kBits, 8) > 8 &&
+      (tags.first(kPlanar, 1) == 2 || tags.first(kPhotometric, 1) == 0)) {
+    throw std::runtime_error(
+        "is a TIFF of more than 8 bits in planes or with 0 as white, which is "
+        "not read: save it as PNG");
+  }
+  cv::Mat picture;
+  std::string reason;
+  try {
+    picture = cv::imdecode(bytes, cv::IMREAD_UNCHANGED);
+  } catch (const cv::Exception& error) {
+    reason = " (OpenCV: " + error.err + ")";
+  }
+  if (picture.empty()) {
+    throw std::runtime_error(
+        "is damaged, too large or in an unknown format" + reason);
+  }
+  return picture;
 }
 
 /// libjpeg writes its warnings to the standard error stream and does not say of
@@ -191,15 +269,11 @@ cv::Mat read_picture(const fs::path& file) {
     fail("is a JPEG that ends too early");
   }
   cv::Mat picture;
-  std::string reason;
   try {
     name_warnings_of(file);
-    picture = cv::imread(file.string(), cv::IMREAD_UNCHANGED);
-  } catch (const cv::Exception& error) {
-    reason = " (OpenCV: " + error.err + ")";
-  }
-  if (picture.empty()) {
-    fail("is damaged, too large or in an unknown format" + reason);
+    picture = decoded(bytes);
+  } catch (const std::runtime_error& error) {
+    fail(error.what());
   }
   if (picture.depth() != CV_8U) {
     picture = to_bytes(picture, significant_bits(bytes), file);
@@ -225,9 +299,9 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
   cv::Mat mask;
   std::string reason;
   try {
-    mask = cv::imread(file.string(), cv::IMREAD_UNCHANGED);
-  } catch (const cv::Exception& error) {
-    reason = " (OpenCV: " + error.err + ")";
+    mask = decoded(read_bytes(file, "a mask"));
+  } catch (const std::runtime_error& error) {
+    reason = std::string(" (it ") + error.what() + ")";
   }
   if (size == cv::Size()) {
     size = mask.size();
@@ -262,24 +336,32 @@ cv::Mat resized(const cv::Mat& picture, cv::Size size) {
 }
 
 void write_atomically(const fs::path& path, std::string_view bytes) {
-  auto part = path;
-  part += ".part";
-  std::error_code error;
-  if (path.has_parent_path()) {
-    fs::create_directories(path.parent_path(), error);
+  std::error_code error, none;
+  const auto target = fs::is_symlink(path, none) // the link stays one
+      ? fs::weakly_canonical(path, none)
+      : path;
+  const bool is_device = fs::exists(target, none) &&
+      !fs::is_regular_file(target, none) && !fs::is_directory(target, none);
+  auto part = target;
+  part += is_device ? "" : ".part";
+  if (target.has_parent_path()) {
+    fs::create_directories(target.parent_path(), error);
   }
+  errno = 0;
   std::ofstream stream(part, std::ios::binary | std::ios::trunc);
   stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   stream.close();
-  if (stream) {
-    fs::rename(part, path, error);
+  if (!stream) {
+    error.assign(errno, std::generic_category());
+  } else if (!is_device) {
+    fs::rename(part, target, error);
   }
   if (!stream || error) {
-    std::error_code none;
-    fs::remove(part, none);
+    if (!is_device) {
+      fs::remove(part, none);
+    }
     throw std::runtime_error(
-        path.string() + ": cannot be written" +
-        (error ? ": " + error.message() : ""));
+        path.string() + ": cannot be written: " + error.message());
   }
 }
 

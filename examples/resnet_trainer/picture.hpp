@@ -44,7 +44,8 @@ std::string fingerprint(std::string_view bytes);
 std::string fingerprint_of_file(const std::filesystem::path& path);
 
 /// Writes the whole file or nothing, through `<path>.part`; makes its folder
-/// where it lacks. Throws std::runtime_error.
+/// where it lacks. A link stays one, and what is no file (/dev/stdout) is
+/// written to. Throws std::runtime_error with the system's reason.
 void write_atomically(
     const std::filesystem::path& path,
     std::string_view bytes);

@@ -5,6 +5,7 @@
 
 #include "checkpoint.hpp"
 #include "figures.hpp"
+#include "lock.hpp"
 #include "model_file.hpp"
 #include "optimizer.hpp"
 #include "options.hpp"
@@ -28,6 +29,7 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -130,6 +132,26 @@ struct Alone {
   }
 };
 
+/// Removes what an earlier training left in its folder. Throws where files of
+/// such names are no training's: without its checkpoint.
+inline void forget(const std::filesystem::path& out) {
+  const bool is_own = std::filesystem::exists(out / "checkpoint.pt");
+  for (const char* name :
+       {"metrics.csv",
+        "test.txt",
+        "network.safetensors",
+        "attention.png",
+        "checkpoint.pt"}) { // last: a kill in between leaves it a training's
+    if (!is_own && std::filesystem::exists(out / name)) {
+      throw std::invalid_argument(
+          "--out: expected a folder of an earlier training or without a file "
+          "of that name, but got " +
+          (out / name).string());
+    }
+    std::filesystem::remove(out / name);
+  }
+}
+
 /// Both stages; goes on where a checkpoint stands.
 template <class Network, class Sampler, class Team>
 Network train(
@@ -177,10 +199,7 @@ Network train(
       std::cout << "going on after epoch " << progress.epoch << '\n';
     }
   } else if (team.rank == 0) {
-    look_through(o, task, task.split.test);
-    for (const char* old : {"test.txt", "network.safetensors"}) {
-      std::filesystem::remove(out / old); // of a training before --fresh
-    }
+    forget(out);
   }
   team.begin(*net, progress.epoch);
   if (o.channels_last) {
@@ -265,28 +284,31 @@ void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
       o.channels_last,
       model.card.mean,
       model.card.deviation};
+  const std::filesystem::path out = o.out;
+  std::unique_ptr<Lock> lock;
+  if (team.rank == 0) {
+    if (o.fresh || !std::filesystem::exists(out / "checkpoint.pt")) {
+      look_through(o, task, task.split.test); // a fault makes no folder
+    }
+    lock = std::make_unique<Lock>(out / ".lock");
+    if (!lock->take(LOCK_EX | LOCK_NB)) {
+      throw std::runtime_error(
+          "--out: expected a folder that no other training works in, but got " +
+          o.out);
+    }
+  }
+  const auto go = [&](const auto& sampler) {
+    return train(o, task, model, input, sampler, team);
+  };
   const auto targets = rarest_targets_of(task.split.train, task.classes);
   const auto net = o.balanced
-      ? train(
-            o,
-            task,
-            model,
-            input,
-            care::ClassSampler(targets, care::ClassSamplerOptions().seed(seed)),
-            team)
-      : train(
-            o,
-            task,
-            model,
-            input,
-            care::ShuffleSampler(
-                targets.size(), care::ShuffleSamplerOptions().seed(seed)),
-            team);
+      ? go(care::ClassSampler(targets, care::ClassSamplerOptions().seed(seed)))
+      : go(care::ShuffleSampler(
+            targets.size(), care::ShuffleSamplerOptions().seed(seed)));
   if (team.rank > 0) {
     return;
   }
-  write_model(
-      std::filesystem::path(o.out) / "network.safetensors", *net, model.card);
+  write_model(out / "network.safetensors", *net, model.card);
   test(o, task, net, input, model.layer);
 }
 

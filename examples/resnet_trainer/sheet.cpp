@@ -114,16 +114,25 @@ cv::Mat draw_tile(const SheetRow& row, const Tile& tile, int width) {
       static_cast<int>(
           std::lround(1.0 * stored.height * width / stored.width)));
   const int most = 4 * width;
-  cv::Mat image;
+  cv::Mat image, map = tile.map;
   if (height <= most) {
     image = resized(row.picture, {width, height});
   } else { // the picture's middle; its regions are not drawn
     const int rows = std::max(1, stored.width * most / width);
     const cv::Rect middle(0, (stored.height - rows) / 2, stored.width, rows);
     image = resized(row.picture(middle), {width, most});
+    if (!map.empty()) {
+      constexpr int kFine = 4096; // rows, so that the same ones can be cut out
+      const auto at = [&](int y) {
+        return static_cast<int>(int64_t{y} * kFine / stored.height);
+      };
+      cv::resize(map, map, {map.cols, kFine});
+      const int from = at(middle.y), to = at(middle.y + rows);
+      map = map.rowRange(from, std::max(to, from + 1)).clone();
+    }
   }
-  if (!tile.map.empty()) {
-    image = overlay(image, tile.map);
+  if (!map.empty()) {
+    image = overlay(image, map);
   }
   if (height <= most) {
     draw_boxes(image, row.boxes, stored);

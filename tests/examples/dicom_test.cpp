@@ -53,6 +53,19 @@ TEST_CASE("dicom: shows what pydicom shows, for each way of storing") {
   CHECK(count == 32);
 }
 
+TEST_CASE("dicom: refuses samples in other bits than the lowest") {
+  const care_test::Folder folder;
+  auto bytes = care_test::read_text(kFolder / "no_window_12.dcm");
+  const std::string high_bit("\x28\x00\x02\x01US\x02\x00", 8);
+  const auto at = bytes.find(high_bit);
+  REQUIRE(at != std::string::npos);
+  REQUIRE(bytes[at + 8] == 11);
+  bytes[at + 8] = 15;
+  const auto file = care_test::write_text(folder.path / "a.dcm", bytes);
+  CHECK(contains(
+      error_of([&] { read_picture(file); }), "whose highest bit is 15 of 12"));
+}
+
 TEST_CASE("dicom: refuses by name what it does not show") {
   for (const auto& [name, reason] : std::map<std::string, std::string>{
            {"frames", "is DICOM of 2 frames"},

@@ -610,6 +610,7 @@ TEST_CASE("make_manifest: masks among the pictures are none") {
   CHECK(rows[0].mask == work.path / "in/masks/mel/a.png");
 
   // Nor do they make a picture's name that of several.
+  work.mask("in/masks/a.png", {{2, 2, 5, 5}});
   work.text("xml/a.xml", annotation("a.png", object("wbc", "1 2 11 12")));
   run = work.run("voc xml --images in --masks in/masks");
   CHECK(run.status == 0);
@@ -635,6 +636,54 @@ TEST_CASE("make_manifest: a bare name that two pictures have") {
   CHECK(contains(
       run.text, "xml/a.xml:2: expected one picture a.png, but got several"));
   CHECK(contains(run.text, "m.csv is not written: 0 pictures, 2 suspicious"));
+}
+
+TEST_CASE("make_manifest: writes over nothing that it reads") {
+  const Work work;
+  work.picture("set/a/1.png");
+  work.picture("set/b/2.png");
+  work.text("m.csv", "path,label\nset/a/1.png,mel\n");
+  const auto own = work.more("folder set --table m.csv");
+  CHECK(own.status == 1);
+  CHECK(
+      contains(own.text, "--out: expected another file than the input m.csv"));
+  CHECK(read_text(work.manifest) == "path,label\nset/a/1.png,mel\n");
+
+  // A picture that is not there just now stays in the manifest.
+  const auto first = work.run("folder set");
+  REQUIRE(first.status == 0);
+  const auto before = read_text(work.manifest);
+  fs::rename(work.path / "set", work.path / "unplugged");
+  work.picture("more/c/3.png");
+  const auto lost = work.more("folder more --append");
+  CHECK(lost.status == 1);
+  CHECK(contains(lost.text, "m.csv is not written: it would lose set/a/1.png"));
+  CHECK(read_text(work.manifest) == before);
+}
+
+TEST_CASE("make_manifest: says what of its options found nothing") {
+  const Work work;
+  work.picture("set/a/1.png");
+  work.picture("set/b/1.png");
+  const auto only = work.run("folder set --only a,Nope");
+  CHECK(only.status == 1);
+  CHECK(
+      contains(only.text, "--only: expected one of 'a', 'b', but got 'Nope'"));
+  fs::create_directories(work.path / "masks");
+  const auto masks = work.run("folder set --masks masks --pattern {}_m.png");
+  CHECK(masks.status == 1);
+  CHECK(contains(masks.text, "--pattern: expected masks in masks called"));
+  // One line for two pictures, and words that no manifest may hold.
+  work.text("bare.csv", "path,label,split,fold\n1,mel|mel,training,zero\n");
+  const auto table = work.run("folder set --table bare.csv");
+  CHECK(contains(table.text, "expected a line of its own for b/1.png"));
+  CHECK(contains(table.text, "bare.csv:2, which is that of"));
+  CHECK(contains(table.text, "expected each label once, but got 'mel|mel'"));
+  CHECK(contains(
+      table.text,
+      "expected a split of train, val or test, but got 'training'"));
+  CHECK(
+      contains(table.text, "expected a fold of 0, 1, 2, ..., but got 'zero'"));
 }
 
 TEST_CASE("make_manifest: doubles within and between parts") {

@@ -181,6 +181,17 @@ TEST_CASE("manifest: a folder for each class does without a file") {
       "a folder for each class"));
 }
 
+TEST_CASE("manifest: pictures by the endings that archives give") {
+  const care_test::Folder folder;
+  const std::string dicom = std::string(128, '\0') + "DICM";
+  std::filesystem::create_directories(folder.path / "a");
+  for (const char* name : {"1.dicom", "2.JFIF", "3.jpe", "IM0004"}) {
+    care_test::write_text(folder.path / "a" / name, dicom);
+  }
+  care_test::write_text(folder.path / "a" / "README", "none of these");
+  CHECK(trainer::read_folder(folder.path, "").size() == 4);
+}
+
 TEST_CASE("manifest: a class's folder may be a link, but is one class") {
   const care_test::Folder folder;
   const auto in = folder.path / "in", rare = folder.path / "elsewhere" / "rare";

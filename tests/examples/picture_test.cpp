@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -192,6 +193,78 @@ TEST_CASE("picture: says what is wrong with a file") {
   }
 }
 
+namespace {
+
+/// An uncompressed TIFF of 2 x 3 pixels, brighter from left to right and from
+/// top to bottom.
+std::string tiff(
+    uint16_t orientation,
+    uint16_t bits = 8,
+    uint16_t photometric = 1,
+    uint16_t planar = 1) {
+  std::string pixels;
+  for (uint16_t value = 1; value <= 6; ++value) {
+    pixels += static_cast<char>(value * 40);
+    pixels += bits == 16 ? std::string(1, static_cast<char>(value)) : "";
+  }
+  std::string text("II*\0\x8\0\0\0", 8);
+  const auto add = [&](size_t number, int bytes) {
+    for (int i = 0; i < bytes; ++i) {
+      text += static_cast<char>(number >> static_cast<unsigned>(8 * i));
+    }
+  };
+  const std::vector<std::pair<size_t, size_t>> tags{
+      {256, 2},
+      {257, 3},
+      {258, bits},
+      {259, 1},
+      {262, photometric},
+      {273, 8 + 2 + 11 * 12 + 4},
+      {274, orientation},
+      {277, 1},
+      {278, 3},
+      {279, pixels.size()},
+      {284, planar}};
+  add(tags.size(), 2);
+  for (const auto& [tag, value] : tags) {
+    add(tag, 2);
+    add(3, 2); // 16 bits
+    add(1, 4);
+    add(value, 4);
+  }
+  add(0, 4);
+  return text + pixels;
+}
+
+} // namespace
+
+TEST_CASE("picture: a TIFF is as it is stored, or refused") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "a.tif";
+  for (uint16_t orientation = 1; orientation <= 8; ++orientation) {
+    CAPTURE(orientation);
+    write_text(file, tiff(orientation));
+    const auto picture = read_picture(file);
+    REQUIRE(picture.size() == cv::Size(2, 3));
+    for (int y = 0; y < 3; ++y) {
+      for (int x = 0; x < 2; ++x) {
+        CHECK(picture.at<cv::Vec3b>(y, x)[0] == 40 * (2 * y + x + 1));
+      }
+    }
+    auto mask = tiff(orientation);
+    mask[mask.size() - 4] = 0; // the first pixel of the second row
+    write_text(file, mask);
+    CHECK(cv::countNonZero(trainer::read_mask(file, {2, 3})) == 5);
+    CHECK(trainer::read_mask(file, {2, 3}).at<uchar>(1, 0) == 0);
+  }
+  for (const auto& bad : {tiff(1, 16, 1, 2), tiff(1, 16, 0, 1)}) {
+    write_text(file, bad);
+    CHECK(contains(
+        error_of([&] { read_picture(file); }),
+        "a.tif: expected a picture, but it is a TIFF of more than 8 bits"));
+  }
+}
+
 TEST_CASE("picture: libjpeg's warnings name the file") {
   const care_test::Folder folder;
   const auto file = folder.path / "worn.jpg";
@@ -209,6 +282,21 @@ TEST_CASE("picture: libjpeg's warnings name the file") {
   ::close(before);
   CHECK(picture.cols == 64);
   CHECK(contains(read_text(log), "worn.jpg: Corrupt JPEG data"));
+}
+
+TEST_CASE("picture: a link stays a link, and an error has its reason") {
+  const care_test::Folder folder;
+  const auto real = folder.path / "real.csv", link = folder.path / "link.csv";
+  write_text(real, "old");
+  std::filesystem::create_symlink("real.csv", link);
+  trainer::write_atomically(link, "new");
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK(read_text(real) == "new");
+  CHECK(contains(
+      error_of([&] { trainer::write_atomically(real / "a.csv", "x"); }),
+      "a.csv: cannot be written: Not a directory"));
+  trainer::write_atomically("/dev/null", "x");
+  CHECK(std::filesystem::is_character_file("/dev/null"));
 }
 
 TEST_CASE("picture: is resized and written whole or not at all") {

@@ -298,6 +298,22 @@ TEST_CASE("predict: finds its outputs' places at the start", "[predict]") {
 }
 
 #ifdef RESNET_TRAINER_GDCM
+TEST_CASE("predict: writes over nothing that it reads", "[predict]") {
+  const care_test::Folder folder;
+  const auto network = folder.path / "network.safetensors";
+  fs::copy_file(small_network(), network);
+  const auto before = read_text(network);
+  const auto table = write_text(folder.path / "in.csv", "path\na.png\n");
+  const auto base = network.string() + " " + table.string() + " --out ";
+  for (const auto& out : {network, table}) {
+    const auto run = predict(base + out.string());
+    CHECK(run.status == 1);
+    CHECK(contains(run.text, "--out: expected another file than the input"));
+  }
+  CHECK(read_text(network) == before);
+  CHECK(read_text(table) == "path\na.png\n");
+}
+
 TEST_CASE("predict: of DICOM it says what it says of the picture in it") {
   const care_test::Folder folder;
   const auto out = folder.path / "table.csv";

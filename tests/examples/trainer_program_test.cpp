@@ -5,6 +5,7 @@
 #include "support/program.hpp"
 #include "support/small_set.hpp"
 
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/manifest.hpp"
 
 #include <opencv2/core.hpp>
@@ -289,6 +290,49 @@ TEST_CASE("trainer: where the data lies is not what it is", "[trainer]") {
   CHECK(contains(other.text, "--fresh"));
   write_text(moved, read_text(moved) + "new.png,common,,,,\n");
   CHECK(contains(train(moved, out).text, "expected a training of"));
+}
+
+TEST_CASE("trainer: a folder is one training's", "[trainer]") {
+  const care_test::Folder folder;
+  const auto data = care_test::write_small_set(folder.path / "set", 12);
+  const auto out = folder.path / "run";
+  const auto to = " --val-share 0 --out " + out.string() + " ";
+  // Nothing that is another's goes.
+  fs::create_directories(out);
+  write_text(out / "test.txt", "my list");
+  const auto foreign = train(data, to);
+  CHECK(foreign.status == 1);
+  CHECK(contains(foreign.text, "--out: expected a folder of an earlier"));
+  CHECK(contains(foreign.text, "test.txt"));
+  CHECK(read_text(out / "test.txt") == "my list");
+  fs::remove_all(out);
+
+  REQUIRE(train(data, to).status == 0);
+  REQUIRE(fs::exists(out / "attention.png"));
+  // A default may be said.
+  const auto same = train(
+      data, to + "--optimizer adamw --cosine --channels-last --augment flips");
+  CAPTURE(same.text);
+  CHECK(same.status == 0);
+  CHECK(contains(same.text, "going on after epoch 3"));
+  CHECK(train(data, to + "--optimizer sgd").status == 1);
+
+  // What is trained anew leaves nothing of the old one.
+  const auto before = read_text(out / "network.safetensors");
+  std::string text = "path,label,xmin,ymin,xmax,ymax\n"; // no box, no sheet
+  for (const auto& row : trainer::read_manifest(data)) {
+    text += row.path + "," + row.label + ",,,,\n";
+  }
+  const auto plain = write_text(data.parent_path() / "plain.csv", text);
+  CHECK(train(plain, to + "--fresh --seed 5 --alpha 0").status == 0);
+  CHECK(read_text(out / "network.safetensors") != before);
+  CHECK_FALSE(fs::exists(out / "attention.png"));
+
+  trainer::Lock lock(out / ".lock");
+  REQUIRE(lock.take(LOCK_EX | LOCK_NB));
+  const auto second = train(plain, to + "--seed 5 --alpha 0");
+  CHECK(second.status == 1);
+  CHECK(contains(second.text, "that no other training works in"));
 }
 
 TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {

@@ -310,8 +310,7 @@ TEST_CASE("lesions: those of masks and of boxes, at the picture's size") {
   CHECK(care_test::allclose(lesions[0], rows.unsqueeze(1).expand({4, 4})));
   CHECK(lesions.slice(0, 1).sum().item<double>() == 0);
   CHECK(care_test::allclose(
-      by_boxes.get_batch({0}).lesions()[0],
-      rows.unsqueeze(0).expand({4, 4})));
+      by_boxes.get_batch({0}).lesions()[0], rows.unsqueeze(0).expand({4, 4})));
 
   options.empty_masks = false;
   trainer::Pictures strict({empty}, {}, options);

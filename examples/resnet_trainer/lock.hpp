@@ -1,0 +1,48 @@
+// A lock on a file: how processes that share a folder keep out of each other's
+// way.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RESNET_TRAINER_LOCK_HPP
+#define RESNET_TRAINER_LOCK_HPP
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <stdexcept>
+#include <system_error>
+
+namespace trainer {
+
+/// A lock on a file, made where it lacks. The system takes it back when the
+/// process ends, also when it is killed.
+class Lock {
+ public:
+  explicit Lock(const std::filesystem::path& path) {
+    std::filesystem::create_directories(path.parent_path());
+    file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (file_ < 0) {
+      throw std::runtime_error(
+          "cannot make '" + path.string() +
+          "': " + std::generic_category().message(errno));
+    }
+  }
+  ~Lock() {
+    ::close(file_);
+  }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+  /// LOCK_SH or LOCK_EX, with LOCK_NB without waiting: whether it is held now.
+  bool take(int kind) {
+    return ::flock(file_, kind) == 0;
+  }
+
+ private:
+  int file_;
+};
+
+} // namespace trainer
+
+#endif // RESNET_TRAINER_LOCK_HPP
