@@ -716,7 +716,7 @@ TEST_CASE("Guide: heads that begin in place", "[guide]") {
   const auto figures =
       [&](const Guide<>& guide, const Boxes& boxes, bool in_place) {
         norm->running_mean.copy_(mean); // as before the last figures
-    norm->running_var.fill_(1);
+        norm->running_var.fill_(1);
         body->zero_grad();
         auto head = head_of(in_place);
         const auto seen = guide.watch(body(images), head);

@@ -52,8 +52,8 @@ inline Place place_from_environment() {
     if (value == nullptr || *value == '\0') {
       throw std::invalid_argument(
           std::string(name) +
-          ": expected it in the environment beside RANK, "
-          "but it is not set");
+          ": expected it in the environment beside the other "
+          "variables, but it is not set");
     }
     return std::string(value);
   };

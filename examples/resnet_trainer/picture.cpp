@@ -298,8 +298,11 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
   };
   cv::Mat mask;
   std::string reason;
+  std::error_code none_there;
   try {
-    mask = decoded(read_bytes(file, "a mask"));
+    if (fs::is_regular_file(file, none_there)) {
+      mask = decoded(read_bytes(file));
+    }
   } catch (const std::runtime_error& error) {
     reason = std::string(" (it ") + error.what() + ")";
   }

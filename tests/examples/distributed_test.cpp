@@ -353,6 +353,8 @@ TEST_CASE("distributed: each fault is one clear error") {
   CHECK(contains(
       run("RANK=0", ""), "WORLD_SIZE: expected it in the environment"));
   CHECK(contains(
+      run("WORLD_SIZE=2", ""), "RANK: expected it in the environment"));
+  CHECK(contains(
       run(at("RANK=2 WORLD_SIZE=2"), ""),
       "RANK: expected a number from 0 to 1, but got '2'"));
   CHECK(contains(
