@@ -5,6 +5,7 @@
 #include "common/masks.hpp"
 #include "make_manifest/check.hpp"
 #include "make_manifest/formats.hpp"
+#include "make_manifest/table.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
@@ -112,67 +113,6 @@ void add_options(CLI::App& app, const Format& format, Settings& s) {
   add("--out", s.out, "the manifest");
   app.add_flag("--append", s.append, "to the manifest that is there");
   app.add_flag("--strict", s.strict, "write nothing where anything is wrong");
-}
-
-/// What the user's own table says of the pictures; those it does not name go.
-std::vector<Told> with_table(
-    const fs::path& file,
-    const std::vector<Told>& told,
-    Complaints& suspicious) {
-  const trainer::Csv csv(file);
-  csv.expect({"path"}, {"label", "group", "split", "fold"});
-  std::map<std::string, const trainer::Csv::Line*> lines;
-  std::set<const trainer::Csv::Line*> idle; // no picture's so far
-  std::map<const trainer::Csv::Line*, std::string> owners;
-  for (const auto& line : csv.lines()) {
-    const auto path = csv.field(line, "path");
-    const auto [first, is_new] = lines.emplace(path, &line);
-    if (is_new) {
-      idle.insert(&line);
-    } else {
-      suspicious.add(
-          csv.where(line),
-          "one line for " + path,
-          csv.where(*first->second) + ", too, which counts");
-    }
-  }
-  std::vector<Told> kept;
-  for (auto row : told) {
-    const fs::path path = row.path;
-    const trainer::Csv::Line* line = nullptr;
-    for (const auto& name : {path.stem(), path.filename(), path}) {
-      const auto found = lines.find(name.generic_string());
-      line = found != lines.end() ? found->second : line;
-    }
-    if (line == nullptr) {
-      suspicious.add(row.where, row.path + " in " + file.string(), "no line");
-      continue;
-    }
-    idle.erase(line);
-    const auto [owner, is_first] = owners.emplace(line, row.where);
-    if (!is_first) {
-      suspicious.add(
-          row.where,
-          "a line of its own for " + row.path,
-          csv.where(*line) + ", which is that of " + owner->second);
-    }
-    const auto set = [&](const char* column, std::string& value) {
-      value =
-          csv.columns().count(column) > 0 ? csv.field(*line, column) : value;
-    };
-    set("label", row.label);
-    set("group", row.group);
-    set("split", row.split);
-    set("fold", row.fold);
-    kept.push_back(row);
-  }
-  for (const auto* line : idle) {
-    suspicious.add(
-        csv.where(*line),
-        "a picture that has no other line",
-        "'" + csv.field(*line, "path") + "'");
-  }
-  return kept;
 }
 
 /// That each label to keep is some picture's or box's.

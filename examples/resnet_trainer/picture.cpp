@@ -3,6 +3,7 @@
 #include "picture.hpp"
 
 #include "dicom.hpp"
+#include "tiff.hpp"
 
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -18,7 +19,6 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -134,54 +134,6 @@ cv::Mat to_bytes(const cv::Mat& picture, int bits, const fs::path& file) {
   picture.convertTo(bytes, CV_8U, scale, -least * scale);
   return bytes;
 }
-
-/// The tags of a TIFF's first directory (TIFF 6.0, section 2); none of other
-/// bytes.
-class TiffTags {
- public:
-  explicit TiffTags(Bytes& bytes)
-      : bytes_(bytes),
-        little_(begins_with(bytes, {"II*\0", 4})) {
-    if (!little_ && !begins_with(bytes, {"MM\0*", 4})) {
-      return;
-    }
-    const auto directory = number(4, 4);
-    const auto count = number(directory, 2);
-    for (size_t i = 0; i < count; ++i) {
-      const auto entry = directory + 2 + 12 * i;
-      const auto values = number(entry + 4, 4);
-      places_[number(entry, 2)] =
-          values <= 2 ? entry + 8 : number(entry + 8, 4);
-    }
-  }
-
-  /// The first value of a tag of 16-bit numbers.
-  size_t first(size_t tag, size_t otherwise) const {
-    const auto place = places_.find(tag);
-    return place == places_.end() ? otherwise : number(place->second, 2);
-  }
-  void set_first(size_t tag, unsigned char value) {
-    const auto place = places_.find(tag);
-    if (place != places_.end() && place->second + 2 <= bytes_.size()) {
-      bytes_[place->second + (little_ ? 0 : 1)] = value;
-      bytes_[place->second + (little_ ? 1 : 0)] = 0;
-    }
-  }
-
- private:
-  /// 0 beyond the end.
-  size_t number(size_t at, size_t size) const {
-    size_t value = 0;
-    for (size_t i = 0; i < size && at + size <= bytes_.size(); ++i) {
-      value += size_t{bytes_[at + i]} << 8U * (little_ ? i : size - 1 - i);
-    }
-    return value;
-  }
-
-  Bytes& bytes_;
-  bool little_;
-  std::map<size_t, size_t> places_; // of the tags' values
-};
 
 /// What OpenCV makes of a file, as it is stored: of a TIFF it would turn the
 /// picture, and read some kinds wrongly. Throws std::runtime_error that says

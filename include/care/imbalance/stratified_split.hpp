@@ -77,6 +77,7 @@ inline size_t groups_to_take(
     const std::vector<size_t>& members,
     double share) {
   std::vector<double> sizes; // in images of the class
+  sizes.reserve(members.size());
   for (const auto member : members) {
     sizes.push_back(static_cast<double>(std::count_if(
         groups[member].begin(), groups[member].end(), [&](size_t image) {
