@@ -3,8 +3,6 @@
 #ifndef CARE_EXAMPLES_STUDY_CHOICES_HPP
 #define CARE_EXAMPLES_STUDY_CHOICES_HPP
 
-#include "resnet_trainer/options.hpp" // Optimizer
-
 #include <nlohmann/json.hpp>
 
 #include <cstddef>
@@ -46,7 +44,7 @@ void from_json(const nlohmann::json& json, Choice& choice) {
 }
 
 // clang-format off
-using trainer::Optimizer;
+enum class Optimizer { kAdam, kAdamW, kSgd };
 template <>
 inline const Names kNames<Optimizer>{"adam", "adamw", "sgd"};
 

@@ -96,6 +96,12 @@ void check(
   }
 }
 
+trainer::Optimizer optimizer_of(const Recipe& recipe) {
+  return recipe.optimizer == Optimizer::kAdam ? trainer::Optimizer::kAdam
+      : recipe.optimizer == Optimizer::kAdamW ? trainer::Optimizer::kAdamW
+                                              : trainer::Optimizer::kSgd;
+}
+
 template <class Sampler>
 Network train(
     const Task& task,
@@ -111,7 +117,10 @@ Network train(
   auto net = make_network(recipe, arm, classes);
   net->to(input.device);
   const auto optimizer = trainer::make_optimizer(
-      recipe.optimizer, {{net->parameters()}}, recipe.lr, recipe.weight_decay);
+      optimizer_of(recipe),
+      {{net->parameters()}},
+      recipe.lr,
+      recipe.weight_decay);
   const auto criterion =
       criterion_of(arm.imbalance, counts, recipe.epochs, input.device);
   ArmGuide guide(arm, guided, recipe);

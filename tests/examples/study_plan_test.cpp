@@ -271,3 +271,17 @@ TEST_CASE("study: the identity is what matters to a network", "[study]") {
   CHECK(study::identity(plan) != study::identity(other));
   CHECK(study::identity(same.arms[1]) != study::identity(other.arms[1]));
 }
+
+TEST_CASE("study: the settings files that are published can be read") {
+  namespace fs = std::filesystem;
+  size_t files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(
+           fs::path(CARE_DOCS) / "../examples/study")) {
+    if (entry.path().extension() == ".json") {
+      CAPTURE(entry.path());
+      CHECK_FALSE(study::read_plan(entry.path()).jobs().empty());
+      ++files;
+    }
+  }
+  CHECK(files >= 12);
+}
