@@ -16,7 +16,6 @@
 #include <cmath>
 #include <exception>
 #include <mutex>
-#include <set>
 
 namespace make_manifest {
 namespace {
@@ -173,20 +172,10 @@ class Keys {
   std::map<std::string, const Row*> first_;
 };
 
-/// Complains of what a manifest says otherwise: see read_manifest.
+/// Complains of what the trainer would refuse in a manifest.
 void check_words(const Told& row, Complaints& suspicious) {
-  const auto labels = trainer::split_labels(row.label);
-  const std::set<std::string> once(labels.begin(), labels.end());
-  if (once.count("") > 0 || once.size() < labels.size()) {
-    suspicious.add(row.where, "each label once", "'" + row.label + "'");
-  }
-  const std::set<std::string> parts{"", "train", "val", "test"};
-  if (parts.count(row.split) == 0) {
-    suspicious.add(
-        row.where, "a split of train, val or test", "'" + row.split + "'");
-  }
-  if (row.fold.find_first_not_of("0123456789") != std::string::npos) {
-    suspicious.add(row.where, "a fold of 0, 1, 2, ...", "'" + row.fold + "'");
+  for (const auto& [expected, got] : trainer::faults_of(row)) {
+    suspicious.add(row.where, expected, got);
   }
   for (const auto& region : row.regions) {
     if (region.label.find('|') != std::string::npos) {

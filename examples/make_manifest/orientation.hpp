@@ -4,23 +4,24 @@
 #define CARE_EXAMPLES_MAKE_MANIFEST_ORIENTATION_HPP
 
 #include "make_manifest/formats.hpp"
+#include "resnet_trainer/tiff.hpp"
 
 #include <opencv2/core/types.hpp>
 
 #include <cstddef>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace make_manifest {
 
 /// The EXIF orientation, 1 to 8, of a JPEG's, PNG's or TIFF's bytes; 1 where
 /// there is none.
 inline int orientation_of(std::string_view bytes) {
-  const auto number = [&](size_t at, size_t size, bool little) {
+  const auto number = [&](size_t at, size_t size) {
     size_t value = 0;
     for (size_t i = 0; i < size && at + size <= bytes.size(); ++i) {
-      const auto byte = static_cast<unsigned char>(bytes[at + i]);
-      value += size_t{byte} << 8U * (little ? i : size - 1 - i);
+      value = value << 8U | static_cast<unsigned char>(bytes[at + i]);
     }
     return value;
   };
@@ -32,32 +33,26 @@ inline int orientation_of(std::string_view bytes) {
   size_t tiff = 0; // where the block of tags begins
   if (is_at(0, "\xff\xd8"sv)) {
     size_t at = 2;
-    while (number(at, 1, false) == 0xff && number(at + 1, 1, false) != 0xda &&
+    while (number(at, 1) == 0xff && number(at + 1, 1) != 0xda &&
            !is_at(at + 4, "Exif\0\0"sv)) {
-      at += 2 + number(at + 2, 2, false);
+      at += 2 + number(at + 2, 2);
     }
     tiff = at + 10;
   } else if (is_at(0, "\x89PNG"sv)) {
     size_t at = 8;
     while (at + 12 <= bytes.size() && !is_at(at + 4, "eXIf"sv)) {
-      at += 12 + number(at, 4, false);
+      at += 12 + number(at, 4);
     }
     tiff = at + 8;
   }
-  const bool little = is_at(tiff, "II*\0"sv);
-  if (!little && !is_at(tiff, "MM\0*"sv)) {
+  if (tiff >= bytes.size()) {
     return 1;
   }
-  const auto tags = tiff + number(tiff + 4, 4, little);
-  const auto count = number(tags, 2, little);
-  for (size_t i = 0; i < count; ++i) {
-    const auto tag = tags + 2 + 12 * i;
-    if (number(tag, 2, little) == 0x112) {
-      const auto value = number(tag + 8, 2, little);
-      return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
-    }
-  }
-  return 1;
+  std::vector<unsigned char> block(
+      bytes.begin() + static_cast<std::ptrdiff_t>(tiff), bytes.end());
+  const auto value =
+      trainer::TiffTags(block).first(trainer::TiffTags::kOrientation, 1);
+  return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
 }
 
 /// The size of the picture after it was turned.

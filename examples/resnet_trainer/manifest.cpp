@@ -96,18 +96,8 @@ Row read_row(const Csv& csv, const Csv::Line& line, const fs::path& folder) {
     csv.fail(
         line, "a path and a label", row.path.empty() ? "no path" : "no label");
   }
-  auto labels = split_labels(row.label);
-  std::sort(labels.begin(), labels.end());
-  if (labels.front().empty() ||
-      std::adjacent_find(labels.begin(), labels.end()) != labels.end()) {
-    csv.fail(line, "labels like a|b, each once", "'" + row.label + "'");
-  }
-  const std::set<std::string> splits{"", "train", "val", "test"};
-  if (splits.count(row.split) == 0) {
-    csv.fail(line, "a split of train, val or test", "'" + row.split + "'");
-  }
-  if (row.fold.find_first_not_of("0123456789") != std::string::npos) {
-    csv.fail(line, "a fold of 0, 1, 2, ...", "'" + row.fold + "'");
+  for (const auto& [expected, got] : faults_of(row)) {
+    csv.fail(line, expected, got);
   }
   row.file = folder / row.path;
   const auto mask = csv.field(line, "mask");
@@ -194,6 +184,24 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
         manifest.string() + ": expected at least one picture, but got none");
   }
   return rows;
+}
+
+std::vector<std::pair<std::string, std::string>> faults_of(const Row& row) {
+  std::vector<std::pair<std::string, std::string>> faults;
+  auto labels = split_labels(row.label);
+  std::sort(labels.begin(), labels.end());
+  if (labels.front().empty() ||
+      std::adjacent_find(labels.begin(), labels.end()) != labels.end()) {
+    faults.emplace_back("labels like a|b, each once", "'" + row.label + "'");
+  }
+  const std::set<std::string> splits{"", "train", "val", "test"};
+  if (splits.count(row.split) == 0) {
+    faults.emplace_back("a split of train, val or test", "'" + row.split + "'");
+  }
+  if (row.fold.find_first_not_of("0123456789") != std::string::npos) {
+    faults.emplace_back("a fold of 0, 1, 2, ...", "'" + row.fold + "'");
+  }
+  return faults;
 }
 
 std::vector<fs::path> files_in(const fs::path& folder) {

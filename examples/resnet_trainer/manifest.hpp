@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace trainer {
@@ -69,6 +70,10 @@ std::vector<std::string> split_labels(const std::string& label);
 
 /// Whether it is one of the picture's labels.
 bool has_label(const Row& row, const std::string& label);
+
+/// What a manifest may not say in label, split and fold: for each fault what is
+/// expected there, and what is.
+std::vector<std::pair<std::string, std::string>> faults_of(const Row& row);
 
 /// The labels that occur, each once, sorted.
 std::vector<std::string> labels_of(const std::vector<Row>& rows);

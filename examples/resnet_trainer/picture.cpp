@@ -136,15 +136,14 @@ cv::Mat to_bytes(const cv::Mat& picture, int bits, const fs::path& file) {
 }
 
 /// What OpenCV makes of a file, as it is stored: of a TIFF it would turn the
-/// picture, and read some kinds wrongly. Throws std::runtime_error that says
-/// what is wrong.
-cv::Mat decoded(Bytes bytes) {
-  constexpr size_t kBits = 0x102, kPhotometric = 0x106, kOrientation = 0x112,
-                   kPlanar = 0x11c;
+/// picture (its tag is set to none), and read some kinds wrongly. Throws
+/// std::runtime_error that says what is wrong.
+cv::Mat decoded(Bytes& bytes) {
   TiffTags tags(bytes);
-  tags.set_first(kOrientation, 1);
-  if (tags.first(kBits, 8) > 8 &&
-      (tags.first(kPlanar, 1) == 2 || tags.first(kPhotometric, 1) == 0)) {
+  tags.set_first(tags.kOrientation, 1);
+  if (tags.first(tags.kBits, 8) > 8 &&
+      (tags.first(tags.kPlanar, 1) == 2 ||
+       tags.first(tags.kPhotometric, 1) == 0)) {
     throw std::runtime_error(
         "is a TIFF of more than 8 bits in planes or with 0 as white, which is "
         "not read: save it as PNG");
@@ -206,7 +205,7 @@ cv::Mat read_picture(const fs::path& file) {
     throw std::runtime_error(
         file.string() + ": expected a picture, but it " + reason);
   };
-  const auto bytes = read_bytes(file);
+  auto bytes = read_bytes(file);
   if (begins_with(bytes, "DICM", 128)) {
 #ifdef RESNET_TRAINER_GDCM
     name_warnings_of(file);
@@ -253,7 +252,8 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
   std::error_code none_there;
   try {
     if (fs::is_regular_file(file, none_there)) {
-      mask = decoded(read_bytes(file));
+      auto bytes = read_bytes(file);
+      mask = decoded(bytes);
     }
   } catch (const std::runtime_error& error) {
     reason = std::string(" (it ") + error.what() + ")";

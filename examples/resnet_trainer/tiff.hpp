@@ -14,6 +14,9 @@ namespace trainer {
 /// bytes.
 class TiffTags {
  public:
+  static constexpr size_t kBits = 0x102, kPhotometric = 0x106,
+                          kOrientation = 0x112, kPlanar = 0x11c;
+
   explicit TiffTags(std::vector<unsigned char>& bytes)
       : bytes_(bytes),
         little_(bytes.size() >= 4 && bytes[0] == 'I') {

@@ -678,7 +678,8 @@ TEST_CASE("make_manifest: says what of its options found nothing") {
   const auto table = work.run("folder set --table bare.csv");
   CHECK(contains(table.text, "expected a line of its own for b/1.png"));
   CHECK(contains(table.text, "bare.csv:2, which is that of"));
-  CHECK(contains(table.text, "expected each label once, but got 'mel|mel'"));
+  CHECK(contains(
+      table.text, "expected labels like a|b, each once, but got 'mel|mel'"));
   CHECK(contains(
       table.text,
       "expected a split of train, val or test, but got 'training'"));
