@@ -470,7 +470,9 @@ TEST_CASE("find_boxes: bad input", "[find_boxes]") {
   refuses(
       BoxFinderOptions().merge_gap(NAN),
       "expected a finite merge_gap, but got nan");
-  refuses(BoxFinderOptions().padding(0), "expected padding above 0, but got 0");
+  refuses(
+      BoxFinderOptions().padding(0),
+      "expected a padding of at least 0.01, but got 0");
   refuses(
       BoxFinderOptions().min_confidence(2),
       "expected min_confidence in [0, 1], but got 2");

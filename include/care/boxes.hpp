@@ -329,7 +329,8 @@ class Boxes {
   }
 
   /// Each box scaled by `factor` about its own centre (the paper trains with
-  /// 0.7 to 1.3). Not cut at the border.
+  /// 0.7 to 1.3). Not cut at the border. Waits for the device, to see that each
+  /// box keeps an area.
   Boxes dilate(double factor) const {
     TORCH_CHECK_VALUE(
         factor > 0 && std::isfinite(factor),

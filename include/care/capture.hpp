@@ -123,13 +123,14 @@ auto capture_module(
 /// While `forward` runs, a callback of this thread sees what each operator
 /// returns. The features are then found by walking the autograd graph back from
 /// the logits, never by the order of calls: the first 4-D result with more than
-/// one cell, but past what pooling operators returned and past copies (a cast
-/// of autocast). `layers` asks for others, and for tokens and maps laid out
-/// [N, h, w, C], which come as they are with their `Seen::layouts`. Nothing is
-/// kept but what is returned, nor meanwhile what the network lets go of on its
-/// way (but for maps that `layers` may mean); the callback is gone when the
-/// function ends, also by an exception. TorchScript modules run without their
-/// graph optimiser meanwhile (it hides operators).
+/// one cell, but past what pooling operators returned, the steps of a pooling
+/// written out, changes of layout and copies (a cast of autocast). `layers`
+/// asks for others, and for tokens and maps laid out [N, h, w, C], which come
+/// as they are with their `Seen::layouts`. Nothing is kept but what is
+/// returned, nor meanwhile what the network lets go of on its way (but for maps
+/// that `layers` may mean); the callback is gone when the function ends, also
+/// by an exception. TorchScript modules run without their graph optimiser
+/// meanwhile (it hides operators).
 ///
 /// What `forward` may return: see `logits_of`. If it is not a tensor, the
 /// result is a SeenOutput, whose `output` is all of it.
@@ -137,8 +138,8 @@ auto capture_module(
 /// Throws c10::ValueError when the logits have no gradient history
 /// (torch::NoGradGuard, detached, everything frozen), when there is no such map
 /// behind them, when there are several, when the first one found may not be a
-/// spatial map (made by an operator of attention or layout, as in a
-/// transformer), and when the network let go of it early. Each error lists what
+/// spatial map (by how its axes lie it may be tokens, as in a transformer),
+/// and when the network let go of it early. Each error lists what
 /// was seen.
 /// Cost: a callback per operator. Source: ours (`at::RecordFunction`).
 ///

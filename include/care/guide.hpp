@@ -226,7 +226,7 @@ class Guide {
     Audit result;
     if (has_nothing_to_guide(seen)) {
       result.batches = 1;
-      result.add_inert("the backbone is frozen, and the attention loss is off");
+      result.add_inert("the backbone is frozen or detached, the loss off");
     } else {
       result = detail::audit_batch(
           map_,

@@ -82,8 +82,8 @@ inline void check_options(const char* where, const BoxFinderOptions& options) {
       "a finite merge_gap",
       options.merge_gap());
   check(
-      options.padding() > 0 && std::isfinite(options.padding()),
-      "padding above 0",
+      options.padding() >= 0.01 && std::isfinite(options.padding()),
+      "a padding of at least 0.01",
       options.padding());
   check(
       options.min_confidence() >= 0 && options.min_confidence() <= 1,

@@ -3,6 +3,8 @@
 #ifndef CARE_IMBALANCE_RANK_SAMPLER_HPP
 #define CARE_IMBALANCE_RANK_SAMPLER_HPP
 
+#include <care/imbalance/epoch_sampler.hpp>
+
 #include <c10/util/Exception.h>
 #include <torch/data/samplers/base.h>
 #include <torch/serialize/archive.h>
@@ -10,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -29,6 +32,11 @@ namespace care {
 ///   care::RankSampler sampler(care::ClassSampler(targets), rank, ranks);
 template <class Inner>
 class RankSampler : public torch::data::samplers::Sampler<> {
+  static_assert(
+      std::is_base_of_v<EpochSampler, Inner>,
+      "care::RankSampler: expected an EpochSampler: ShuffleSampler, "
+      "ClassSampler, ...");
+
  public:
   RankSampler(Inner sampler, size_t rank, size_t ranks)
       : sampler_(std::move(sampler)),

@@ -12,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -68,30 +67,41 @@ inline std::map<int64_t, std::vector<size_t>> groups_by_rarest_class(
   return strata;
 }
 
-/// How many of a class's groups, from the front, hold closest to the share of
-/// its images; of two or more groups neither none nor all.
-inline size_t groups_to_take(
+/// The groups of a class, of those in `members` in their order, that bring the
+/// first part nearer to the share of its images; of two or more groups neither
+/// none nor all.
+inline std::vector<size_t> groups_to_take(
     const std::vector<int64_t>& targets,
     const std::vector<std::vector<size_t>>& groups,
     int64_t target,
     const std::vector<size_t>& members,
     double share) {
-  std::vector<double> sizes; // in images of the class
-  sizes.reserve(members.size());
-  for (const auto member : members) {
-    sizes.push_back(static_cast<double>(std::count_if(
+  const auto size_of = [&](size_t member) { // in images of the class
+    return std::count_if(
         groups[member].begin(), groups[member].end(), [&](size_t image) {
           return targets[image] == target;
-        })));
+        });
+  };
+  const auto smaller = [&](size_t a, size_t b) {
+    return size_of(a) < size_of(b);
+  };
+  double wanted = 0, held = 0;
+  for (const auto member : members) {
+    wanted += share * static_cast<double>(size_of(member));
   }
-  const double wanted =
-      share * std::accumulate(sizes.begin(), sizes.end(), 0.0);
-  const size_t most = std::max<size_t>(sizes.size() - 1, 1);
-  size_t taken = 1;
-  double held = sizes[0];
-  while (taken < most &&
-         std::abs(held + sizes[taken] - wanted) <= std::abs(held - wanted)) {
-    held += sizes[taken++];
+  std::vector<size_t> taken;
+  for (const auto member : members) {
+    const double more = held + static_cast<double>(size_of(member));
+    if (std::abs(more - wanted) <= std::abs(held - wanted)) {
+      taken.push_back(member);
+      held = more;
+    }
+  }
+  if (taken.empty()) {
+    taken = {*std::min_element(members.begin(), members.end(), smaller)};
+  } else if (taken.size() == members.size() && taken.size() > 1) {
+    std::reverse(taken.begin(), taken.end()); // of equals the last one goes
+    taken.erase(std::min_element(taken.begin(), taken.end(), smaller));
   }
   return taken;
 }
@@ -104,9 +114,9 @@ inline StratifiedSplit draw_split(
   std::vector<char> is_first(targets.size());
   for (auto& [target, members] : groups_by_rarest_class(targets, groups)) {
     random.shuffle(members);
-    const auto taken = groups_to_take(targets, groups, target, members, share);
-    for (size_t i = 0; i < taken; ++i) {
-      for (const auto image : groups[members[i]]) {
+    for (const auto member :
+         groups_to_take(targets, groups, target, members, share)) {
+      for (const auto image : groups[member]) {
         is_first[image] = 1;
       }
     }
@@ -129,15 +139,16 @@ inline StratifiedSplit draw_split(
 
 } // namespace detail
 
-/// Divides images at random into two parts, of each class as near to `share` of
-/// its images in the first as whole groups allow: training and test, or
-/// training and validation.
+/// Divides images at random into two parts, `share` of each class's images in
+/// the first, to half of its largest group (further off where a class would
+/// else lie on one side alone): training and test, or training and validation.
 ///
 /// `targets`: the class of each image. `groups`: what no split may part (a
 /// patient, a lesion, a slide); images of one name stay together, those of the
 /// empty name are free; an empty list: all are. A group counts as of its rarest
 /// class, so that a patient with one rare image among common ones is dealt out
-/// with the rare. A class of two or more groups gets at least one in each part;
+/// with the rare (the common ones of such groups come on top of their class's
+/// share). A class of two or more groups gets at least one in each part;
 /// a draw in which a class lacks on one side all the same (its images lie in
 /// groups of rarer classes) is drawn again, up to 100 times, and the best one
 /// is taken: look at `lacking`. The same images in the same order, share and

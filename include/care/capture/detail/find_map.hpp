@@ -162,7 +162,7 @@ inline bool is_detached(
     const TargetLayer& layer) {
   return found.maps.empty() && layer.is_default() &&
       !layer.layout().is_tokens() && found.passed.empty() &&
-      !observer.maps().empty();
+      observer.volume().empty() && !observer.maps().empty();
 }
 
 /// Why there may be no map, for an error message.
