@@ -92,13 +92,15 @@ std::vector<Row> chosen(const Settings& s) {
   auto rows = fs::is_directory(s.input)
       ? trainer::read_folder(s.input, "unlabelled")
       : trainer::read_manifest(s.input);
-  trainer::check_known("--labels", rows, &Row::label, s.labels);
-  trainer::check_known("--folds", rows, &Row::fold, s.folds);
+  trainer::check_known("--labels", labels_of(rows), s.labels);
+  trainer::check_known("--folds", values_of(rows, &Row::fold), s.folds);
   const auto is_other = [&](const Row& row) {
-    const auto asked_for = [](const auto& list, const auto& value) {
-      return list.empty() || std::count(list.begin(), list.end(), value) > 0;
+    const auto asked_for = [](const auto& list, const auto& is_its) {
+      return list.empty() || std::any_of(list.begin(), list.end(), is_its);
     };
-    return !asked_for(s.labels, row.label) || !asked_for(s.folds, row.fold) ||
+    const auto has = [&](const auto& label) { return has_label(row, label); };
+    const auto in = [&](const auto& fold) { return row.fold == fold; };
+    return !asked_for(s.labels, has) || !asked_for(s.folds, in) ||
         (fs::is_directory(s.input) && // where results are pictures, too
          common::lies_in(row.file, s.out));
   };
@@ -143,13 +145,10 @@ std::vector<Row> rows_of(const std::vector<Found>& found) {
   for (const auto& one : found) {
     auto& row = rows.emplace_back(one.row);
     row.boxes.clear();
-    row.box_label.clear();
-    row.confidence.clear();
     row.has_confidence = true;
     row.more["method"] = one.boxes.empty() ? "none" : one.boxes[0].method;
     for (const auto& box : one.boxes) {
-      row.boxes.push_back(box.xyxy);
-      row.confidence.push_back(box.confidence);
+      row.boxes.push_back({box.xyxy, "", "", box.confidence});
     }
   }
   return rows;

@@ -44,7 +44,7 @@ std::string stamp_of(const Row& row) {
   std::error_code error;
   const auto bytes = fs::file_size(row.file, error);
   const auto time = fs::last_write_time(row.file, error).time_since_epoch();
-  const auto manual = common::fingerprint(fmt::format("{}", row.boxes));
+  const auto manual = common::fingerprint(fmt::format("{}", row.corners()));
   return error ? "" : fmt::format("{}-{}-{}", bytes, time.count(), manual);
 }
 

@@ -31,7 +31,7 @@ inline trainer::SheetRow shown(const Found& found) {
   trainer::SheetRow result;
   result.picture = trainer::read_picture(row.file);
   const double width = result.picture.cols, height = result.picture.rows;
-  for (const auto& [x0, y0, x1, y1] : row.boxes) {
+  for (const auto& [x0, y0, x1, y1] : row.corners()) {
     cv::rectangle(
         result.picture,
         cv::Point2d(std::clamp(x0, 0.0, width), std::clamp(y0, 0.0, height)),

@@ -93,9 +93,10 @@ struct Task {
 Task make_task(const Settings& s) {
   common::check_not_input("--out", s.out, {s.data});
   auto rows = trainer::read_manifest(s.data);
-  trainer::check_known("--exclude", rows, &Row::label, s.exclude);
+  trainer::check_known("--exclude", labels_of(rows), s.exclude);
   if (!s.leave_fold.empty()) {
-    trainer::check_known("--leave-fold", rows, &Row::fold, {s.leave_fold});
+    trainer::check_known(
+        "--leave-fold", values_of(rows, &Row::fold), {s.leave_fold});
   }
   if (!s.masks.empty()) {
     common::find_masks(rows, s.masks, s.mask_pattern);
@@ -200,7 +201,7 @@ std::string identity(const Task& task) {
   std::string data;
   for (const auto& row : task.train) {
     data += fmt::format(
-        "{} {} {}\n", row.path, row.mask.filename().string(), row.boxes);
+        "{} {} {}\n", row.path, row.mask.filename().string(), row.corners());
   }
   return fmt::format(
       "size {}x{}, width {}, depth {}, epochs {}, batch {}, lr {}, seed {}, "

@@ -33,12 +33,12 @@ std::string manifest_of(
     set("mask", row.mask.empty() ? "" : way_to(row.mask, folder));
     const auto start =
         csv_field(way_to(row.file, folder)) + "," + csv_field(row.label) + ",";
-    for (size_t i = 0; i < row.boxes.size(); ++i) {
-      set("box_label", row.box_label.empty() ? "" : row.box_label[i]);
+    for (const auto& box : row.boxes) {
+      set("box_label", box.label);
       set("confidence",
-          row.has_confidence ? fmt::format("{:.4g}", row.confidence[i]) : "");
+          row.has_confidence ? fmt::format("{:.4g}", box.confidence) : "");
       lines.emplace_back(
-          start + fmt::format("{:.7g}", fmt::join(row.boxes[i], ",")), rest);
+          start + fmt::format("{:.7g}", fmt::join(box.xyxy, ",")), rest);
     }
     if (row.boxes.empty()) {
       lines.emplace_back(start + ",,,", rest);

@@ -145,8 +145,9 @@ std::filesystem::path write_generated_set(
         row.label = kGeneratedClasses[k];
         row.split = test ? "test" : "train";
         row.more["test_set"] = test ? set : "";
-        row.boxes = {
-            {1. * box.x, 1. * box.y, 1. * box.br().x, 1. * box.br().y}};
+        row.boxes.resize(1);
+        row.boxes[0].xyxy = {
+            1. * box.x, 1. * box.y, 1. * box.br().x, 1. * box.br().y};
       }
     }
   }

@@ -15,7 +15,7 @@ fs::path mask_of(
     const trainer::Row& row,
     const fs::path& folder,
     std::string pattern) {
-  const auto stem = row.file.stem().string();
+  const auto stem = trainer::name_without_ending(row.file);
   for (size_t at = 0; (at = pattern.find("{}", at)) != std::string::npos;) {
     pattern.replace(at, 2, stem);
     at += stem.size();

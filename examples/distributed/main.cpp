@@ -72,31 +72,6 @@ class Team {
     ranks_.broadcast(net);
   }
 
-  /// Over all processes' images.
-  trainer::Epoch mean(const trainer::Epoch& e) const {
-    const auto n = static_cast<double>(e.images);
-    const auto g = static_cast<double>(e.guided);
-    const auto guided = [&](double value) { return g > 0 ? g * value : 0; };
-    const auto sums = ranks_.sum(torch::tensor(
-        {n,
-         g,
-         n * e.loss,
-         n * e.accuracy,
-         guided(e.inner),
-         guided(e.outer),
-         guided(e.inside)},
-        torch::kDouble));
-    const auto at = [&](int64_t i) { return sums[i].item<double>(); };
-    return {
-        at(2) / at(0),
-        at(3) / at(0),
-        at(4) / at(1),
-        at(5) / at(1),
-        at(6) / at(1),
-        static_cast<int64_t>(at(0)),
-        static_cast<int64_t>(at(1))};
-  }
-
   /// What `predict` says of each process's share of the rows, put together:
   /// each fills its places in tensors of zeros, which are added up.
   template <class Predict>
@@ -129,14 +104,17 @@ class Team {
   parallel::Ranks& ranks_;
 };
 
+/// Whether something (torchrun, Slurm, a shell) gave this process its place.
+bool is_launched() {
+  return std::getenv("RANK") != nullptr || std::getenv("WORLD_SIZE") != nullptr;
+}
+
 void run(trainer::Options o, const OwnOptions& own) {
   if (o.device != "cpu") {
     throw std::invalid_argument(
         "--device: expected cpu, which Gloo is for, but got " + o.device);
   }
-  const bool launched =
-      std::getenv("RANK") != nullptr || std::getenv("WORLD_SIZE") != nullptr;
-  const auto place = launched
+  const auto place = is_launched()
       ? parallel::place_from_environment()
       : parallel::Place{0, 1, "127.0.0.1", parallel::free_port()};
   if (o.batch % place.size != 0) {
@@ -168,7 +146,7 @@ int main(int argc, char** argv) {
       argc, argv, "distributed", [&](CLI::App& app) { add_options(app, own); });
   int status = 0;
   const int failed = trainer::run_main("distributed", [&] {
-    if (own.nproc > 1 && std::getenv("RANK") == nullptr) {
+    if (own.nproc > 1 && !is_launched()) {
       status = parallel::launch(own.nproc, argv);
     } else {
       run(options, own);

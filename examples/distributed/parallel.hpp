@@ -19,6 +19,7 @@
 #endif
 
 #include <c10/util/Exception.h>
+#include <torch/csrc/utils/tensor_flatten.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -141,7 +142,7 @@ class Ranks {
   /// counts as 0. What no process has a gradient of is left without.
   void average_gradients(const torch::nn::Module& net) {
     torch::NoGradGuard no_grad;
-    std::vector<torch::Tensor> parameters;
+    std::vector<torch::Tensor> parameters, gradients;
     std::vector<double> defined;
     for (const auto& p : net.parameters()) {
       if (p.requires_grad()) {
@@ -150,29 +151,27 @@ class Ranks {
       }
     }
     const auto anywhere = sum(torch::tensor(defined, torch::kDouble));
-    std::vector<torch::Tensor> bucket; // gradients of one type
-    int64_t numbers = 0;
     for (size_t i = 0; i < parameters.size(); ++i) {
-      if (anywhere[static_cast<int64_t>(i)].item<double>() == 0) {
-        continue;
+      if (anywhere[static_cast<int64_t>(i)].item<double>() > 0) {
+        auto& gradient = parameters[i].mutable_grad();
+        gradient =
+            gradient.defined() ? gradient : torch::zeros_like(parameters[i]);
+        gradients.push_back(gradient);
       }
-      auto& p = parameters[i];
-      if (!p.grad().defined()) {
-        p.mutable_grad() = torch::zeros_like(p);
-      }
-      if (numbers > kBucket ||
-          (numbers > 0 && bucket[0].dtype() != p.grad().dtype())) {
-        average(bucket);
-        numbers = 0;
-      }
-      bucket.push_back(p.grad());
-      numbers += p.numel();
     }
-    average(bucket);
+    namespace utils = torch::utils; // buckets are of one type each
+    for (auto& bucket : utils::take_tensors(gradients, kBucket)) {
+      const auto mean =
+          sum(utils::flatten_dense_tensors(bucket.tensors)).div_(size());
+      const auto parts = utils::unflatten_dense_tensors(mean, bucket.tensors);
+      for (size_t i = 0; i < parts.size(); ++i) {
+        bucket.tensors[i].copy_(parts[i]);
+      }
+    }
   }
 
  private:
-  static constexpr int64_t kBucket = int64_t{1} << 22; // 16 MB of floats
+  static constexpr size_t kBucket = size_t{1} << 24; // bytes
 
   /// LibTorch 2.4 and later ask for libuv, which Debian's is built without.
   template <class Options>
@@ -278,27 +277,6 @@ class Ranks {
     throw std::runtime_error(
         "rank " + std::to_string(rank()) + ": lost rank" +
         (lost.empty() ? "s unknown" : list(lost)) + " (" + why + ")");
-  }
-
-  /// Averages the gradients as one tensor, and empties the list.
-  void average(std::vector<torch::Tensor>& gradients) {
-    if (gradients.empty()) {
-      return;
-    }
-    std::vector<torch::Tensor> flat;
-    for (const auto& gradient : gradients) {
-      flat.push_back(gradient.reshape(-1));
-    }
-    std::vector<torch::Tensor> whole{torch::cat(flat)};
-    together([&] { return group_->allreduce(whole); });
-    whole[0].div_(size());
-    int64_t from = 0;
-    for (auto& gradient : gradients) {
-      gradient.copy_(
-          whole[0].narrow(0, from, gradient.numel()).view(gradient.sizes()));
-      from += gradient.numel();
-    }
-    gradients.clear();
   }
 
   Place place_;

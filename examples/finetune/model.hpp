@@ -67,7 +67,11 @@ inline trainer::Model<networks::Network> make_model(
         trainer::load_weights(o.weights, *net, family.head, model.card);
     std::cout << (says ? o.weights + ": " + report : "");
   }
-  networks::set_batch_norm_momentum(*net, o.momentum);
+  const bool has_norm = networks::set_batch_norm_momentum(*net, o.momentum);
+  TORCH_CHECK_VALUE(
+      has_norm || o.momentum == Options().momentum,
+      "--bn-momentum: expected a network with BatchNorm, but got ",
+      o.net);
   if (!o.freeze_until.empty()) {
     net->freeze_until(o.freeze_until);
   }

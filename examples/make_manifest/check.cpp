@@ -41,7 +41,7 @@ void add_parts(Told& told, const cv::Mat& mask, double least_part) {
   for (const auto& part : parts) {
     const double x = part[0], y = part[1];
     if (part[4] >= least_part * mask.size().area() || &part == &parts[0]) {
-      told.regions.push_back(
+      told.boxes.push_back(
           {{x, y, x + part[2], y + part[3]}, told.mask.string(), ""});
     }
   }
@@ -54,9 +54,9 @@ void settle_boxes(
     int orientation,
     Complaints& suspicious) {
   const auto meant = turned(stored, orientation);
-  std::vector<Region> kept;
-  for (auto region : told.regions) {
-    auto& box = region.box;
+  std::vector<trainer::LesionBox> kept;
+  for (auto region : told.boxes) {
+    auto& box = region.xyxy;
     auto cut = box;
     double beyond = 0;
     for (size_t i = 0; i < 4; ++i) {
@@ -82,7 +82,7 @@ void settle_boxes(
       kept.push_back(region);
     }
   }
-  told.regions = kept;
+  told.boxes = kept;
 }
 
 /// Looks at one picture. Returns a fingerprint of its pixels, "" where it
@@ -116,7 +116,7 @@ std::string look(Told& told, double least_part, Complaints& suspicious) {
   if (!told.mask.empty()) {
     try {
       const auto mask = trainer::read_mask(told.mask, meant);
-      if (told.regions.empty()) {
+      if (told.boxes.empty()) {
         add_parts(told, mask, least_part);
       }
       if (cv::countNonZero(mask) == 0) {
@@ -177,7 +177,7 @@ void check_words(const Told& row, Complaints& suspicious) {
   for (const auto& [expected, got] : trainer::faults_of(row)) {
     suspicious.add(row.where, expected, got);
   }
-  for (const auto& region : row.regions) {
+  for (const auto& region : row.boxes) {
     if (region.label.find('|') != std::string::npos) {
       suspicious.add(
           region.where, "a box's label without '|'", "'" + region.label + "'");

@@ -96,7 +96,7 @@ std::vector<Told> read_rsna(const Source& source, Complaints& suspicious) {
     if (has_box &&
         parse_corner(
             csv, line, {"x", "y", "width", "height"}, box, suspicious)) {
-      picture.regions.push_back({box, where, ""});
+      picture.boxes.push_back({box, where, ""});
     }
   }
   return pictures.told;
@@ -146,7 +146,7 @@ std::vector<Told> read_nih(const Source& source, Complaints& suspicious) {
             "a label of " + name + ", " + picture.label,
             "'" + label + "', whose box is left out");
       } else {
-        picture.regions.push_back({box, where, label});
+        picture.boxes.push_back({box, where, label});
       }
     }
   }
@@ -172,7 +172,7 @@ std::vector<Told> read_vindr(const Source& source, Complaints& suspicious) {
               {"x_min", "y_min", "x_max", "y_max"},
               box,
               suspicious)) {
-        picture.regions.push_back({box, csv.where(line), label});
+        picture.boxes.push_back({box, csv.where(line), label});
       }
     }
   }

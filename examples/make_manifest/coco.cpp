@@ -141,7 +141,7 @@ std::vector<Told> read_coco(const Source& source, Complaints& suspicious) {
               : fmt::format(
                     "category_id {}, which is no category's", category));
     }
-    told[images[image]].regions.push_back(
+    told[images[image]].boxes.push_back(
         {box_of(entry), where, categories[category]});
   });
   return told;

@@ -5,8 +5,6 @@
 #include "common/csv.hpp"
 
 #include <algorithm>
-#include <locale>
-#include <sstream>
 #include <stdexcept>
 
 namespace make_manifest {
@@ -29,14 +27,16 @@ Pictures::Pictures(const fs::path& folder, const fs::path& masks)
   for (const auto& row : rows_) {
     const fs::path path = row.path;
     keep(paths_, path, row.file);
-    keep(paths_, path.parent_path() / path.stem(), row.file);
+    const auto bare = trainer::name_without_ending(path);
+    keep(paths_, path.parent_path() / bare, row.file);
     keep(names_, path.filename(), row.file);
-    keep(names_, path.stem(), row.file);
+    keep(names_, bare, row.file);
   }
 }
 
 fs::path Pictures::find(const std::string& name) const {
   const auto path = fs::path(name).lexically_normal();
+  const auto bare = trainer::name_without_ending(path);
   const auto in = [](const auto& map, const fs::path& key) {
     const auto found = map.find(key.generic_string());
     return found == map.end() ? fs::path() : found->second;
@@ -44,8 +44,8 @@ fs::path Pictures::find(const std::string& name) const {
   for (const auto& file :
        {in(paths_, path),
         in(names_, path.filename()),
-        in(paths_, path.parent_path() / path.stem()),
-        in(names_, path.stem())}) {
+        in(paths_, path.parent_path() / bare),
+        in(names_, bare)}) {
     if (!file.empty()) {
       return file;
     }
@@ -86,12 +86,6 @@ std::vector<fs::path> files_of(
   return files;
 }
 
-bool parse(const std::string& text, double& number) {
-  std::istringstream stream(text);
-  stream.imbue(std::locale::classic());
-  return static_cast<bool>(stream >> number) && (stream >> std::ws).eof();
-}
-
 bool parse_box(
     const trainer::Csv& csv,
     const trainer::Csv::Line& line,
@@ -100,7 +94,7 @@ bool parse_box(
     Complaints& suspicious) {
   for (size_t i = 0; i < 4; ++i) {
     const auto text = csv.field(line, columns[i]);
-    if (!parse(text, box[i])) {
+    if (!trainer::parse_number(text, box[i])) {
       suspicious.add(
           csv.where(line), "a number in " + columns[i], "'" + text + "'");
       return false;

@@ -31,22 +31,12 @@ struct Complaints {
   }
 };
 
-/// A box as a format tells of it.
-struct Region {
-  Box box;
-  std::string where; ///< its line
-  std::string label; ///< empty: the picture's
-  double confidence = 1; ///< in [0, 1]
-};
-
 /// A picture as a format tells of it. Its `path` is the format's name for it;
-/// an empty `label` means that its boxes' labels are its own. The boxes are in
-/// `regions`.
+/// an empty `label` means that its boxes' labels are its own.
 struct Told : trainer::Row {
   cv::Size size; ///< the format's word for it; empty: none
   bool fractions = false; ///< boxes are shares of width and height
   std::string exif; ///< apply, ignore; empty: nobody said
-  std::vector<Region> regions;
 };
 
 /// The pictures of a folder, by the names that annotations give them; those in
@@ -93,9 +83,6 @@ std::vector<Told> read_folder(const Source& source, Complaints& suspicious);
 std::vector<std::filesystem::path> files_of(
     const std::filesystem::path& folder,
     const std::string& ending);
-
-/// The whole text as a number, whatever the user's language; false: it is none.
-bool parse(const std::string& text, double& number);
 
 /// Four fields of a line as numbers. Complains and returns false where they are
 /// none.

@@ -77,7 +77,7 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
         double share = 0;
         const bool is_class = name != image && name != own_group &&
             name != "score_weight" && name != "validation_weight"; // ISIC 2019
-        if (is_class && !parse(field, share)) {
+        if (is_class && !trainer::parse_number(field, share)) {
           csv.fail(line, "a number for " + name, "'" + field + "'");
         }
         if (share > 0.5) {

@@ -115,25 +115,25 @@ void add_options(CLI::App& app, const Format& format, Settings& s) {
   app.add_flag("--strict", s.strict, "write nothing where anything is wrong");
 }
 
-/// That each label to keep is some picture's or box's.
-void check_only(const std::vector<Told>& told, const Settings& s) {
+/// That each label to keep is some picture's or box's, or one of the manifest
+/// that is added to: a part may lack a class.
+void check_only(
+    const std::vector<Told>& told,
+    const std::vector<Told>& before,
+    const Settings& s) {
   std::set<std::string> known;
-  for (const auto& row : told) {
-    const auto own = trainer::split_labels(row.label);
-    known.insert(own.begin(), own.end());
-    for (const auto& region : row.regions) {
-      known.insert(region.label);
+  for (const auto* rows : {&told, &before}) {
+    for (const auto& row : *rows) {
+      const auto own =
+          trainer::split_labels(row.label.empty() ? s.unlabelled : row.label);
+      known.insert(own.begin(), own.end());
+      for (const auto& region : row.boxes) {
+        known.insert(region.label);
+      }
     }
   }
-  for (const auto& label : s.only) {
-    if (known.count(label) == 0) {
-      known.erase("");
-      throw std::invalid_argument(fmt::format(
-          "--only: expected one of '{}', but got '{}'",
-          fmt::join(known, "', '"),
-          label));
-    }
-  }
+  known.erase("");
+  trainer::check_known("--only", {known.begin(), known.end()}, s.only);
 }
 
 /// Keeps of boxes and labels what is wanted. A picture without a label gets its
@@ -143,15 +143,15 @@ bool settle_label(Told& told, const Settings& s) {
     return s.only.empty() || label.empty() ||
         std::count(s.only.begin(), s.only.end(), label) > 0;
   };
-  std::vector<Region> kept;
+  std::vector<trainer::LesionBox> kept;
   std::set<std::string> labels;
-  for (const auto& region : told.regions) {
+  for (const auto& region : told.boxes) {
     if (wanted(region.label)) {
       kept.push_back(region);
       labels.insert(region.label);
     }
   }
-  told.regions = kept;
+  told.boxes = kept;
   if (told.label.empty()) {
     labels.erase("");
     told.label = labels.empty() ? s.unlabelled
@@ -169,7 +169,7 @@ bool settle_label(Told& told, const Settings& s) {
   }
   told.label =
       own.empty() ? told.label : fmt::format("{}", fmt::join(own, "|"));
-  for (auto& region : told.regions) { // the table calls the picture otherwise
+  for (auto& region : told.boxes) { // the table calls the picture otherwise
     if (std::count(own.begin(), own.end(), region.label) == 0) {
       region.label.clear();
     }
@@ -184,12 +184,11 @@ std::vector<Told> read_before(const fs::path& manifest) {
     auto& before = told.emplace_back();
     static_cast<trainer::Row&>(before) = row;
     before.exif = "ignore"; // it has been seen to
-    for (size_t i = 0; i < row.boxes.size(); ++i) {
-      before.regions.push_back(
-          {row.boxes[i],
-           row.box_where[i],
-           row.box_label[i],
-           row.confidence[i]});
+    if (!row.more_where.empty()) {
+      throw std::runtime_error(
+          row.more_where +
+          ": expected other columns as in the picture's first line, which are "
+          "those that --append keeps, but got others");
     }
   }
   return told;
@@ -200,14 +199,8 @@ std::vector<trainer::Row> rows_of(const std::vector<Told>& told) {
   std::vector<trainer::Row> rows;
   for (const auto& one : told) {
     auto& row = rows.emplace_back(one);
-    const bool several = row.label.find('|') != std::string::npos;
-    row.boxes.clear(); // those of the manifest before
-    row.box_label.clear();
-    row.confidence.clear();
-    for (const auto& region : one.regions) {
-      row.boxes.push_back(region.box);
-      row.box_label.push_back(several ? region.label : "");
-      row.confidence.push_back(region.confidence);
+    for (auto& box : row.boxes) {
+      box.label = row.label.find('|') == row.label.npos ? "" : box.label;
     }
   }
   return rows;
@@ -219,18 +212,18 @@ std::string summary_of(const std::vector<Told>& rows) {
   std::vector<double> sides; // the shorter ones
   for (const auto& row : rows) {
     for (const auto& label : trainer::split_labels(row.label)) {
-      const auto is_its = [&](const Region& region) {
+      const auto is_its = [&](const trainer::LesionBox& region) {
         return region.label.empty() || region.label == label;
       };
       const auto boxes =
-          std::count_if(row.regions.begin(), row.regions.end(), is_its);
+          std::count_if(row.boxes.begin(), row.boxes.end(), is_its);
       auto& counts = classes[label];
       counts[0] += 1;
       counts[1] += boxes > 0 ? 1 : 0;
       counts[2] += boxes;
     }
-    for (const auto& region : row.regions) {
-      const auto& box = region.box;
+    for (const auto& region : row.boxes) {
+      const auto& box = region.xyxy;
       sides.push_back(std::min(box[2] - box[0], box[3] - box[1]));
     }
   }
@@ -250,21 +243,27 @@ std::string summary_of(const std::vector<Told>& rows) {
   return text;
 }
 
-/// Throws where a picture of the manifest that is added to is not there to be
-/// looked at: to write it without that would lose it.
+/// Throws where a picture of the manifest that is added to, or its mask or a
+/// box, is not there to be looked at: to write it without that would lose it.
 void check_kept(
     const std::vector<Told>& before,
     const std::vector<Told>& rows,
     const Settings& s) {
-  std::set<std::string> kept;
+  std::map<std::string, const Told*> kept;
   for (const auto& row : rows) {
-    kept.insert(row.where);
+    kept.emplace(row.where, &row);
   }
   for (const auto& row : before) {
-    if (kept.count(row.where) == 0) {
-      throw std::runtime_error(
-          s.out.string() + " is not written: it would lose " + row.path +
-          " of " + row.where);
+    const auto found = kept.find(row.where);
+    const bool gone = found == kept.end();
+    if (gone || found->second->mask.empty() != row.mask.empty() ||
+        found->second->boxes.size() < row.boxes.size()) {
+      throw std::runtime_error(fmt::format(
+          "{} is not written: it would lose {}{} of {}",
+          s.out.string(),
+          gone ? "" : "a box or the mask of ",
+          row.path,
+          row.where));
     }
   }
 }
@@ -311,8 +310,8 @@ void run(const Format& format, const Settings& s) {
   if (!s.table.empty()) {
     told = with_table(s.table, told, suspicious);
   }
-  check_only(told, s);
   const auto before = s.append ? read_before(s.out) : std::vector<Told>();
+  check_only(told, before, s);
   auto all = before;
   for (auto& row : told) {
     if (settle_label(row, s)) {

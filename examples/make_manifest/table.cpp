@@ -35,7 +35,8 @@ std::vector<Told> with_table(
   for (auto row : told) {
     const std::filesystem::path path = row.path;
     const trainer::Csv::Line* line = nullptr;
-    for (const auto& name : {path.stem(), path.filename(), path}) {
+    const std::filesystem::path bare = trainer::name_without_ending(path);
+    for (const auto& name : {bare, path.filename(), path}) {
       const auto found = lines.find(name.generic_string());
       line = found != lines.end() ? found->second : line;
     }

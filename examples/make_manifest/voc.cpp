@@ -50,7 +50,7 @@ std::vector<Told> read_voc(const Source& source, Complaints& suspicious) {
       Box box{};
       const bool whole = std::equal(
           names.begin(), names.end(), box.begin(), [&](auto name, double& x) {
-            return parse(limits.child_value(name), x);
+            return trainer::parse_number(limits.child_value(name), x);
           });
       const std::string label = object.child_value("name");
       if (!whole || label.empty()) {
@@ -62,7 +62,7 @@ std::vector<Told> read_voc(const Source& source, Complaints& suspicious) {
       }
       box[0] -= source.from_one ? 1 : 0;
       box[1] -= source.from_one ? 1 : 0;
-      picture.regions.push_back({box, line, label});
+      picture.boxes.push_back({box, line, label});
     }
   }
   return told;

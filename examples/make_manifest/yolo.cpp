@@ -141,7 +141,7 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
       std::vector<double> numbers;
       bool whole = true;
       for (std::string field; fields >> field;) {
-        whole = parse(field, numbers.emplace_back()) && whole;
+        whole = trainer::parse_number(field, numbers.emplace_back()) && whole;
       }
       Box box{};
       if (numbers.empty()) {
@@ -163,7 +163,7 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
                  })) {
         suspicious.add(where, "shares of the picture", "'" + line + "'");
       } else {
-        picture.regions.push_back({box, where, names[size_t(numbers[0])]});
+        picture.boxes.push_back({box, where, names[size_t(numbers[0])]});
       }
     }
   }

@@ -176,12 +176,15 @@ Network make(const std::string& name, const NetworkOptions& options) {
   return families().at(name).make(options);
 }
 
-void set_batch_norm_momentum(const nn::Module& net, double momentum) {
+bool set_batch_norm_momentum(const nn::Module& net, double momentum) {
+  bool has_any = false;
   for (const auto& module : net.modules(/*include_self=*/false)) {
     if (auto* norm = module->as<nn::BatchNorm2d>()) {
       norm->options.momentum(momentum);
+      has_any = true;
     }
   }
+  return has_any;
 }
 
 } // namespace networks

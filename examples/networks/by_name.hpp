@@ -57,8 +57,9 @@ const std::map<std::string, Family>& families();
 /// The network of that name with its first weights. Throws as `check` does.
 Network make(const std::string& name, const NetworkOptions& options);
 
-/// Sets how fast the running statistics of each BatchNorm2d follow.
-void set_batch_norm_momentum(const torch::nn::Module& net, double momentum);
+/// Sets how fast the running statistics of each BatchNorm2d follow; false:
+/// there is none.
+bool set_batch_norm_momentum(const torch::nn::Module& net, double momentum);
 
 } // namespace networks
 

@@ -68,6 +68,18 @@ void save_checkpoint(
   write_atomically(path, bytes.str());
 }
 
+/// Whether `save_checkpoint` wrote the file.
+inline bool is_checkpoint(const std::filesystem::path& path) {
+  try {
+    torch::serialize::InputArchive archive;
+    archive.load_from(path.string(), torch::kCPU);
+    c10::IValue identity;
+    return archive.try_read("identity", identity);
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 /// Reads what `save_checkpoint` wrote into parts like those it had. Throws
 /// std::runtime_error for a damaged file and for a training of another
 /// `progress.identity`.

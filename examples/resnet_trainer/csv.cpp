@@ -3,9 +3,13 @@
 #include "csv.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <fstream>
+#include <istream>
 #include <iterator>
+#include <locale>
+#include <sstream>
 #include <stdexcept>
 #include <utility>
 
@@ -36,6 +40,13 @@ size_t utf8_length(const char* text, size_t left) {
 }
 
 } // namespace
+
+bool parse_number(const std::string& text, double& number) {
+  std::istringstream stream(text);
+  stream.imbue(std::locale::classic()); // 1.5, whatever the user's language
+  return static_cast<bool>(stream >> number) && std::isfinite(number) &&
+      (stream >> std::ws).eof();
+}
 
 size_t utf8_end(const std::string& text) {
   size_t at = 0;

@@ -14,6 +14,10 @@ namespace trainer {
 /// How many of the text's bytes, from the front, are UTF-8.
 size_t utf8_end(const std::string& text);
 
+/// The finite number that is the whole text (but for spaces round it), whatever
+/// the user's language; false: it is none.
+bool parse_number(const std::string& text, double& number);
+
 /// A CSV file: a header, then lines with a field for each of its columns. Lines
 /// without anything in them are left out, as are empty fields beyond the
 /// header's; spaces round a field without quotes do not count. Throws

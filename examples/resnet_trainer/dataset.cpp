@@ -44,8 +44,10 @@ care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
   const auto width = static_cast<double>(stored.width);
   const auto height = static_cast<double>(stored.height);
   std::vector<std::array<double, 4>> cut;
-  for (size_t i = 0; i < row.boxes.size(); ++i) {
-    const auto& [x0, y0, x1, y1] = row.boxes[i];
+  std::vector<double> confidence;
+  for (const auto& own : row.boxes) {
+    confidence.push_back(own.confidence);
+    const auto& [x0, y0, x1, y1] = own.xyxy;
     cut.push_back(
         {std::clamp(x0, 0.0, width),
          std::clamp(y0, 0.0, height),
@@ -55,7 +57,7 @@ care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
     if (!(static_cast<float>(box[0]) < static_cast<float>(box[2]) &&
           static_cast<float>(box[1]) < static_cast<float>(box[3]))) {
       throw std::runtime_error(
-          row.box_where[i] + ": expected a box on the picture of " +
+          own.where + ": expected a box on the picture of " +
           std::to_string(stored.width) + " x " + std::to_string(stored.height) +
           " pixels, but got one from (" + std::to_string(x0) + ", " +
           std::to_string(y0) + ") to (" + std::to_string(x1) + ", " +
@@ -64,7 +66,7 @@ care::Boxes boxes_on(const Row& row, care::Size stored, bool weigh) {
   }
   auto boxes = care::Boxes::from_lists({cut}, stored, care::BoxUnit::kPixels);
   if (weigh && row.has_confidence) {
-    boxes = boxes.with_weights(torch::tensor(row.confidence));
+    boxes = boxes.with_weights(torch::tensor(confidence));
   }
   return boxes;
 }
@@ -73,8 +75,8 @@ torch::Tensor box_labels(
     const Row& row,
     const std::vector<std::string>& classes) {
   std::vector<int64_t> labels;
-  for (const auto& label : row.box_label) {
-    const auto found = std::find(classes.begin(), classes.end(), label);
+  for (const auto& box : row.boxes) {
+    const auto found = std::find(classes.begin(), classes.end(), box.label);
     labels.push_back(found == classes.end() ? -1 : found - classes.begin());
   }
   return torch::tensor(labels, torch::kLong);

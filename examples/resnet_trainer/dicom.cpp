@@ -160,12 +160,14 @@ cv::Mat read_dicom(
     fail("is DICOM with a lookup table: export it as PNG");
   }
 
-  const double high_bit = first_of<0x0028, 0x0102>(set, bits - 1.0);
-  if (high_bit != bits - 1.0) {
+  // Of the file, not of `format`: a codec may have set that to what it found.
+  const double said = first_of<0x0028, 0x0101>(set, bits);
+  const double high_bit = first_of<0x0028, 0x0102>(set, said - 1);
+  if (high_bit != said - 1) {
     fail(
         "is DICOM whose highest bit is " +
         std::to_string(static_cast<int>(high_bit)) + " of " +
-        std::to_string(bits) + ": export it as PNG");
+        std::to_string(static_cast<int>(said)) + ": export it as PNG");
   }
 
   std::vector<char> buffer(image.GetBufferLength());

@@ -19,7 +19,7 @@ namespace trainer {
 /// process ends, also when it is killed.
 class Lock {
  public:
-  explicit Lock(const std::filesystem::path& path) {
+  explicit Lock(const std::filesystem::path& path) : path_(path) {
     std::filesystem::create_directories(path.parent_path());
     file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (file_ < 0) {
@@ -35,11 +35,22 @@ class Lock {
   Lock& operator=(const Lock&) = delete;
 
   /// LOCK_SH or LOCK_EX, with LOCK_NB without waiting: whether it is held now.
+  /// Throws std::runtime_error where the file system knows no locks.
   bool take(int kind) {
-    return ::flock(file_, kind) == 0;
+    bool taken = false;
+    do {
+      taken = ::flock(file_, kind) == 0;
+    } while (!taken && errno == EINTR);
+    if (!taken && errno != EWOULDBLOCK) {
+      throw std::runtime_error(
+          "cannot lock '" + path_.string() +
+          "': " + std::generic_category().message(errno));
+    }
+    return taken;
   }
 
  private:
+  std::filesystem::path path_;
   int file_;
 };
 

@@ -5,11 +5,8 @@
 #include "csv.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <fstream>
-#include <locale>
 #include <set>
-#include <sstream>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -23,13 +20,6 @@ const std::vector<std::string>
     kNeeded{"path", "label", "xmin", "ymin", "xmax", "ymax"};
 const std::vector<std::string>
     kOptional{"split", "fold", "group", "mask", "confidence", "box_label"};
-
-bool parse_number(const std::string& text, double& number) {
-  std::istringstream stream(text);
-  stream.imbue(std::locale::classic()); // 1.5, whatever the user's language
-  return static_cast<bool>(stream >> number) && std::isfinite(number) &&
-      stream.peek() == std::istringstream::traits_type::eof();
-}
 
 /// Adds the line's box, if it has one.
 void read_box(const Csv& csv, const Csv::Line& line, Row& row) {
@@ -76,11 +66,8 @@ void read_box(const Csv& csv, const Csv::Line& line, Row& row) {
         "a box_label of the label '" + row.label + "'",
         "'" + label + "'");
   }
-  row.box_label.push_back(label);
   row.has_confidence = row.has_confidence || !field.empty();
-  row.boxes.push_back(box);
-  row.confidence.push_back(confidence);
-  row.box_where.push_back(csv.where(line));
+  row.boxes.push_back({box, csv.where(line), label, confidence});
 }
 
 /// The picture that a line speaks of, without its box.
@@ -120,7 +107,13 @@ std::string identity_of(const fs::path& file) {
   return (error ? file.lexically_normal() : whole).string();
 }
 
-/// Whether a file without an ending is DICOM, as archives name it.
+/// Whether the name's ending is none: IM0001, or a UID.
+bool has_no_ending(const fs::path& file) {
+  return file.extension().string().find_first_not_of(".0123456789") ==
+      std::string::npos;
+}
+
+/// Whether a file without an ending is DICOM, as archives have it.
 bool is_dicom(const fs::path& file) {
   char mark[132] = {};
   std::ifstream stream(file, std::ios::binary);
@@ -129,6 +122,15 @@ bool is_dicom(const fs::path& file) {
 }
 
 } // namespace
+
+std::vector<std::array<double, 4>> Row::corners() const {
+  std::vector<std::array<double, 4>> all;
+  all.reserve(boxes.size());
+  for (const auto& box : boxes) {
+    all.push_back(box.xyxy);
+  }
+  return all;
+}
 
 std::vector<Row> read_manifest(const fs::path& manifest) {
   const Csv csv(manifest);
@@ -142,7 +144,12 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
     if (is_new) {
       rows.push_back(std::move(row));
     } else {
-      const auto& first = rows[found->second];
+      auto& first = rows[found->second];
+      for (const auto& [name, value] : row.more) {
+        if (!value.empty() && value != first.more[name]) {
+          first.more_where = row.where;
+        }
+      }
       const std::vector<std::string> columns{"label", "split", "fold", "group"};
       const std::vector<std::string Row::*> members{
           &Row::label, &Row::split, &Row::fold, &Row::group};
@@ -169,13 +176,13 @@ std::vector<Row> read_manifest(const fs::path& manifest) {
   const Row* boxed = nullptr;
   for (const auto& row : rows) {
     for (const auto& box : row.boxes) {
-      largest = std::max({largest, box[2], box[3]});
+      largest = std::max({largest, box.xyxy[2], box.xyxy[3]});
       boxed = boxed == nullptr ? &row : boxed;
     }
   }
   if (boxed != nullptr && largest <= 1) {
     throw std::runtime_error(
-        boxed->box_where[0] +
+        boxed->boxes[0].where +
         ": expected boxes in pixels of the picture, but got all of them within "
         "[0, 1]: are they fractions?");
   }
@@ -229,19 +236,8 @@ std::vector<fs::path> files_in(const fs::path& folder) {
 std::vector<Row> read_folder(
     const fs::path& folder,
     const std::string& unlabelled) {
-  const std::set<std::string> kinds{
-      ".jpg",
-      ".jpeg",
-      ".png",
-      ".bmp",
-      ".tif",
-      ".tiff",
-      ".webp",
-      ".jp2",
-      ".jpe",
-      ".jfif",
-      ".dcm",
-      ".dicom"};
+  const std::string kinds =
+      " .jpg .jpeg .jpe .jfif .png .bmp .tif .tiff .webp .jp2 .dcm .dicom ";
   std::vector<Row> rows;
   for (const auto& file : files_in(folder)) {
     auto kind = file.extension().string();
@@ -251,8 +247,9 @@ std::vector<Row> read_folder(
     const auto path = file.lexically_relative(folder);
     const auto label =
         path.has_parent_path() ? path.begin()->string() : unlabelled;
-    const bool is_picture =
-        kind.empty() ? is_dicom(file) : kinds.count(kind) > 0;
+    const bool is_picture = has_no_ending(file)
+        ? is_dicom(file)
+        : kinds.find(" " + kind + " ") != std::string::npos;
     if (is_picture && !label.empty()) {
       Row row;
       row.path = path.generic_string();
@@ -282,6 +279,10 @@ std::vector<Row> read_folder(
   return rows;
 }
 
+std::string name_without_ending(const fs::path& file) {
+  return (has_no_ending(file) ? file.filename() : file.stem()).string();
+}
+
 std::vector<std::string> split_labels(const std::string& label) {
   std::vector<std::string> labels;
   for (size_t at = 0; at <= label.size();) {
@@ -297,27 +298,24 @@ bool has_label(const Row& row, const std::string& label) {
   return std::find(labels.begin(), labels.end(), label) != labels.end();
 }
 
-std::vector<std::string> labels_of(const std::vector<Row>& rows) {
-  std::set<std::string> labels;
+std::vector<std::string> values_of(
+    const std::vector<Row>& rows,
+    std::string Row::*column) {
+  std::set<std::string> values;
   for (const auto& row : rows) {
-    for (const auto& label : split_labels(row.label)) {
-      labels.insert(label);
+    for (const auto& value : split_labels(row.*column)) {
+      values.insert(value);
     }
   }
-  return {labels.begin(), labels.end()};
+  return {values.begin(), values.end()};
 }
 
 void check_known(
     const std::string& option,
-    const std::vector<Row>& rows,
-    std::string Row::*column,
+    const std::vector<std::string>& known,
     const std::vector<std::string>& wanted) {
-  std::set<std::string> known;
-  for (const auto& row : rows) {
-    known.insert(row.*column);
-  }
   for (const auto& value : wanted) {
-    if (known.count(value) == 0) {
+    if (std::find(known.begin(), known.end(), value) == known.end()) {
       std::string list;
       for (const auto& name : known) {
         list += (list.empty() ? "'" : ", '") + name + "'";
@@ -349,11 +347,12 @@ std::vector<std::vector<int64_t>> all_targets_of(
 
 std::string with_line(const Row& row, const std::string& text) {
   const auto begins = [&](const std::string& line) {
-    return text.rfind(line, 0) == 0;
+    return !line.empty() && text.rfind(line, 0) == 0;
   };
-  const auto& lines = row.box_where;
-  const bool has_line =
-      begins(row.where) || std::any_of(lines.begin(), lines.end(), begins);
+  const bool has_line = begins(row.where) ||
+      std::any_of(row.boxes.begin(), row.boxes.end(), [&](const auto& box) {
+                          return begins(box.where);
+                        });
   return has_line ? text : row.where + ": " + text;
 }
 

@@ -13,29 +13,35 @@
 
 namespace trainer {
 
+struct LesionBox {
+  /// xmin, ymin, xmax, ymax in pixels of the stored picture, half-open.
+  std::array<double, 4> xyxy{};
+  std::string where; ///< "manifest.csv:17", its line
+  std::string label; ///< the one it speaks for, of several; empty: them all
+  double confidence = 1; ///< 0 to 1; 1: none given
+};
+
 /// One picture of a manifest.
 struct Row {
   std::string path; ///< as written in the manifest
   std::filesystem::path file; ///< the same, found from the manifest's folder
   std::string label; ///< "a|b": a picture of both
-  /// xmin, ymin, xmax, ymax in pixels of the stored picture, half-open.
-  std::vector<std::array<double, 4>> boxes;
-  std::vector<double> confidence; ///< of each box, in [0, 1]; 1: none given
+  std::vector<LesionBox> boxes;
   bool has_confidence = false; ///< some box was given one
   std::string split; ///< train, val or test; empty: none given
   std::string fold; ///< 0, 1, ...; empty: none given
   std::string group; ///< what no split may part; empty: of its own
   std::filesystem::path mask; ///< a picture of the lesion; empty: none given
-  std::map<std::string, std::string> more; ///< the other columns
+  std::map<std::string, std::string> more; ///< the other columns, first line
+  std::string more_where; ///< a line that says another thing there, if any
   std::string where; ///< "manifest.csv:17", the picture's first line
-  std::vector<std::string> box_where; ///< the line of each box
-  /// The label each box speaks for, one of the picture's; empty: for them all.
-  std::vector<std::string> box_label;
 
   /// Whether something says where its lesion is: a mask, or else boxes.
   bool has_region(bool masks) const {
     return masks ? !mask.empty() : !boxes.empty();
   }
+  /// The boxes' `xyxy`.
+  std::vector<std::array<double, 4>> corners() const;
 };
 
 /// What is wrong with a row, after its line of the manifest.
@@ -65,6 +71,10 @@ std::vector<Row> read_folder(
     const std::filesystem::path& folder,
     const std::string& unlabelled = "");
 
+/// A file's name without its ending; all of it where that is a number, as in a
+/// DICOM's UID.
+std::string name_without_ending(const std::filesystem::path& file);
+
 /// The labels of a picture: "a|b" is {"a", "b"}.
 std::vector<std::string> split_labels(const std::string& label);
 
@@ -75,15 +85,21 @@ bool has_label(const Row& row, const std::string& label);
 /// expected there, and what is.
 std::vector<std::pair<std::string, std::string>> faults_of(const Row& row);
 
-/// The labels that occur, each once, sorted.
-std::vector<std::string> labels_of(const std::vector<Row>& rows);
+/// The values of a column, each once, sorted; "a|b" is two.
+std::vector<std::string> values_of(
+    const std::vector<Row>& rows,
+    std::string Row::*column);
+
+/// The labels that occur.
+inline std::vector<std::string> labels_of(const std::vector<Row>& rows) {
+  return values_of(rows, &Row::label);
+}
 
 /// Throws std::invalid_argument that names `option` unless each of `wanted` is
-/// the value of `column` in some row.
+/// one of `known`.
 void check_known(
     const std::string& option,
-    const std::vector<Row>& rows,
-    std::string Row::*column,
+    const std::vector<std::string>& known,
     const std::vector<std::string>& wanted);
 
 /// The places in `classes` of each row's labels. Throws std::runtime_error that

@@ -9,8 +9,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <iostream>
 #include <map>
 #include <stdexcept>
+#include <system_error>
 
 namespace trainer {
 namespace {
@@ -75,12 +78,12 @@ void add_options(CLI::App& app, Options& o) {
   flag("--channels-last,!--channels-first", o.channels_last, "memory order");
 
   number("--alpha", o.alpha, 0, 1, "(1 - alpha) Lc + alpha La; 0: plain");
-  names("--guide", o.guide, "a class to guide, or \"all\"; repeat for more");
+  names("--guide", o.guide, "a class to guide; repeat for more; none: all");
   number("--lambda", o.lambda, 0, 1e3, "weight of the outer term");
   number("--tau", o.tau, 1e-6, 1, "attention inside that is enough");
   number("--warmup", o.warmup, 0, kMany, "epochs in which La rises");
 
-  number("--seed", o.seed, 0, kMany, "of everything that is drawn");
+  number("--seed", o.seed, 0, kMany, "of all that is drawn, also the parts");
   number("--threads", o.threads, 0, 4096, "0: all cores");
   number("--workers", o.workers, 0, 4096, "threads that decode pictures");
   flag("--cache", o.cache, "keep the decoded pictures in memory");
@@ -141,7 +144,21 @@ Options parse_options(
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));
   }
+  const auto* weights = app.get_option_no_throw("--weights");
+  std::error_code none_there;
+  if (weights != nullptr && weights->count() > 0 &&
+      std::filesystem::equivalent(
+          weights->as<std::string>(),
+          std::filesystem::path(options.out) / "network.safetensors",
+          none_there)) {
+    std::cerr
+        << "--weights: expected a file that this training does not write, "
+           "but got "
+        << weights->as<std::string>() << '\n';
+    std::exit(1);
+  }
   options.size.resize(2, options.size.front());
+  options.split.seed = static_cast<uint64_t>(options.seed);
   for (const auto* option : app.get_options()) {
     if (option->count() > 0) {
       options.given.push_back(option->get_name());
@@ -192,7 +209,8 @@ void check_effects(const Options& options, const std::vector<Row>& rows) {
   fits("--lr-warmup", options.lr_warmup, options.stage1 + options.stage2);
   needs("--best", val || options.split.val_share > 0, "a validation part");
   if (folds && !splits && !options.split.test_fold.empty()) {
-    check_known("--test-fold", rows, &Row::fold, {options.split.test_fold});
+    check_known(
+        "--test-fold", values_of(rows, &Row::fold), {options.split.test_fold});
   }
   if (folds && !splits && options.split.test_fold.empty()) {
     throw std::invalid_argument(

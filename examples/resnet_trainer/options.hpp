@@ -30,7 +30,7 @@ struct Options {
     return regions == "masks";
   }
   // training
-  int64_t stage1 = 10, stage2 = 20, batch = 16, lr_warmup = 0;
+  int64_t stage1 = 0, stage2 = 30, batch = 16, lr_warmup = 0;
   double lr = 1e-3, weight_decay = 1e-4, clip = 0;
   Optimizer optimizer = Optimizer::kAdamW;
   std::string augment = "flips"; ///< a preset of care::AugmentOptions

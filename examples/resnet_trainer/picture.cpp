@@ -142,7 +142,7 @@ cv::Mat decoded(Bytes& bytes) {
   TiffTags tags(bytes);
   tags.set_first(tags.kOrientation, 1);
   if (tags.first(tags.kBits, 8) > 8 &&
-      (tags.first(tags.kPlanar, 1) == 2 ||
+      ((tags.first(tags.kPlanar, 1) == 2 && tags.first(tags.kSamples, 1) > 1) ||
        tags.first(tags.kPhotometric, 1) == 0)) {
     throw std::runtime_error(
         "is a TIFF of more than 8 bits in planes or with 0 as white, which is "
@@ -253,6 +253,7 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
   try {
     if (fs::is_regular_file(file, none_there)) {
       auto bytes = read_bytes(file);
+      name_warnings_of(file);
       mask = decoded(bytes);
     }
   } catch (const std::runtime_error& error) {
@@ -292,22 +293,29 @@ cv::Mat resized(const cv::Mat& picture, cv::Size size) {
 
 void write_atomically(const fs::path& path, std::string_view bytes) {
   std::error_code error, none;
-  const auto target = fs::is_symlink(path, none) // the link stays one
-      ? fs::weakly_canonical(path, none)
-      : path;
-  const bool is_device = fs::exists(target, none) &&
-      !fs::is_regular_file(target, none) && !fs::is_directory(target, none);
+  // What a process was given (/dev/stdout) may be a file, to be added to.
+  const auto kind = fs::status(path, none).type();
+  const auto top = fs::absolute(path).lexically_normal().string();
+  const bool is_device = top.rfind("/dev/std", 0) == 0 ||
+      top.rfind("/dev/fd/", 0) == 0 || top.rfind("/proc/", 0) == 0 ||
+      (kind != fs::file_type::regular && kind != fs::file_type::directory &&
+       kind != fs::file_type::not_found);
+  auto target = path;
+  for (int i = 0; !is_device && i < 40 && fs::is_symlink(target, none); ++i) {
+    target = target.parent_path() / fs::read_symlink(target, none);
+  } // the link stays one
   auto part = target;
   part += is_device ? "" : ".part";
   if (target.has_parent_path()) {
     fs::create_directories(target.parent_path(), error);
   }
   errno = 0;
-  std::ofstream stream(part, std::ios::binary | std::ios::trunc);
+  std::ofstream stream(
+      part, std::ios::binary | (is_device ? std::ios::app : std::ios::trunc));
   stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   stream.close();
   if (!stream) {
-    error.assign(errno, std::generic_category());
+    error = error ? error : std::error_code(errno, std::generic_category());
   } else if (!is_device) {
     fs::rename(part, target, error);
   }

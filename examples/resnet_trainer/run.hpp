@@ -26,6 +26,7 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -64,6 +65,9 @@ inline double set_epoch_rate(
   return rate;
 }
 
+/// What metrics.csv begins with.
+inline constexpr const char* kColumns = "epoch,stage,rate,loss,accuracy";
+
 /// The epoch as a line of metrics.csv, and one for people.
 inline void record(
     Progress& progress,
@@ -76,8 +80,8 @@ inline void record(
   auto& csv = progress.history;
   if (csv.empty()) {
     csv = fmt::format(
-        "epoch,stage,rate,loss,accuracy,inner,outer,inside,guided,val_{},"
-        "images_per_second\n",
+        "{},inner,outer,inside,guided,val_{},images_per_second\n",
+        kColumns,
         several ? "auc" : "mca");
   }
   const double speed = static_cast<double>(e.images) / seconds;
@@ -122,9 +126,6 @@ struct Alone {
   }
   void begin(const torch::nn::Module&, int64_t) const {}
   void end_epoch(const torch::nn::Module&) const {}
-  Epoch mean(const Epoch& figures) const {
-    return figures;
-  }
   template <class Predict>
   Predictions predictions(const std::vector<Row>& rows, const Predict& predict)
       const {
@@ -133,9 +134,13 @@ struct Alone {
 };
 
 /// Removes what an earlier training left in its folder. Throws where files of
-/// such names are no training's: without its checkpoint.
+/// such names are no training's: by its checkpoint, or by the columns of
+/// metrics.csv.
 inline void forget(const std::filesystem::path& out) {
-  const bool is_own = std::filesystem::exists(out / "checkpoint.pt");
+  std::string columns;
+  std::ifstream(out / "metrics.csv") >> columns;
+  const bool is_own =
+      is_checkpoint(out / "checkpoint.pt") || columns.rfind(kColumns, 0) == 0;
   for (const char* name :
        {"metrics.csv",
         "test.txt",
@@ -220,6 +225,7 @@ Network train(
   step.augment = care::AugmentOptions::preset(o.augment).seed(
       static_cast<uint64_t>(o.seed));
   step.after_backward = team.averaging(*net);
+  step.total = team.summing();
 
   const auto steps =
       (static_cast<int64_t>(task.split.train.size()) + o.batch - 1) / o.batch;
@@ -228,8 +234,8 @@ Network train(
     torch::manual_seed(static_cast<uint64_t>(o.seed + 1000 * (epoch + 1)));
     const auto rate = set_epoch_rate(*optimizer, model.groups, o, epoch);
     step.first_step = epoch * steps;
-    const auto figures = team.mean(
-        train_epoch(net, criterion, guide, *optimizer, *loader, input, step));
+    const auto figures =
+        train_epoch(net, criterion, guide, *optimizer, *loader, input, step);
     const std::chrono::duration<double> seconds =
         std::chrono::steady_clock::now() - start;
     guide.advance();

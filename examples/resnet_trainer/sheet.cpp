@@ -73,7 +73,7 @@ void draw_mask(cv::Mat& tile, const cv::Mat& mask) {
 SheetRow with_region(const Row& row, bool masks) {
   SheetRow result{read_picture(row.file), {}, {}};
   if (!masks) {
-    result.boxes = row.boxes;
+    result.boxes = row.corners();
   } else if (!row.mask.empty()) {
     result.mask = read_mask(row.mask, result.picture.size());
   }
@@ -89,56 +89,27 @@ cv::Mat overlay(const cv::Mat& picture, const cv::Mat& map) {
   if (!(top > 0) || !std::isfinite(top)) {
     return base;
   }
-  cv::Mat heat, levels, colours;
+  cv::Mat heat, levels, colours, share;
   cv::resize(positive / top, heat, picture.size(), 0, 0, cv::INTER_LINEAR);
   heat.convertTo(levels, CV_8U, 255);
   cv::applyColorMap(levels, colours, cv::COLORMAP_TURBO);
   cv::cvtColor(colours, colours, cv::COLOR_BGR2RGB);
-  base.forEach<cv::Vec3b>([&](cv::Vec3b& pixel, const int* at) {
-    // Little attention leaves the picture to be seen.
-    const float share = 0.8f * std::pow(heat.at<float>(at[0], at[1]), 0.75f);
-    const auto& colour = colours.at<cv::Vec3b>(at[0], at[1]);
-    for (int c = 0; c < 3; ++c) {
-      pixel[c] = cv::saturate_cast<uchar>(
-          (1 - share) * static_cast<float>(pixel[c]) +
-          share * static_cast<float>(colour[c]));
-    }
-  });
+  cv::pow(heat, 0.75, share); // little attention leaves the picture to be seen
+  cv::blendLinear(colours, base, 0.8 * share, 1 - 0.8 * share, base);
   return base;
 }
 
 cv::Mat draw_tile(const SheetRow& row, const Tile& tile, int width) {
   const auto stored = row.picture.size();
-  const auto height = std::max(
-      1,
-      static_cast<int>(
-          std::lround(1.0 * stored.height * width / stored.width)));
-  const int most = 4 * width;
-  cv::Mat image, map = tile.map;
-  if (height <= most) {
-    image = resized(row.picture, {width, height});
-  } else { // the picture's middle; its regions are not drawn
-    const int rows = std::max(1, stored.width * most / width);
-    const cv::Rect middle(0, (stored.height - rows) / 2, stored.width, rows);
-    image = resized(row.picture(middle), {width, most});
-    if (!map.empty()) {
-      constexpr int kFine = 4096; // rows, so that the same ones can be cut out
-      const auto at = [&](int y) {
-        return static_cast<int>(int64_t{y} * kFine / stored.height);
-      };
-      cv::resize(map, map, {map.cols, kFine});
-      const int from = at(middle.y), to = at(middle.y + rows);
-      map = map.rowRange(from, std::max(to, from + 1)).clone();
-    }
+  const double height = 1.0 * stored.height * width / stored.width;
+  const auto rows = std::lround(std::clamp(height, 1.0, 4.0 * width));
+  auto image = resized(row.picture, {width, static_cast<int>(rows)});
+  if (!tile.map.empty()) {
+    image = overlay(image, tile.map);
   }
-  if (!map.empty()) {
-    image = overlay(image, map);
-  }
-  if (height <= most) {
-    draw_boxes(image, row.boxes, stored);
-    if (!row.mask.empty()) {
-      draw_mask(image, row.mask);
-    }
+  draw_boxes(image, row.boxes, stored);
+  if (!row.mask.empty()) {
+    draw_mask(image, row.mask);
   }
   return image;
 }

@@ -37,9 +37,8 @@ SheetRow with_region(const Row& row, bool masks);
 /// picture grey.
 cv::Mat overlay(const cv::Mat& picture, const cv::Mat& map);
 
-/// The picture `width` pixels wide (at most four times as high, cut in the
-/// middle beyond) with its boxes and its mask's outline, and with the
-/// tile's map.
+/// The picture `width` pixels wide (squeezed where it would be over four times
+/// as high) with its boxes and its mask's outline, and with the tile's map.
 cv::Mat draw_tile(const SheetRow& row, const Tile& tile, int width = 240);
 
 /// All rows under the columns' titles. Throws std::invalid_argument without a

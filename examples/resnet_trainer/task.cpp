@@ -6,7 +6,6 @@
 #include <care/imbalance.hpp>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h> // join
 
 #include <algorithm>
 #include <filesystem>
@@ -17,48 +16,20 @@
 namespace trainer {
 namespace {
 
-// The place of a label that an option names.
-int64_t place_of(
-    const char* option,
-    const std::string& label,
-    const std::vector<std::string>& classes) {
-  const auto found = std::find(classes.begin(), classes.end(), label);
-  if (found == classes.end()) {
-    throw std::invalid_argument(fmt::format(
-        "{}: expected one of '{}', but got '{}'",
-        option,
-        fmt::join(classes, "', '"),
-        label));
-  }
-  return found - classes.begin();
-}
-
+/// The classes that --guide names; all where it names none, or "all".
 std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
   std::vector<int64_t> guided;
   for (const auto& label : o.guide) {
-    if (label == "all") {
-      guided.resize(task.classes.size());
-      std::iota(guided.begin(), guided.end(), 0);
-      return guided;
-    }
-    guided.push_back(place_of("--guide", label, task.classes));
-  }
-  if (!guided.empty()) {
-    return guided;
-  }
-  // The rare ones, else the rarest, of those that can be learnt.
-  const auto& counts = task.counts;
-  for (const auto k : care::classes_rarer_than(0.1, counts)) {
-    if (counts[static_cast<size_t>(k)] > 0) {
-      guided.push_back(k);
+    if (label != "all") {
+      check_known("--guide", task.classes, {label});
+      const auto place =
+          std::find(task.classes.begin(), task.classes.end(), label);
+      guided.push_back(place - task.classes.begin());
     }
   }
-  if (guided.empty()) {
-    const auto fewer = [](int64_t a, int64_t b) {
-      return a > 0 && (b == 0 || a < b);
-    };
-    guided = {
-        std::min_element(counts.begin(), counts.end(), fewer) - counts.begin()};
+  if (o.guide.empty() || guided.size() < o.guide.size()) {
+    guided.resize(task.classes.size());
+    std::iota(guided.begin(), guided.end(), 0);
   }
   return guided;
 }
@@ -82,33 +53,38 @@ void check_labels(const Options& o, const std::vector<Row>& rows, int64_t k) {
 } // namespace
 
 bool Task::is_guided(const Row& row) const {
-  return row.has_region(masks) &&
-      std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
-           const auto& label = classes[static_cast<size_t>(k)];
-           return has_label(row, label) &&
-               (masks || // which speak for all labels
-                std::any_of(
-                    row.box_label.begin(),
-                    row.box_label.end(),
-                    [&](const auto& own) { // empty: of all labels
-                      return own.empty() || own == label;
-                    }));
-         });
+  return std::any_of(guided.begin(), guided.end(), [&](int64_t k) {
+    return is_guided(row, k);
+  });
+}
+
+bool Task::is_guided(const Row& row, int64_t k) const {
+  const auto& label = classes[static_cast<size_t>(k)];
+  return row.has_region(masks) && has_label(row, label) &&
+      (masks || // which speak for all labels
+       std::any_of(row.boxes.begin(), row.boxes.end(), [&](const auto& box) {
+         return box.label.empty() || box.label == label; // empty: of all
+       }));
 }
 
 std::string summary_of(const Task& task, bool guides) {
   std::string text =
       fmt::format("{} pictures to learn from:", task.split.train.size());
-  for (size_t k = 0; k < task.classes.size(); ++k) {
+  const auto& train = task.split.train;
+  const auto is_guided = [&](int64_t k) {
     const auto& guided = task.guided;
-    const bool is_guided = guides &&
-        std::count(guided.begin(), guided.end(), static_cast<int64_t>(k)) > 0;
+    return std::count(guided.begin(), guided.end(), k) > 0 &&
+        std::any_of(train.begin(), train.end(), [&](const Row& row) {
+             return task.is_guided(row, k);
+           });
+  };
+  for (size_t k = 0; k < task.classes.size(); ++k) {
     text += fmt::format(
         "{} {} {}{}",
         k == 0 ? "" : ",",
         task.counts[k],
         task.classes[k],
-        is_guided ? " (guided)" : "");
+        guides && is_guided(static_cast<int64_t>(k)) ? " (guided)" : "");
   }
   text += "\n";
   for (const auto& note : task.split.notes) {
@@ -121,32 +97,35 @@ Task make_task(const Options& o) {
   auto rows = std::filesystem::is_directory(o.data) ? read_folder(o.data)
                                                     : read_manifest(o.data);
   check_effects(o, rows);
+  check_known("--exclude", labels_of(rows), o.exclude);
   for (const auto& label : o.exclude) {
-    place_of("--exclude", label, labels_of(rows));
     const auto is_it = [&](const Row& row) { return has_label(row, label); };
     rows.erase(std::remove_if(rows.begin(), rows.end(), is_it), rows.end());
   }
+  Task task;
+  task.classes = labels_of(rows);
+  check_labels(o, rows, task.size());
+  task.split = split_rows(rows, o.split);
   size_t data = 0; // wherever the files lie
-  for (const auto& row : rows) {
+  const auto add = [&](const Row& row) {
     const auto mask = o.masks() ? row.mask.filename().string() : "";
     for (const auto& text :
          {row.path, row.label, row.split, row.fold, row.group, mask}) {
       data = data * 31 + std::hash<std::string>()(text);
     }
-    for (const auto& label : row.box_label) {
-      data = label.empty() ? data : data * 31 + std::hash<std::string>()(label);
-    }
     for (const auto& box : row.boxes) {
-      for (const auto side : box) {
+      for (const auto side : box.xyxy) {
         data = data * 31 + std::hash<double>()(side);
       }
+      data = data * 31 + std::hash<std::string>()(box.label);
     }
+  };
+  for (const auto* part : {&task.split.train, &task.split.val}) {
+    std::for_each(part->begin(), part->end(), add);
+    data = data * 31 + part->size();
   }
-  Task task;
+  std::for_each(task.split.test.begin(), task.split.test.end(), add);
   task.identity = o.identity + fmt::format("data {:016x}", data);
-  task.classes = labels_of(rows);
-  check_labels(o, rows, task.size());
-  task.split = split_rows(rows, o.split);
   std::vector<int64_t> learnt;
   for (const auto& own : all_targets_of(task.split.train, task.classes)) {
     learnt.insert(learnt.end(), own.begin(), own.end());

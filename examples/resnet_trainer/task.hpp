@@ -24,7 +24,8 @@ struct Task {
   int64_t size() const {
     return static_cast<int64_t>(classes.size());
   }
-  bool is_guided(const Row& row) const;
+  bool is_guided(const Row& row) const; ///< as one of `guided`
+  bool is_guided(const Row& row, int64_t k) const; ///< as class k
 };
 
 /// The pictures to learn from, class by class, and what a person should know.

@@ -150,12 +150,24 @@ void test(
   std::cout << fmt::format("test: {:.0f} images/s\n\n{}", speed, table);
   write_atomically(out / "test.txt", table);
 
-  std::vector<Row> shown; // the first ones: nothing is picked by hand
-  for (const auto& row : task.split.test) {
-    if (task.is_guided(row) &&
-        static_cast<int64_t>(shown.size()) < o.pictures) {
-      shown.push_back(row);
+  // The first ones of the rarest class, then of the next: nothing is picked.
+  std::vector<size_t> order;
+  for (size_t i = 0; i < task.split.test.size(); ++i) {
+    if (task.is_guided(task.split.test[i])) {
+      order.push_back(i);
     }
+  }
+  const auto labels = rarest_targets_of(task.split.test, task.classes);
+  const auto count_of = [&](size_t i) {
+    return task.counts[static_cast<size_t>(labels[i])];
+  };
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return count_of(a) < count_of(b);
+  });
+  order.resize(std::min(order.size(), static_cast<size_t>(o.pictures)));
+  std::vector<Row> shown;
+  for (const auto i : order) {
+    shown.push_back(task.split.test[i]);
   }
   if (!shown.empty()) {
     loader = in_order(o, task, shown);

@@ -85,14 +85,14 @@ class StepFigures {
          hits,
          sum(a.inner, guided),
          sum(a.outer, guided),
-         sum(a.inside_share, guided)}));
-    images_ += n;
-    guided_ += guided;
+         sum(a.inside_share, guided),
+         torch::full_like(hits, n),
+         torch::full_like(hits, guided)}));
   }
 
-  /// Throws std::runtime_error that names the first batch whose loss is not
-  /// finite.
-  Epoch read() const {
+  /// `total`, where there is one, adds up over processes. Throws
+  /// std::runtime_error that names the first batch whose loss is not finite.
+  Epoch read(const care::SumOverRanks& total = {}) const {
     if (steps_.empty()) {
       throw std::runtime_error("expected a batch to train on, but got none");
     }
@@ -104,23 +104,21 @@ class StepFigures {
           "the loss of batch " + std::to_string(first + 1) +
           " is not finite; try a smaller learning rate");
     }
-    const auto sums = steps.sum(0);
-    const auto mean = [&](int64_t column, int64_t count) {
-      return sums[column].item<double>() / static_cast<double>(count);
-    };
+    const auto sums = total ? total(steps.sum(0)) : steps.sum(0);
+    const auto at = [&](int64_t column) { return sums[column].item<double>(); };
+    const double n = at(5), guided = at(6);
     return {
-        mean(0, images_),
-        mean(1, images_),
-        mean(2, guided_),
-        mean(3, guided_),
-        mean(4, guided_),
-        images_,
-        guided_};
+        at(0) / n,
+        at(1) / n,
+        at(2) / guided,
+        at(3) / guided,
+        at(4) / guided,
+        static_cast<int64_t>(n),
+        static_cast<int64_t>(guided)};
   }
 
  private:
-  std::vector<torch::Tensor> steps_; // [5] each
-  int64_t images_ = 0, guided_ = 0;
+  std::vector<torch::Tensor> steps_; // [7] each
 };
 
 /// Scales the gradients so that their common norm is at most `most`; the
@@ -155,7 +153,9 @@ struct StepOptions {
   double clip = 0; ///< most of the gradients' norm; 0: any
   care::AugmentOptions augment; ///< by default nothing is changed
   int64_t first_step = 0; ///< of this epoch: the augmentation's draws
-  std::function<void()> after_backward; ///< if any; see examples/distributed
+  // Of several processes, see examples/distributed:
+  std::function<void()> after_backward; ///< the gradients' mean, if any
+  care::SumOverRanks total; ///< adds the figures up, if any
 };
 
 /// One pass over the training data: the part to copy. `net` is any module,
@@ -206,7 +206,7 @@ Epoch train_epoch(
     optimizer.step();
     figures.add(loss, seen.logits, targets);
   }
-  return figures.read();
+  return figures.read(options.total);
 }
 
 /// What a network says of pictures, on the host.

@@ -52,7 +52,7 @@ bool has(const Items& items, const Item& item) {
 
 std::vector<Row> rows_of(const Plan& plan, const fs::path& manifest) {
   auto rows = trainer::read_manifest(manifest);
-  trainer::check_known("exclude", rows, &Row::label, plan.exclude);
+  trainer::check_known("exclude", labels_of(rows), plan.exclude);
   const auto kept =
       std::remove_if(rows.begin(), rows.end(), [&](const Row& row) {
         return has(plan.exclude, row.label);
@@ -165,7 +165,8 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
       splits[key] = {
           divided.train.size(),
           static_cast<size_t>(rare_ones),
-          divided.lacking};
+          divided.lacking,
+          fingerprint(divided.train)};
     }
   }
 }
@@ -226,7 +227,7 @@ std::vector<int64_t> Data::classes_of(
     } else if (label == "rare") {
       result.insert(rare.begin(), rare.end());
     } else {
-      trainer::check_known(key, rows, &Row::label, {label}); // throws
+      trainer::check_known(key, classes, {label}); // throws
     }
   }
   return {result.begin(), result.end()};
@@ -288,9 +289,8 @@ std::string fingerprint(const std::vector<Row>& rows, bool masks) {
         row.fold,
         row.group);
     text += masks ? row.mask.filename().string() + "\n" : "";
-    for (size_t i = 0; i < row.boxes.size(); ++i) {
-      text += fmt::format(
-          "{},{}\n", fmt::join(row.boxes[i], ","), row.confidence[i]);
+    for (const auto& box : row.boxes) {
+      text += fmt::format("{},{}\n", fmt::join(box.xyxy, ","), box.confidence);
     }
   }
   return common::fingerprint(text);

@@ -46,6 +46,7 @@ struct Data {
   struct Split {
     size_t train = 0, rare = 0; ///< pictures to learn from; rare ones of them
     std::vector<std::string> lacking;
+    std::string learnt; ///< a fingerprint of the pictures to learn from
   };
   std::map<std::pair<double, int64_t>, Split> splits;
   const Split& split(const Job& job) const {

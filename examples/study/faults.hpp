@@ -27,18 +27,9 @@ using trainer::Row;
 
 namespace detail {
 
-inline void erase_box(Row& row, size_t i) {
-  const auto at = static_cast<std::ptrdiff_t>(i);
-  row.boxes.erase(row.boxes.begin() + at);
-  row.confidence.erase(row.confidence.begin() + at);
-  row.box_where.erase(row.box_where.begin() + at);
-}
-
 inline void take_boxes(Row& to, const Row& from) {
   to.boxes = from.boxes;
-  to.confidence = from.confidence;
   to.has_confidence = from.has_confidence;
-  to.box_where = from.box_where;
   to.mask = from.mask;
 }
 
@@ -76,7 +67,7 @@ inline void shuffle_boxes(
     take_boxes(*to, from);
     for (auto& box : to->boxes) {
       for (size_t side = 0; side < 4; ++side) {
-        box[side] *= size[side % 2] / old_size[side % 2];
+        box.xyxy[side] *= size[side % 2] / old_size[side % 2];
       }
     }
     from = own;
@@ -100,7 +91,8 @@ inline void drop_boxes(
       std::llround(share * static_cast<double>(all.size()))));
   std::sort(all.rbegin(), all.rend()); // a row's last box first
   for (const auto& [i, m] : all) {
-    erase_box(rows[i], m);
+    auto& boxes = rows[i].boxes;
+    boxes.erase(boxes.begin() + static_cast<std::ptrdiff_t>(m));
   }
 }
 
@@ -110,7 +102,7 @@ inline void shift_boxes(Row& row, double share, common::Random& random) {
     const double angle = random.uniform(0, 6.283185307179586);
     const std::array<double, 2> direction{std::cos(angle), std::sin(angle)};
     for (size_t axis = 0; axis < 2; ++axis) {
-      auto &low = box[axis], &high = box[axis + 2];
+      auto &low = box.xyxy[axis], &high = box.xyxy[axis + 2];
       const double step = std::clamp(
           share * (high - low) * direction[axis],
           std::min(-low, 0.0),
@@ -122,7 +114,7 @@ inline void shift_boxes(Row& row, double share, common::Random& random) {
 }
 
 inline void dilate_boxes(Row& row, double factor) {
-  for (auto& box : row.boxes) {
+  for (auto& [box, where, label, confidence] : row.boxes) {
     for (size_t axis = 0; axis < 2; ++axis) {
       const double grown = (factor - 1) / 2 * (box[axis + 2] - box[axis]);
       box[axis] -= grown;
@@ -180,11 +172,12 @@ inline std::vector<Row> with_faults(
     rows = with_boxes_of(arm.box_manifest(), std::move(rows));
   }
   for (auto& row : rows) {
-    for (size_t i = row.boxes.size(); i-- > 0;) {
-      if (!arm.weigh_boxes && row.confidence[i] <= 0) {
-        detail::erase_box(row, i);
-      }
-    }
+    const auto is_none = [&](const trainer::LesionBox& box) {
+      return !arm.weigh_boxes && box.confidence <= 0;
+    };
+    auto& boxes = row.boxes;
+    boxes.erase(
+        std::remove_if(boxes.begin(), boxes.end(), is_none), boxes.end());
   }
   common::Random random{seed, 0xb0e5};
   if (arm.boxes == "shuffled") {

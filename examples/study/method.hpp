@@ -1,4 +1,4 @@
-// An arm of the study as network, loss, guide and optimizer.
+// An arm of the study as network, loss and guide.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_EXAMPLES_STUDY_METHOD_HPP
 #define CARE_EXAMPLES_STUDY_METHOD_HPP
@@ -207,28 +207,20 @@ inline Criterion criterion_of(
     const std::vector<int64_t>& counts,
     int64_t epochs,
     torch::Device device) {
-  const auto cross_entropy = [&](const torch::Tensor& weight) -> Criterion {
-    const auto options =
-        torch::nn::functional::CrossEntropyFuncOptions().weight(
-            weight.defined() ? weight.to(device) : weight);
-    return
-        [=](const torch::Tensor& logits, const torch::Tensor& target, int64_t) {
-          return torch::nn::functional::cross_entropy(logits, target, options);
-        };
+  const auto of = [](auto loss) -> Criterion {
+    return [loss](
+               const torch::Tensor& logits,
+               const torch::Tensor& target,
+               int64_t) mutable { return loss(logits, target); };
   };
-  const auto focal = [](const torch::Tensor& weight) -> Criterion {
-    const auto options = care::FocalLossOptions().weight(weight);
-    return
-        [=](const torch::Tensor& logits, const torch::Tensor& target, int64_t) {
-          return care::focal_loss(logits, target, options);
-        };
+  const auto cross_entropy = [&](const torch::Tensor& weight) {
+    return of(
+        torch::nn::CrossEntropyLoss(torch::nn::CrossEntropyLossOptions().weight(
+            weight.defined() ? weight.to(device) : weight)));
   };
-  const auto adjusted = [&](double tau) -> Criterion {
+  const auto adjusted = [&](double tau) {
     const auto options = care::LogitAdjustmentOptions().tau(tau);
-    return
-        [=](const torch::Tensor& logits, const torch::Tensor& target, int64_t) {
-          return care::logit_adjusted_loss(logits, target, counts, options);
-        };
+    return of(care::LogitAdjustedLoss(counts, options));
   };
   // A few hundred images: beta 0.999 would nearly be the inverse frequency.
   const auto by_effective_number = [&] {
@@ -242,20 +234,17 @@ inline Criterion criterion_of(
     case Imbalance::kEffectiveNumber:
       return cross_entropy(by_effective_number());
     case Imbalance::kFocal:
-      return focal({});
+      return of(care::FocalLoss());
     case Imbalance::kClassBalancedFocal:
-      return focal(by_effective_number());
+      return of(care::FocalLoss(
+          care::FocalLossOptions().weight(by_effective_number())));
     case Imbalance::kBalancedSoftmax:
       return adjusted(1);
     case Imbalance::kLogitAdjustment:
       return adjusted(0.5);
     case Imbalance::kLabelSmoothing:
-      return [smoothing = care::smoothing_by_count(counts, 0.2)](
-                 const torch::Tensor& logits,
-                 const torch::Tensor& target,
-                 int64_t) {
-        return care::smoothed_cross_entropy(logits, target, smoothing);
-      };
+      return of(
+          care::SmoothedCrossEntropy(care::smoothing_by_count(counts, 0.2)));
     case Imbalance::kLdamDrw:
       // Weights from 80 % of the epochs on, as Cao et al. do.
       return [counts, start = epochs * 4 / 5, weight = by_effective_number()](

@@ -46,7 +46,7 @@ Arm control_of(const Arm& arm) {
 
 /// The name of the arm that is the control of `arm`; added where it lacks.
 std::string find_or_add_control(Plan& plan, const Arm& arm) {
-  const auto control = control_of(arm);
+  auto control = control_of(arm);
   for (auto& other : plan.arms) {
     if (!other.is_guided() &&
         identity(control_of(other)) == identity(control)) {
@@ -54,6 +54,15 @@ std::string find_or_add_control(Plan& plan, const Arm& arm) {
       other.splits = least < 0 ? -1 : std::max(other.splits, arm.splits);
       return other.name;
     }
+  }
+  const auto is_taken = [&](const std::string& name) {
+    return std::any_of(plan.arms.begin(), plan.arms.end(), [&](const Arm& a) {
+      return a.name == name;
+    });
+  };
+  const auto name = control.name; // controls may differ in their boxes alone
+  for (int i = 2; is_taken(control.name); ++i) {
+    control.name = fmt::format("{} ({})", name, i);
   }
   plan.arms.push_back(control);
   return control.name;

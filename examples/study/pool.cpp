@@ -29,15 +29,10 @@ struct Set {
 using Key = std::pair<std::string, std::string>; // split, seed
 using Values = std::map<Key, double>;
 
-/// The finite number that is the whole text, else NaN.
+/// The number that the text is, else NaN.
 double number_of(const std::string& text) {
-  try {
-    size_t end = 0;
-    const double x = std::stod(text, &end);
-    return end == text.size() && std::isfinite(x) ? x : std::nan("");
-  } catch (const std::logic_error&) {
-    return std::nan("");
-  }
+  double number = 0;
+  return trainer::parse_number(text, number) ? number : std::nan("");
 }
 
 /// A figure of an arm's networks on the main test set, at that share.

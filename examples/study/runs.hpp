@@ -31,6 +31,7 @@ namespace study {
 ///   study.json                  the recipe and the data; a folder holds one
 ///   near_duplicates.json        of its pictures, which were all read once
 ///   arms/<arm>.json             what each arm is
+///   splits/*.json               what each split learns from
 ///   runs/<share>/<arm>/*.json   one file for each finished network
 ///   checkpoints/...             of those in training, with their claims
 class Runs {
@@ -50,6 +51,11 @@ class Runs {
       if (!manifest.empty()) {
         json["boxes"] = fingerprint(with_boxes_of(manifest, data_.rows));
       }
+    }
+    for (const auto& [number, split] : data_.splits) {
+      const auto name =
+          fmt::format("{:g}-{}.json", number.first, number.second);
+      files[out_ / "splits" / name]["learnt"] = split.learnt;
     }
     for (const auto& [path, json] : files) {
       compare(path, json);

@@ -116,7 +116,7 @@ TEST_CASE("auto_boxes: every saliency method finds a plain square") {
   const auto picture = red_square(110, 30, 40);
   const Box square{110, 30, 150, 70};
   Row row;
-  row.boxes = {square};
+  row.boxes = {{square, "", ""}};
   for (const std::string name :
        {"background", "frequency", "lesion", "spectral"}) {
     INFO(name);
@@ -145,7 +145,7 @@ TEST_CASE("auto_boxes: every saliency method finds a plain square") {
 
 TEST_CASE("auto_boxes: boxes beyond float and the border are cut") {
   Row row;
-  row.boxes = {{-1e20, -1e20, 1e39, 1e39}};
+  row.boxes = {{{-1e20, -1e20, 1e39, 1e39}, "", ""}};
   const auto found = auto_boxes::make_finder({})(red_square(0, 0, 100), row);
   REQUIRE(found.boxes.size() == 1);
   // It is all of the picture.
@@ -188,7 +188,7 @@ TEST_CASE("auto_boxes: a damaged picture is skipped, the rest is done once") {
 
   // Boxes drawn by hand are compared with the map anew.
   auto drawn = rows;
-  drawn[0].boxes = {{0, 0, 100, 100}};
+  drawn[0].boxes = {{{0, 0, 100, 100}, "", ""}};
   CHECK(find(drawn)[0].best_iou == 1);
   CHECK(calls == 7);
 
@@ -278,8 +278,8 @@ TEST_CASE("auto_boxes: the manifest keeps all columns of the input") {
   CHECK(fs::weakly_canonical(back[0].file) == rows[0].file);
   CHECK(back[0].label == "mole, dark");
   REQUIRE(back[0].boxes.size() == 1);
-  CHECK(iou(back[0].boxes[0], {20, 20, 60, 60}) > 0.5);
-  CHECK(back[0].confidence[0] > 0.1);
+  CHECK(iou(back[0].boxes[0].xyxy, {20, 20, 60, 60}) > 0.5);
+  CHECK(back[0].boxes[0].confidence > 0.1);
   CHECK(back[0].split == "train");
   CHECK(back[0].fold == "2");
   CHECK(back[0].group == "patient 7");
@@ -298,11 +298,28 @@ TEST_CASE("auto_boxes: the manifest keeps all columns of the input") {
   CHECK(contains(text, "../in/flat.png,skin,,,,,,,,,none,,test\n"));
 }
 
+TEST_CASE("auto_boxes: a label that is asked for may be one of several") {
+  const Folder folder;
+  write(folder.path / "a.png", red_square(20, 20, 40));
+  write(folder.path / "b.png", red_square(30, 20, 40));
+  const auto manifest = write_text(
+      folder.path / "manifest.csv",
+      "path,label,xmin,ymin,xmax,ymax\na.png,mole|vein,,,,\nb.png,vein,,,,\n");
+  const auto out = folder.path / "out";
+  const auto outcome =
+      run(manifest.string() + " --labels mole --sheet 0 --out " + out.string());
+  INFO(outcome.text);
+  REQUIRE(outcome.status == 0);
+  const auto rows = trainer::read_manifest(out / "manifest.csv");
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].label == "mole|vein");
+}
+
 TEST_CASE("auto_boxes: scores are what they say, by label and for all") {
   std::vector<Found> found(4);
   for (size_t i = 0; i < 4; ++i) {
     found[i].row.label = i < 2 ? "a" : "b";
-    found[i].row.boxes = {{0, 0, 10, 10}};
+    found[i].row.boxes = {{{0, 0, 10, 10}, "", ""}};
     found[i].boxes = {{{0, 0, 20, 10}, "x", 0.9}};
     found[i].seconds = 0.002;
     found[i].iou = found[i].area_iou = 0.5;

@@ -33,9 +33,7 @@ Row picture_row(
   row.file = folder.path / name;
   row.label = shade < 100 ? "dark" : "light";
   row.where = "m.csv:" + name;
-  row.boxes = {box};
-  row.confidence = {0.5};
-  row.box_where = {"m.csv:9"};
+  row.boxes = {{box, "m.csv:9", "", 0.5}};
   trainer::write_picture(
       row.file, cv::Mat(10, 20, CV_8UC3, cv::Scalar(shade, 1, 2)));
   return row;
@@ -190,10 +188,8 @@ TEST_CASE("dataset: several labels a picture, and boxes with their own") {
   const care_test::Folder folder;
   auto both = picture_row(folder, "a.png", 50);
   both.label = "dark|light";
-  both.boxes.push_back({4, 1, 8, 5});
-  both.confidence = {1, 1};
-  both.box_where = {"m.csv:9", "m.csv:10"};
-  both.box_label = {"light", ""};
+  both.boxes[0].label = "light";
+  both.boxes.push_back({{4, 1, 8, 5}, "m.csv:10", ""});
   auto one = picture_row(folder, "b.png", 50);
   one.boxes.clear();
   auto options = small();

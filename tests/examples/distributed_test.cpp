@@ -355,6 +355,8 @@ TEST_CASE("distributed: each fault is one clear error") {
   CHECK(contains(
       run("WORLD_SIZE=2", ""), "RANK: expected it in the environment"));
   CHECK(contains(
+      run("WORLD_SIZE=2", "--nproc 2"), "RANK: expected it in the environ"));
+  CHECK(contains(
       run(at("RANK=2 WORLD_SIZE=2"), ""),
       "RANK: expected a number from 0 to 1, but got '2'"));
   CHECK(contains(

@@ -304,6 +304,9 @@ TEST_CASE("finetune: a vision transformer, by its tokens", "[finetune]") {
   const auto refused = run("64");
   CHECK(refused.status == 1);
   CHECK(contains(refused.text, "size: expected 224 for vit_ti_16, but got 64"));
+  CHECK(contains(
+      run("224 --bn-momentum .5").text,
+      "--bn-momentum: expected a network with BatchNorm, but got vit_ti_16"));
   const auto good = run("224");
   CAPTURE(good.text);
   REQUIRE(good.status == 0);

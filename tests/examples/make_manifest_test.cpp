@@ -101,6 +101,14 @@ int complaints_of(const std::string& text) {
 
 using Boxes = std::vector<Box>;
 
+std::vector<std::string> box_labels(const Row& row) {
+  std::vector<std::string> labels;
+  for (const auto& box : row.boxes) {
+    labels.push_back(box.label);
+  }
+  return labels;
+}
+
 } // namespace
 
 TEST_CASE("make_manifest: voc") {
@@ -125,9 +133,9 @@ TEST_CASE("make_manifest: voc") {
   CHECK(rows[0].path == "images/a.jpg");
   CHECK(rows[0].label == "rbc|wbc");
   CHECK(
-      (rows[0].boxes ==
+      (rows[0].corners() ==
        Boxes{{1, 2, 11.5, 12}, {20, 5, 40, 30}, {30, 1, 35, 9}}));
-  CHECK(rows[0].box_label == std::vector<std::string>{"wbc", "rbc", "wbc"});
+  CHECK(box_labels(rows[0]) == std::vector<std::string>{"wbc", "rbc", "wbc"});
   CHECK(rows[1].label == "rbc");
   CHECK(rows[2].label == "none");
   CHECK(rows[2].boxes.empty());
@@ -137,7 +145,7 @@ TEST_CASE("make_manifest: voc") {
                "--unlabelled healthy")
           .status == 0);
   rows = work.rows();
-  CHECK((rows[0].boxes == Boxes{{0, 1, 11.5, 12}, {29, 0, 35, 9}}));
+  CHECK((rows[0].corners() == Boxes{{0, 1, 11.5, 12}, {29, 0, 35, 9}}));
   CHECK(rows[0].label == "wbc");
   CHECK(rows[1].label == "healthy");
 
@@ -177,7 +185,7 @@ TEST_CASE("make_manifest: voc") {
   }
   rows = work.rows();
   REQUIRE(rows.size() == 4); // a, b, d, f
-  CHECK((rows[1].boxes == Boxes{{30, 1, 40, 4}}));
+  CHECK((rows[1].corners() == Boxes{{30, 1, 40, 4}}));
 
   run = work.run("voc xml --images images --strict");
   CHECK(run.status == 1);
@@ -222,10 +230,11 @@ TEST_CASE("make_manifest: coco") {
   auto rows = work.rows();
   REQUIRE(rows.size() == 3);
   CHECK(rows[0].label == "mole|vein");
-  CHECK((rows[0].boxes == Boxes{{1.5, 2, 4.5, 6}, {5, 6, 22, 25.5}}));
+  CHECK((rows[0].corners() == Boxes{{1.5, 2, 4.5, 6}, {5, 6, 22, 25.5}}));
   CHECK(rows[1].label == "mole");
   CHECK(
-      (rows[1].boxes == Boxes{{3, 5, 25, 28}, {8, 0, 11, 30}, {3, 5, 25, 28}}));
+      (rows[1].corners() ==
+       Boxes{{3, 5, 25, 28}, {8, 0, 11, 30}, {3, 5, 25, 28}}));
   CHECK(rows[2].label == "none");
 
   work.text(
@@ -299,10 +308,10 @@ TEST_CASE("make_manifest: yolo") {
     CHECK(rows[0].path == "images/train/a.png");
     CHECK(rows[0].label == "mole|vein");
     CHECK(
-        (rows[0].boxes ==
+        (rows[0].corners() ==
          Boxes{{15, 12, 25, 18}, {4, 3, 20, 27}, {0, 0, 40, 30}}));
     CHECK(rows[1].path == "images/val/a.png");
-    CHECK((rows[1].boxes == Boxes{{0, 0, 40, 30}}));
+    CHECK((rows[1].corners() == Boxes{{0, 0, 40, 30}}));
     CHECK(rows[2].path == "images/train/b.png");
     CHECK(rows[2].label == "none");
   }
@@ -389,10 +398,10 @@ TEST_CASE("make_manifest: isic, and masks") {
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].label == "NV");
   CHECK(rows[0].group == "HAM_7");
-  CHECK((rows[0].boxes == Boxes{{3, 4, 13, 9}}));
+  CHECK((rows[0].corners() == Boxes{{3, 4, 13, 9}}));
   CHECK(rows[0].mask.filename() == "ISIC_1_segmentation.png");
   CHECK(rows[1].label == "MEL");
-  CHECK((rows[1].boxes == Boxes{{1, 20, 21, 29}, {20, 4, 28, 9}}));
+  CHECK((rows[1].corners() == Boxes{{1, 20, 21, 29}, {20, 4, 28, 9}}));
   REQUIRE(work.run("isic metadata.csv" + rest).status == 0);
   rows = work.rows();
   CHECK(rows[0].label == "nv");
@@ -455,7 +464,7 @@ TEST_CASE("make_manifest: rsna") {
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].label == "Normal");
   CHECK(rows[1].label == "Lung Opacity");
-  CHECK((rows[1].boxes == Boxes{{1, 2, 11, 7}, {20, 3, 25, 9}}));
+  CHECK((rows[1].corners() == Boxes{{1, 2, 11, 7}, {20, 3, 25, 9}}));
   REQUIRE(work.run(rest).status == 0);
   CHECK(work.rows()[0].label == "No Lung Opacity");
 #else
@@ -507,15 +516,16 @@ TEST_CASE("make_manifest: nih and vindr, several labels a picture") {
   auto rows = work.rows();
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].label == "Mass|Infiltration");
-  CHECK((rows[0].boxes == Boxes{{1.5, 2, 11.5, 7}, {20, 3, 25, 9}}));
-  CHECK(rows[0].box_label == std::vector<std::string>{"Infiltration", "Mass"});
+  CHECK((rows[0].corners() == Boxes{{1.5, 2, 11.5, 7}, {20, 3, 25, 9}}));
+  CHECK(
+      box_labels(rows[0]) == std::vector<std::string>{"Infiltration", "Mass"});
   CHECK(rows[0].group == "1");
   CHECK(rows[1].label == "No Finding");
   REQUIRE(work.run(nih + " --only Mass").status == 0);
   rows = work.rows();
   REQUIRE(rows.size() == 1);
   CHECK(rows[0].label == "Mass");
-  CHECK((rows[0].boxes == Boxes{{20, 3, 25, 9}}));
+  CHECK((rows[0].corners() == Boxes{{20, 3, 25, 9}}));
   work.text(
       "boxes.csv",
       header + "a.png,Nodule,1,2,10,5,,,\nd.png,Mass,20,3,5,6,,,\n");
@@ -538,7 +548,7 @@ TEST_CASE("make_manifest: nih and vindr, several labels a picture") {
   rows = work.rows();
   REQUIRE(rows.size() == 3);
   CHECK(rows[0].label == "Mass|Nodule");
-  CHECK(rows[0].box_label == std::vector<std::string>{"Mass", "Nodule"});
+  CHECK(box_labels(rows[0]) == std::vector<std::string>{"Mass", "Nodule"});
   CHECK(rows[1].label == "No finding");
   CHECK(rows[2].label == "Mass"); // said, if not where
 }
@@ -564,7 +574,7 @@ TEST_CASE("make_manifest: folder, masks and a table of one's own") {
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].label == "mel");
   CHECK(rows[0].group == "p1");
-  CHECK((rows[0].boxes == Boxes{{2, 2, 7, 7}}));
+  CHECK((rows[0].corners() == Boxes{{2, 2, 7, 7}}));
   CHECK(rows[1].fold == "1");
   CHECK(contains(run.text, "expected c.png in own.csv, but got no line"));
 
@@ -638,6 +648,18 @@ TEST_CASE("make_manifest: a bare name that two pictures have") {
   CHECK(contains(run.text, "m.csv is not written: 0 pictures, 2 suspicious"));
 }
 
+TEST_CASE("make_manifest: a DICOM's UID is a name without an ending") {
+  const Work work;
+  const std::string dicom = std::string(128, '\0') + "DICM";
+  work.text("in/1.2.840.5", dicom);
+  work.text("in/1.2.840.6.dcm", dicom);
+  const make_manifest::Pictures pictures(work.path / "in", "");
+  CHECK(pictures.rows().size() == 2);
+  CHECK(pictures.find("1.2.840.5").filename() == "1.2.840.5");
+  CHECK(pictures.find("1.2.840.6").filename() == "1.2.840.6.dcm");
+  CHECK(pictures.find("1.2.840.9").empty());
+}
+
 TEST_CASE("make_manifest: writes over nothing that it reads") {
   const Work work;
   work.picture("set/a/1.png");
@@ -659,6 +681,27 @@ TEST_CASE("make_manifest: writes over nothing that it reads") {
   CHECK(lost.status == 1);
   CHECK(contains(lost.text, "m.csv is not written: it would lose set/a/1.png"));
   CHECK(read_text(work.manifest) == before);
+  fs::rename(work.path / "unplugged", work.path / "set");
+
+  // So does a mask, a label that this part lacks, and what lines say each.
+  work.mask("masks/1.png", {{2, 3, 10, 8}});
+  REQUIRE(work.run("folder set --masks masks --only a").status == 0);
+  REQUIRE(work.rows()[0].mask.filename() == "1.png");
+  work.picture("more/b/4.png");
+  REQUIRE(work.more("folder more --append --only a,b").status == 0);
+  CHECK(work.rows().size() == 2);
+  fs::rename(work.path / "masks", work.path / "unplugged");
+  work.picture("third/a/5.png");
+  CHECK(contains(
+      work.more("folder third --append").text,
+      "m.csv is not written: it would lose a box or the mask of set/a/1.png"));
+  work.text(
+      "m.csv",
+      "path,label,xmin,ymin,xmax,ymax,reader\nset/a/1.png,a,1,2,3,4,one\n"
+      "set/a/1.png,a,2,3,4,5,two\n");
+  CHECK(contains(
+      work.more("folder third --append").text,
+      "m.csv:3: expected other columns as in the picture's first line"));
 }
 
 TEST_CASE("make_manifest: says what of its options found nothing") {
@@ -782,14 +825,14 @@ TEST_CASE("make_manifest: EXIF orientation, and which way boxes are meant") {
       REQUIRE(run.status == 0);
       CHECK(complaints_of(run.text) == 0);
       const Box expected{4, 3, 14, 9};
-      CHECK(work.rows().at(0).boxes.at(0) == expected);
+      CHECK(work.rows().at(0).boxes.at(0).xyxy == expected);
 
       // A mask on the turned picture gives its box, and is left out.
       fs::create_directories(work.path / "masks");
       cv::imwrite((work.path / "masks/a.png").string(), grey > 128);
       run = work.run("folder images --masks masks --exif apply");
       CAPTURE(run.text);
-      CHECK(work.rows().at(0).boxes.at(0) == expected);
+      CHECK(work.rows().at(0).boxes.at(0).xyxy == expected);
       CHECK(work.rows().at(0).mask.empty() == (orientation != 1));
       CHECK(complaints_of(run.text) == (orientation == 1 ? 0 : 1));
       CHECK(
@@ -837,7 +880,7 @@ TEST_CASE("make_manifest: voc on BCCD's own annotations") {
     CHECK(fs::equivalent(rows[i].file, expected[i].file));
     CHECK(rows[i].label == expected[i].label);
     CHECK(rows[i].fold == expected[i].fold);
-    CHECK(rows[i].boxes == expected[i].boxes);
+    CHECK(rows[i].corners() == expected[i].corners());
   }
 }
 
@@ -877,14 +920,14 @@ TEST_CASE("make_manifest: isic on HAM10000 as its archive has it") {
     CHECK(row.group == own.group);
     // Its boxes were drawn round the masks at their full size, then scaled.
     REQUIRE(row.boxes.size() == own.boxes.size());
-    for (const auto& box : row.boxes) {
-      CHECK(std::any_of(
-          own.boxes.begin(), own.boxes.end(), [&](const Box& other) {
-            return std::equal(
-                box.begin(), box.end(), other.begin(), [](double a, double b) {
-                  return std::abs(a - b) <= 1;
-                });
-          }));
+    const auto others = own.corners();
+    for (const auto& box : row.corners()) {
+      CHECK(std::any_of(others.begin(), others.end(), [&](const Box& other) {
+        return std::equal(
+            box.begin(), box.end(), other.begin(), [](double a, double b) {
+              return std::abs(a - b) <= 1;
+            });
+      }));
     }
   }
 }

@@ -39,9 +39,10 @@ TEST_CASE("manifest: joins the rows of a picture, in order of appearance") {
   CHECK(rows[0].file == folder.path / "b.png");
   CHECK(rows[0].label == "rust");
   CHECK(rows[0].fold == "0");
-  CHECK((rows[0].boxes == std::vector<Box>{{1, 2, 3, 4.5}, {10, 20, 30, 40}}));
+  CHECK((
+      rows[0].corners() == std::vector<Box>{{1, 2, 3, 4.5}, {10, 20, 30, 40}}));
   CHECK(rows[0].where == file.string() + ":2");
-  CHECK(rows[0].box_where[1] == file.string() + ":4");
+  CHECK(rows[0].boxes[1].where == file.string() + ":4");
   CHECK(rows[1].path == "a.png");
   CHECK(rows[1].boxes.empty());
 }
@@ -72,13 +73,13 @@ TEST_CASE("manifest: finds columns by name and keeps the others") {
       "ymax,place,label,path,xmin,ymin,xmax,split,group,mask,confidence\n"
       "4,land,rust,a.png,1,2,3,val,p1,m/a.png,0.25\n");
   REQUIRE(rows.size() == 1);
-  CHECK((rows[0].boxes == std::vector<Box>{{1, 2, 3, 4}}));
+  CHECK((rows[0].corners() == std::vector<Box>{{1, 2, 3, 4}}));
   CHECK(rows[0].split == "val");
   CHECK(rows[0].fold.empty());
   CHECK(rows[0].group == "p1");
   CHECK(rows[0].mask.filename() == "a.png");
   CHECK(rows[0].has_confidence);
-  CHECK(rows[0].confidence == std::vector<double>{0.25});
+  CHECK(rows[0].boxes[0].confidence == 0.25);
   CHECK(rows[0].more == std::map<std::string, std::string>{{"place", "land"}});
 }
 
@@ -185,11 +186,13 @@ TEST_CASE("manifest: pictures by the endings that archives give") {
   const care_test::Folder folder;
   const std::string dicom = std::string(128, '\0') + "DICM";
   std::filesystem::create_directories(folder.path / "a");
-  for (const char* name : {"1.dicom", "2.JFIF", "3.jpe", "IM0004"}) {
+  for (const char* name :
+       {"1.dicom", "2.JFIF", "3.jpe", "IM0004", "1.2.840.10008.5"}) {
     care_test::write_text(folder.path / "a" / name, dicom);
   }
+  care_test::write_text(folder.path / "a" / "page.1", "none of these");
   care_test::write_text(folder.path / "a" / "README", "none of these");
-  CHECK(trainer::read_folder(folder.path, "").size() == 4);
+  CHECK(trainer::read_folder(folder.path, "").size() == 5);
 }
 
 TEST_CASE("manifest: a class's folder may be a link, but is one class") {
@@ -245,7 +248,7 @@ TEST_CASE("manifest: what is asked for must occur") {
       rows_of(kHeader + "a.png,\"Melanoma, NOS\",,,,,0\nb.png,nevus,,,,,\n");
   const auto error = [&](auto column, const std::string& wanted) {
     return care_test::error_of([&] {
-      trainer::check_known("--x", rows, column, {"nevus", wanted});
+      trainer::check_known("--x", values_of(rows, column), {"nevus", wanted});
     });
   };
   CHECK(error(&Row::label, "Melanoma, NOS").empty());
@@ -255,6 +258,11 @@ TEST_CASE("manifest: what is asked for must occur") {
   CHECK(
       error(&Row::fold, "0") ==
       "--x: expected one of '', '0', but got 'nevus'");
+  const auto several = rows_of(kHeader + "a.png,a|b,,,,,0\n");
+  trainer::check_known("--x", labels_of(several), {"a", "b"});
+  CHECK(care_test::error_of([&] {
+          trainer::check_known("--x", labels_of(several), {"a|b"});
+        }) == "--x: expected one of 'a', 'b', but got 'a|b'");
 }
 
 TEST_CASE("manifest: a picture may have several labels, a box its own") {
@@ -264,8 +272,10 @@ TEST_CASE("manifest: a picture may have several labels, a box its own") {
       "a.png,mass|nodule,5,6,7,8,\n" + "b.png,mass,,,,,\n");
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].label == "mass|nodule");
-  CHECK(rows[0].box_label == std::vector<std::string>{"nodule", ""});
-  CHECK(rows[1].box_label.empty());
+  REQUIRE(rows[0].boxes.size() == 2);
+  CHECK(rows[0].boxes[0].label == "nodule");
+  CHECK(rows[0].boxes[1].label.empty());
+  CHECK(rows[1].boxes.empty());
   CHECK(
       trainer::split_labels("mass|nodule") ==
       std::vector<std::string>{"mass", "nodule"});

@@ -201,38 +201,43 @@ std::string tiff(
     uint16_t orientation,
     uint16_t bits = 8,
     uint16_t photometric = 1,
-    uint16_t planar = 1) {
+    uint16_t planar = 1,
+    uint16_t samples = 1,
+    bool big = false) {
   std::string pixels;
-  for (uint16_t value = 1; value <= 6; ++value) {
+  for (uint16_t value = 1; value <= 6 * samples; ++value) {
     pixels += static_cast<char>(value * 40);
     pixels += bits == 16 ? std::string(1, static_cast<char>(value)) : "";
   }
-  std::string text("II*\0\x8\0\0\0", 8);
+  std::string text =
+      big ? std::string("II+\0\x8\0\0\0", 8) : std::string("II*\0", 4);
   const auto add = [&](size_t number, int bytes) {
     for (int i = 0; i < bytes; ++i) {
       text += static_cast<char>(number >> static_cast<unsigned>(8 * i));
     }
   };
+  const int wide = big ? 8 : 4; // bytes of an offset
+  add(big ? 16 : 8, wide);
   const std::vector<std::pair<size_t, size_t>> tags{
       {256, 2},
       {257, 3},
       {258, bits},
       {259, 1},
       {262, photometric},
-      {273, 8 + 2 + 11 * 12 + 4},
+      {273, big ? 16 + 8 + 11 * 20 + 8 : 8 + 2 + 11 * 12 + 4},
       {274, orientation},
-      {277, 1},
+      {277, samples},
       {278, 3},
       {279, pixels.size()},
       {284, planar}};
-  add(tags.size(), 2);
+  add(tags.size(), big ? 8 : 2);
   for (const auto& [tag, value] : tags) {
     add(tag, 2);
     add(3, 2); // 16 bits
-    add(1, 4);
-    add(value, 4);
+    add(1, wide);
+    add(value, wide);
   }
-  add(0, 4);
+  add(0, wide);
   return text + pixels;
 }
 
@@ -241,9 +246,11 @@ std::string tiff(
 TEST_CASE("picture: a TIFF is as it is stored, or refused") {
   const care_test::Folder folder;
   const auto file = folder.path / "a.tif";
-  for (uint16_t orientation = 1; orientation <= 8; ++orientation) {
-    CAPTURE(orientation);
-    write_text(file, tiff(orientation));
+  for (uint16_t i = 0; i < 16; ++i) {
+    const bool big = i >= 8;
+    const auto orientation = static_cast<uint16_t>(i % 8 + 1);
+    CAPTURE(orientation, big);
+    write_text(file, tiff(orientation, 8, 1, 1, 1, big));
     const auto picture = read_picture(file);
     REQUIRE(picture.size() == cv::Size(2, 3));
     for (int y = 0; y < 3; ++y) {
@@ -251,13 +258,28 @@ TEST_CASE("picture: a TIFF is as it is stored, or refused") {
         CHECK(picture.at<cv::Vec3b>(y, x)[0] == 40 * (2 * y + x + 1));
       }
     }
-    auto mask = tiff(orientation);
+    auto mask = tiff(orientation, 8, 1, 1, 1, big);
     mask[mask.size() - 4] = 0; // the first pixel of the second row
     write_text(file, mask);
     CHECK(cv::countNonZero(trainer::read_mask(file, {2, 3})) == 5);
     CHECK(trainer::read_mask(file, {2, 3}).at<uchar>(1, 0) == 0);
   }
-  for (const auto& bad : {tiff(1, 16, 1, 2), tiff(1, 16, 0, 1)}) {
+  // Offsets beyond the end, and round it, are read as nothing.
+  auto broken = tiff(1, 8, 1, 1, 1, true);
+  const auto entry = broken.find(std::string("\x12\x01\x03\0", 4));
+  REQUIRE(entry != std::string::npos);
+  broken.replace(entry + 4, 16, 16, '\xff');
+  broken[entry + 12] = '\xfe';
+  write_text(file, broken);
+  static_cast<void>(error_of([&] { read_picture(file); }));
+  broken = tiff(1, 8, 1, 1, 1, true);
+  broken.replace(8, 8, 8, '\xff');
+  write_text(file, broken);
+  CHECK(contains(error_of([&] { read_picture(file); }), "a.tif: expected a p"));
+  // One plane is no matter; several, and white as 0, are read wrongly.
+  write_text(file, tiff(1, 16, 1, 2));
+  CHECK(read_picture(file).size() == cv::Size(2, 3));
+  for (const auto& bad : {tiff(1, 16, 2, 2, 3), tiff(1, 16, 0)}) {
     write_text(file, bad);
     CHECK(contains(
         error_of([&] { read_picture(file); }),
@@ -295,8 +317,35 @@ TEST_CASE("picture: a link stays a link, and an error has its reason") {
   CHECK(contains(
       error_of([&] { trainer::write_atomically(real / "a.csv", "x"); }),
       "a.csv: cannot be written: Not a directory"));
+  std::filesystem::create_symlink("later.csv", folder.path / "early.csv");
+  trainer::write_atomically(folder.path / "early.csv", "there");
+  CHECK(std::filesystem::is_symlink(folder.path / "early.csv"));
+  CHECK(read_text(folder.path / "later.csv") == "there");
   trainer::write_atomically("/dev/null", "x");
   CHECK(std::filesystem::is_character_file("/dev/null"));
+
+  // Memory is a file system like another.
+  const std::filesystem::path memory = "/dev/shm/care-test-atomically";
+  if (std::filesystem::is_directory("/dev/shm")) {
+    trainer::write_atomically(memory, "a longer text");
+    trainer::write_atomically(memory, "short");
+    CHECK(read_text(memory) == "short");
+    std::filesystem::remove(memory);
+  }
+
+  // What the shell opened is added to, be it a file or a pipe.
+  const int file = ::open(real.c_str(), O_WRONLY | O_APPEND);
+  trainer::write_atomically("/dev/fd/" + std::to_string(file), "er");
+  ::close(file);
+  CHECK(read_text(real) == "newer");
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  trainer::write_atomically("/dev/fd/" + std::to_string(ends[1]), "said");
+  char said[5] = {};
+  CHECK(::read(ends[0], said, 4) == 4);
+  CHECK(std::string(said) == "said");
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST_CASE("picture: is resized and written whole or not at all") {

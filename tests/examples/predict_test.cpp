@@ -297,7 +297,6 @@ TEST_CASE("predict: finds its outputs' places at the start", "[predict]") {
   CHECK_FALSE(fs::exists(taken.string() + ".part"));
 }
 
-#ifdef RESNET_TRAINER_GDCM
 TEST_CASE("predict: writes over nothing that it reads", "[predict]") {
   const care_test::Folder folder;
   const auto network = folder.path / "network.safetensors";
@@ -314,6 +313,7 @@ TEST_CASE("predict: writes over nothing that it reads", "[predict]") {
   CHECK(read_text(table) == "path\na.png\n");
 }
 
+#ifdef RESNET_TRAINER_GDCM
 TEST_CASE("predict: of DICOM it says what it says of the picture in it") {
   const care_test::Folder folder;
   const auto out = folder.path / "table.csv";

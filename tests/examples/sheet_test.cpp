@@ -52,6 +52,13 @@ TEST_CASE("sheet: tiles of odd pictures keep to their size") {
     CHECK(sheet.cols == 14 + 2 * 254);
     CHECK(sheet.rows < 2100);
   }
+  // What is too tall is squeezed, its boxes alike.
+  const trainer::SheetRow tall{
+      grey_picture(1000, 10), {{2, 200, 8, 600}}, {{}}};
+  const auto tile = trainer::draw_tile(tall, tall.tiles[0], 100);
+  CHECK(tile.rows == 400);
+  CHECK(tile.at<cv::Vec3b>(80, 50)[0] == 255); // the upper edge
+  CHECK(tile.at<cv::Vec3b>(160, 20)[0] == 255); // the left one
   CHECK(care_test::contains(
       care_test::error_of([] { trainer::contact_sheet({"Picture"}, {}); }),
       "expected a row"));

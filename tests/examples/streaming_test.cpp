@@ -67,8 +67,7 @@ int64_t growth(int64_t count, bool cache) {
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i].file = file;
     rows[i].label = i % 4 == 0 ? "rare" : "common";
-    rows[i].boxes = {{8, 8, 40, 40}};
-    rows[i].box_where = {"here"};
+    rows[i].boxes = {{{8, 8, 40, 40}, "here", ""}};
   }
   trainer::PicturesOptions options;
   options.size = {64, 64};

@@ -58,9 +58,7 @@ std::vector<Row> rows_on_disk(const Folder& folder, size_t count) {
     row.path = std::to_string(i) + ".png";
     row.file = folder.path / row.path;
     const auto x = static_cast<double>(10 * i);
-    row.boxes = {{x, 10, x + 20, 20}};
-    row.confidence = {1};
-    row.box_where = {"here"};
+    row.boxes = {{{x, 10, x + 20, 20}, "here", ""}};
     trainer::write_picture(row.file, cv::Mat(50, 100, CV_8UC3));
   }
   return rows;
@@ -214,11 +212,11 @@ TEST_CASE("study: faults in boxes", "[study]") {
   const auto rows = rows_on_disk(folder, 5);
   study::Arm arm;
   arm.guidance = study::Guidance::kCare;
-  CHECK(study::with_faults(rows, arm, 1)[3].boxes == rows[3].boxes);
+  CHECK(study::with_faults(rows, arm, 1)[3].corners() == rows[3].corners());
 
   arm.dilate = 1.5; // 20 x 10 at 10, 10 becomes 30 x 15
   CHECK(
-      study::with_faults(rows, arm, 1)[1].boxes[0] ==
+      study::with_faults(rows, arm, 1)[1].boxes[0].xyxy ==
       std::array<double, 4>{5, 7.5, 35, 22.5});
   arm.dilate = 1;
 
@@ -226,7 +224,6 @@ TEST_CASE("study: faults in boxes", "[study]") {
   size_t left = 0;
   for (const auto& row : study::with_faults(rows, arm, 1)) {
     left += row.boxes.size();
-    CHECK(row.confidence.size() == row.boxes.size());
   }
   CHECK(left == 3);
   arm.box_missing = 0;
@@ -234,7 +231,7 @@ TEST_CASE("study: faults in boxes", "[study]") {
   arm.box_shift = 0.5;
   const auto shifted = study::with_faults(rows, arm, 1);
   for (size_t i = 0; i < rows.size(); ++i) {
-    const auto &a = rows[i].boxes[0], &b = shifted[i].boxes[0];
+    const auto &a = rows[i].boxes[0].xyxy, &b = shifted[i].boxes[0].xyxy;
     CHECK(b[2] - b[0] == Approx(20));
     CHECK(b[0] >= 0);
     // Half of a side, in units of the sides; less at the left border alone.
@@ -242,16 +239,16 @@ TEST_CASE("study: faults in boxes", "[study]") {
     CHECK(std::hypot(along, down) <= 0.5 + 1e-9);
     CHECK((std::hypot(along, down) > 0.499 || b[0] == 0));
   }
-  CHECK(study::with_faults(rows, arm, 1)[4].boxes == shifted[4].boxes);
-  CHECK(study::with_faults(rows, arm, 2)[4].boxes != shifted[4].boxes);
+  CHECK(study::with_faults(rows, arm, 1)[4].corners() == shifted[4].corners());
+  CHECK(study::with_faults(rows, arm, 2)[4].corners() != shifted[4].corners());
   arm.box_shift = 0;
 
   arm.boxes = "shuffled";
   const auto shuffled = study::with_faults(rows, arm, 1);
   std::set<double> lefts;
   for (size_t i = 0; i < rows.size(); ++i) {
-    CHECK(shuffled[i].boxes != rows[i].boxes);
-    lefts.insert(shuffled[i].boxes[0][0]);
+    CHECK(shuffled[i].corners() != rows[i].corners());
+    lefts.insert(shuffled[i].boxes[0].xyxy[0]);
   }
   CHECK(lefts == std::set<double>{0, 10, 20, 30, 40});
   CHECK(contains(
@@ -266,8 +263,8 @@ TEST_CASE("study: shuffled boxes lie as on their own picture", "[study]") {
   study::Arm arm;
   arm.boxes = "shuffled";
   const auto shuffled = study::with_faults(rows, arm, 1);
-  CHECK(shuffled[1].boxes[0] == std::array<double, 4>{0, 20, 80, 40});
-  CHECK(shuffled[0].boxes[0] == std::array<double, 4>{2.5, 5, 7.5, 10});
+  CHECK(shuffled[1].boxes[0].xyxy == std::array<double, 4>{0, 20, 80, 40});
+  CHECK(shuffled[0].boxes[0].xyxy == std::array<double, 4>{2.5, 5, 7.5, 10});
 }
 
 TEST_CASE("study: masks are shuffled as boxes are", "[study]") {

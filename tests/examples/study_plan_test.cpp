@@ -136,6 +136,20 @@ TEST_CASE("study: the controls are added", "[study]") {
   CHECK_FALSE(alone.arms[1].is_guided());
   CHECK(alone.arms[1].imbalance == study::Imbalance::kClassWeights);
 
+  // Controls that differ in their boxes alone have names of their own.
+  auto boxes = json;
+  boxes["arms"][0]["outside"] = "other_class";
+  boxes["arms"][0]["box_missing"] = 0.5;
+  boxes["arms"].push_back(boxes["arms"][0]);
+  boxes["arms"][1]["name"] = "fewer";
+  boxes["arms"][1]["box_missing"] = 0.9;
+  const auto fewer = study::parse_plan(boxes);
+  REQUIRE(fewer.arms.size() == 4);
+  CHECK(
+      fewer.arms[1].baseline ==
+      "class_weights, not guided, outside other_class (2)");
+  CHECK(fewer.arms[3].box_missing == 0.9);
+
   // Another alpha means another factor of Lc: another control.
   json["arms"][0]["alpha"] = 0.2;
   CHECK(study::parse_plan(json).arms[1].alpha == 0.2);

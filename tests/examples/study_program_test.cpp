@@ -314,6 +314,13 @@ TEST_CASE("study: pictures are looked at before a folder is claimed") {
   CHECK(good.status == 0);
   CHECK(contains(good.text, "Report: " + (out / "report.html").string()));
   CHECK(contains(care_test::read_text(out / "results.md"), "| a\\|b | 1 |"));
+  // A program that divides otherwise does not go on.
+  const auto split = out / "splits" / "0-0.json";
+  REQUIRE(fs::exists(split));
+  care_test::write_text(split, R"({"learnt": "other pictures"})");
+  const auto divided = run(settings, out);
+  CHECK(divided.status == 1);
+  CHECK(contains(divided.text, "the runs there were made with learnt = "));
 }
 
 TEST_CASE("study: a failed start claims no folder", "[study]") {

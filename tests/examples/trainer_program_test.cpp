@@ -46,10 +46,10 @@ fs::path with_masks(const fs::path& data) {
       continue;
     }
     cv::Mat mask(32, 40, CV_8U, cv::Scalar(0));
-    const auto& [x0, y0, x1, y1] = row.boxes[0];
+    const auto& [x0, y0, x1, y1] = row.boxes[0].xyxy;
     mask(cv::Rect2d(cv::Point2d(x0, y0), cv::Point2d(x1, y1))) = 255;
     cv::imwrite((data.parent_path() / ("mask-" + row.path)).string(), mask);
-    for (const auto side : row.boxes[0]) {
+    for (const auto side : row.boxes[0].xyxy) {
       text += std::to_string(static_cast<int>(side)) + ",";
     }
     text += "mask-" + row.path + "\n";
@@ -284,6 +284,14 @@ TEST_CASE("trainer: where the data lies is not what it is", "[trainer]") {
       "going on after epoch 3"));
   CHECK(contains(figures_of(folder.path / "run"), "\n3,2,"));
 
+  // Both trainings' data stand in the refusal: another seed divides otherwise.
+  const auto reseeded = train(moved, "--seed 2" + out).text;
+  const std::regex data_line("data ([0-9a-f]{16})");
+  std::sregex_iterator first_data(reseeded.begin(), reseeded.end(), data_line);
+  const auto second_data = std::next(first_data);
+  REQUIRE(second_data != std::sregex_iterator());
+  CHECK((*first_data)[1] != (*second_data)[1]);
+
   const auto other = train(moved, "--lr .01" + out);
   CHECK(other.status == 1);
   CHECK(contains(other.text, "--lr 0.01\n"));
@@ -327,6 +335,27 @@ TEST_CASE("trainer: a folder is one training's", "[trainer]") {
   CHECK(train(plain, to + "--fresh --seed 5 --alpha 0").status == 0);
   CHECK(read_text(out / "network.safetensors") != before);
   CHECK_FALSE(fs::exists(out / "attention.png"));
+  const auto itself =
+      train(plain, to + "--weights " + (out / "network.safetensors").string());
+  CHECK(itself.status == 1);
+  CHECK(contains(itself.text, "--weights: expected a file that this training"));
+
+  // Another program's checkpoint of that name is no reason to remove anything;
+  // one of ours that is damaged is.
+  const auto others = folder.path / "others";
+  fs::create_directories(others);
+  write_text(others / "metrics.csv", "another's");
+  write_text(others / "checkpoint.pt", "another's, too");
+  const auto refused =
+      train(data, "--fresh --val-share 0 --out " + others.string());
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.text, "--out: expected a folder of an earlier train"));
+  CHECK(read_text(others / "metrics.csv") == "another's");
+  write_text(out / "checkpoint.pt", "damaged");
+  const auto damaged = train(plain, to + "--alpha 0");
+  CHECK(damaged.status == 1);
+  CHECK(contains(damaged.text, "checkpoint.pt: "));
+  CHECK(train(plain, to + "--fresh --alpha 0").status == 0);
 
   trainer::Lock lock(out / ".lock");
   REQUIRE(lock.take(LOCK_EX | LOCK_NB));

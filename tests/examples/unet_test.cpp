@@ -75,7 +75,7 @@ double fit_of_rare(const fs::path& manifest, const fs::path& network) {
 fs::path without_masks(const fs::path& manifest) {
   std::string text = "path,label,xmin,ymin,xmax,ymax\n";
   for (const auto& row : trainer::read_manifest(manifest)) {
-    const auto& box = row.boxes.at(0);
+    const auto& box = row.boxes.at(0).xyxy;
     text += row.path + "," + row.label;
     for (const auto side : box) {
       text += "," + std::to_string(side);
@@ -288,8 +288,7 @@ TEST_CASE("lesions: those of masks and of boxes, at the picture's size") {
   row.where = "m.csv:2";
   row.file = folder.path / "a.png";
   row.mask = folder.path / "mask.png";
-  row.boxes = {{0, 0, 3, 8}};
-  row.box_where = {"m.csv:2"};
+  row.boxes = {{{0, 0, 3, 8}, "m.csv:2", ""}};
   trainer::write_picture(row.file, cv::Mat(8, 8, CV_8UC3, cv::Scalar::all(9)));
   cv::Mat mask(8, 8, CV_8U, cv::Scalar(0));
   mask.rowRange(0, 3).setTo(1);
