@@ -306,7 +306,7 @@ void write_atomically(const fs::path& path, std::string_view bytes) {
   } // the link stays one
   auto part = target;
   part += is_device ? "" : ".part";
-  if (target.has_parent_path()) {
+  if (!is_device && target.has_parent_path()) {
     fs::create_directories(target.parent_path(), error);
   }
   errno = 0;

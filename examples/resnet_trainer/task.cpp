@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "task.hpp"
 
-#include <care/guide.hpp>
 #include <care/imbalance.hpp>
 
 #include <fmt/format.h>

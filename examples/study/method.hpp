@@ -16,8 +16,8 @@
 #include <care/imbalance.hpp>
 #include <care/loss.hpp>
 
-#include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/container/any.h>
+#include <torch/nn/modules/loss.h>
 #include <torch/types.h>
 
 #include <cstdint>
