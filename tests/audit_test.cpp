@@ -190,6 +190,26 @@ TEST_CASE("audit: everything saturated", "[audit]") {
   check_warning(audit, "saturated");
 }
 
+TEST_CASE("audit: attention that is all inside asks for nothing", "[audit]") {
+  // One cell, at the map's peak: inner is 1, and so is tau.
+  torch::manual_seed(0);
+  AuditedNet net;
+  auto seen = net.see();
+  auto inside = torch::zeros({4, seen.features.size(2), seen.features.size(3)});
+  const auto map = care::grad_cam(
+      seen.features, care::class_scores(seen.logits, net.target));
+  const auto peak = map.detach().flatten(1).argmax(1);
+  inside.flatten(1).scatter_(1, peak.unsqueeze(1), 1);
+  const care::RegionWeights regions{inside, 1 - inside, torch::ones({4})};
+  const care::Guide guide;
+  const auto lc = F::cross_entropy(seen.logits, net.target);
+  const auto audit =
+      guide.audit(lc, seen, net.target, regions, net.parameters());
+  CHECK(audit.guided == 4);
+  CHECK(audit.saturated == 0);
+  CHECK(audit.warnings().empty());
+}
+
 TEST_CASE("audit: saturated, with nothing outside to lower", "[audit]") {
   torch::manual_seed(0);
   AuditedNet net;

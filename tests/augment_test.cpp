@@ -284,7 +284,7 @@ TEST_CASE("augment: a crop keeps the stated share of the boxes", "[augment]") {
           options);
       CHECK((window.left >= 0 && window.left + window.width <= 24 + 1e-9));
       CHECK((window.top >= 0 && window.top + window.height <= 24 + 1e-9));
-      CHECK(window.width * window.height >= 0.1 * 24 * 24);
+      CHECK(window.width * window.height >= (0.2 - 1e-9) * 24 * 24);
       least = std::min(
           least,
           care::detail::share_within(
@@ -363,8 +363,61 @@ TEST_CASE("augment: an empty batch, and one without boxes", "[augment]") {
   }
 }
 
+TEST_CASE("augment: a crop keeps the stated share of the image", "[augment]") {
+  for (const double share : {0.5, 0.8, 0.9, 0.99}) {
+    CAPTURE(share);
+    double least = 1, most = 0;
+    for (int64_t n = 0; n < 500; ++n) {
+      const auto window = care::detail::drawn_window(
+          care::detail::Draw(0, 0, n, care::detail::DrawFor::kCrop),
+          {30, 40},
+          {},
+          AugmentOptions().crop(share));
+      const auto area = window.width * window.height / (30 * 40);
+      least = std::min(least, area);
+      most = std::max(most, area);
+      CHECK((window.left >= 0 && window.left + window.width <= 40 + 1e-9));
+      CHECK((window.top >= 0 && window.top + window.height <= 30 + 1e-9));
+    }
+    CHECK(least >= share - 1e-9);
+    CHECK(least < share + 0.02 * (1 - share));
+    CHECK(most > 1 - 0.02 * (1 - share));
+  }
+}
+
+TEST_CASE("augment: a sliver that a crop left is lost, not refused") {
+  const auto sliver = Boxes::from_lists({{{10, 0, 100.00001, 224}}}, {224, 324})
+                          .crop(100, 0, {224, 224}, 0.0);
+  REQUIRE(sliver.num_boxes() == 1);
+  const auto mirrored = care::orient(sliver, {care::Orientation{true}});
+  CHECK(mirrored.num_boxes() == 0);
+  const auto images = torch::rand({1, 3, 224, 224});
+  const auto index = torch::zeros({1}, torch::kLong);
+  for (int64_t epoch = 0; epoch < 8; ++epoch) { // some are mirrored
+    const auto flips = AugmentOptions().hflip(true);
+    care::augment(images, sliver, {}, index, epoch, flips);
+    care::augment(
+        images, sliver, {}, index, epoch, AugmentOptions(flips).crop(0.5));
+  }
+}
+
 TEST_CASE("augment: refuses what does not fit", "[augment]") {
   const auto batch = some_images();
+  auto without = batch; // the outside has no region but the masks
+  without.boxes = Boxes::none(6, {24, 24});
+  CARE_REQUIRE_THROWS_AS(
+      run(without,
+          AugmentOptions().outside(
+              OutsideOptions().source(care::Outside::kOther))),
+      c10::ValueError,
+      "expected boxes beside the masks (care::boxes_from_masks)");
+  CARE_REQUIRE_THROWS_AS(
+      run(without, AugmentOptions().crop(0.5).crop_keeps(0.5)),
+      c10::ValueError,
+      "expected boxes beside the masks");
+  run(without, AugmentOptions().crop(0.5)); // asks for none
+  without.masks = torch::zeros_like(without.masks); // nobody has a lesion
+  run(without, AugmentOptions().crop(0.5).crop_keeps(0.5));
   CARE_REQUIRE_THROWS_AS(
       run(batch, AugmentOptions().rotate(200)),
       c10::ValueError,

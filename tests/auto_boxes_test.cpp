@@ -122,4 +122,18 @@ TEST_CASE("auto_boxes: bad input", "[auto_boxes]") {
       c10::ValueError,
       "care::auto_boxes: expected boxes for 2 images of 8x8 (height x width) "
       "from \"small\", but got boxes for 2 of 4x4");
+  CARE_REQUIRE_THROWS_AS(
+      care::auto_boxes(
+          images,
+          {{"named",
+            [](const torch::Tensor& x) {
+              FoundBoxes found;
+              found.boxes = care::Boxes::from_lists(
+                                {{{0, 0, 2, 2}}, {}}, {x.size(2), x.size(3)})
+                                .with_weights(torch::ones({1}))
+                                .with_labels(care_test::longs({1}));
+              return found;
+            }}}),
+      c10::ValueError,
+      "expected boxes without labels");
 }

@@ -123,6 +123,17 @@ TEST_CASE("balance: a loss that does not pull at the features") {
       "expected the classification loss with a gradient history");
 }
 
+TEST_CASE("balance: gradients too small for half precision") {
+  // Half's smallest number is 6e-8.
+  const auto x = torch::ones({4, 8}, torch::kHalf).requires_grad_();
+  const auto of = [&](double slope) {
+    return (x.to(torch::kFloat) * slope).sum();
+  };
+  Balance balance;
+  balance.update(of(2e-8), of(1e-8), {x});
+  CHECK(balance.weight().item<double>() == Approx(2).epsilon(0.02));
+}
+
 TEST_CASE("balance: bad options name themselves") {
   CARE_REQUIRE_THROWS_AS(
       Balance(BalanceOptions().ratio(-1)), c10::ValueError, "ratio");

@@ -857,6 +857,50 @@ TEST_CASE("capture: a backbone detached from its head", "[capture]") {
       "has no gradient history: is the backbone detached from it?");
 }
 
+TEST_CASE("capture: a map that is detached in place", "[capture]") {
+  auto body = conv3(3, 4), second = conv3(4, 4);
+  nn::Linear head(4, 2);
+  const auto x = torch::rand({2, 3, 8, 8});
+  CARE_REQUIRE_THROWS_AS(
+      care::capture([&] {
+        auto f = body->forward(x);
+        f.detach_();
+        return head(f.mean({2, 3}));
+      }),
+      c10::ValueError,
+      "no gradient history");
+  // A frozen stem before the map that counts.
+  const auto seen = care::capture([&] {
+    auto f = torch::relu(body->forward(x));
+    f.detach_();
+    return head(second->forward(f).mean({2, 3}));
+  });
+  CHECK(seen.features.grad_fn()->name().find("Conv") != std::string::npos);
+}
+
+TEST_CASE("capture: operators are counted alike under autocast", "[capture]") {
+  auto first = conv3(3, 4), second = conv3(4, 5), third = conv3(5, 6);
+  nn::Linear head(6, 2);
+  const auto x = torch::rand({1, 3, 8, 8});
+  const auto channels = [&](int64_t count, bool mixed) {
+    const care::Autocast autocast(torch::kCPU, torch::kBFloat16, mixed);
+    return care::capture(
+               [&] {
+                 return head(third(torch::relu(second(torch::relu(first(x)))))
+                                 .mean({2, 3}));
+               },
+               {care::TargetLayer().operation("aten::conv2d", count)})
+        .features.size(1);
+  };
+  for (const bool mixed : {false, true}) {
+    CAPTURE(mixed);
+    CHECK(channels(-1, mixed) == 6);
+    CHECK(channels(-2, mixed) == 5);
+    CHECK(channels(1, mixed) == 4);
+    CHECK(channels(3, mixed) == 6);
+  }
+}
+
 TEST_CASE("capture: a batch without an image", "[capture]") {
   auto net = small_net();
   net->eval();

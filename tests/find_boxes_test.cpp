@@ -201,6 +201,7 @@ TEST_CASE("find_boxes: the four thresholds", "[find_boxes]") {
   CHECK(left(MapThreshold::kQuantile, 0.76) == 15);
   CHECK(left(MapThreshold::kQuantile, 0.51) == 10);
   CHECK(left(MapThreshold::kQuantile, 0.26) == 5);
+  CHECK(left(MapThreshold::kQuantile, 0.75) == 15); // a quarter, no more
   // Beyond the largest value: nothing.
   CHECK(
       care::find_boxes(map, plain().threshold(MapThreshold::kMean).level(3))
@@ -384,6 +385,11 @@ TEST_CASE("find_boxes: priors", "[find_boxes]") {
   CHECK(rim[50][0].item<double>() == Approx(0.025));
   CHECK(rim[99][100].item<double>() == Approx(0.025));
   CHECK(rim[50][30].item<double>() == Approx(1));
+  // A map of one value has no box, though a prior gives it a shape.
+  CHECK(
+      care::find_boxes(
+          torch::full({1, 64, 64}, 0.5), BoxFinderOptions().centre_prior(0.3))
+          .boxes.num_boxes() == 0);
   CHECK(
       care::find_boxes(map, BoxFinderOptions(fixed).border_prior(0.2))
           .boxes.xyxy()

@@ -33,7 +33,7 @@ struct Line {
 
 TEST_CASE("GradScaler: steps are as without it") {
   Line line;
-  GradScaler scaler(GradScalerOptions().scale(1024));
+  GradScaler scaler(GradScalerOptions().init_scale(1024));
   CHECK(line.step(scaler, 0.25));
   CHECK(line.value() == 1 - 0.5 * 0.25);
   CHECK(scaler.scale() == 1024);
@@ -51,7 +51,7 @@ TEST_CASE("GradScaler: a small gradient lives through half precision") {
 
 TEST_CASE("GradScaler: a step that is not finite is left out") {
   Line line;
-  GradScaler scaler(GradScalerOptions().scale(8).backoff(0.25));
+  GradScaler scaler(GradScalerOptions().init_scale(8).backoff_factor(0.25));
   for (const double slope :
        {std::numeric_limits<double>::infinity(),
         std::numeric_limits<double>::quiet_NaN()}) {
@@ -64,7 +64,8 @@ TEST_CASE("GradScaler: a step that is not finite is left out") {
 
 TEST_CASE("GradScaler: grows after good steps in a row") {
   Line line;
-  GradScaler scaler(GradScalerOptions().scale(8).growth(4).interval(2));
+  GradScaler scaler(
+      GradScalerOptions().init_scale(8).growth_factor(4).growth_interval(2));
   line.step(scaler, 1);
   CHECK(scaler.scale() == 8);
   line.step(scaler, 1);
@@ -76,14 +77,14 @@ TEST_CASE("GradScaler: grows after good steps in a row") {
   CHECK(scaler.scale() == 16);
   line.step(scaler, 1);
   CHECK(scaler.scale() == 64);
-  GradScaler largest(GradScalerOptions().scale(3e38).interval(1));
+  GradScaler largest(GradScalerOptions().init_scale(3e38).growth_interval(1));
   line.step(largest, 1e-30);
   CHECK(largest.scale() == 3e38); // never beyond float
 }
 
 TEST_CASE("GradScaler: unscaled gradients can be clipped") {
   Line line;
-  GradScaler scaler(GradScalerOptions().scale(1024));
+  GradScaler scaler(GradScalerOptions().init_scale(1024));
   scaler.scale((line.x * 3).sum()).backward();
   scaler.unscale(line.optimizer);
   CHECK(line.x.grad()[0].item<double>() == 3);
@@ -98,7 +99,7 @@ TEST_CASE("GradScaler: unscaled gradients can be clipped") {
 
 TEST_CASE("GradScaler: refuses a second optimizer") {
   Line a, b;
-  GradScaler scaler(GradScalerOptions().scale(4).interval(1));
+  GradScaler scaler(GradScalerOptions().init_scale(4).growth_interval(1));
   const auto backward = [&] {
     a.optimizer.zero_grad();
     b.optimizer.zero_grad();
@@ -133,33 +134,58 @@ TEST_CASE("GradScaler: an optimizer without gradients") {
 
 TEST_CASE("GradScaler: saved and loaded it goes on alike") {
   Line line;
-  GradScaler first(GradScalerOptions().scale(8).interval(3));
+  GradScaler first(GradScalerOptions().init_scale(8).growth_interval(3));
   line.step(first, 1);
   line.step(first, 1);
   std::stringstream file;
   torch::save(first, file);
-  GradScaler second(GradScalerOptions().scale(2).interval(3));
+  GradScaler second(GradScalerOptions().init_scale(2).growth_interval(3));
   torch::load(second, file);
   CHECK(second.scale() == 8);
   line.step(second, 1);
   CHECK(second.scale() == 16);
 }
 
+TEST_CASE("GradScaler: loaded with a shorter interval it still grows") {
+  Line line;
+  GradScaler first(GradScalerOptions().init_scale(8).growth_interval(9));
+  for (int i = 0; i < 5; ++i) {
+    line.step(first, 1);
+  }
+  std::stringstream file;
+  torch::save(first, file);
+  GradScaler second(GradScalerOptions().growth_interval(3));
+  torch::load(second, file);
+  line.step(second, 1);
+  CHECK(second.scale() == 16);
+}
+
+TEST_CASE("GradScaler: refuses parameters in half precision") {
+  auto weight = torch::ones({2}, torch::kHalf).requires_grad_();
+  torch::optim::SGD optimizer({weight}, 0.1);
+  GradScaler scaler;
+  scaler.scale((weight.to(torch::kFloat) * 1e-3).sum()).backward();
+  CARE_REQUIRE_THROWS_AS(
+      scaler.unscale(optimizer),
+      c10::TypeError,
+      "care::GradScaler::unscale: expected parameters in float32");
+}
+
 TEST_CASE("GradScaler: bad options name themselves") {
   CARE_REQUIRE_THROWS_AS(
-      GradScaler(GradScalerOptions().scale(0)),
+      GradScaler(GradScalerOptions().init_scale(0)),
       c10::ValueError,
-      "expected a scale above 0, but got 0");
+      "expected an init_scale above 0, but got 0");
   CARE_REQUIRE_THROWS_AS(
-      GradScaler(GradScalerOptions().growth(1)),
+      GradScaler(GradScalerOptions().growth_factor(1)),
       c10::ValueError,
-      "expected a growth above 1");
+      "expected a growth_factor above 1");
   CARE_REQUIRE_THROWS_AS(
-      GradScaler(GradScalerOptions().backoff(1)),
+      GradScaler(GradScalerOptions().backoff_factor(1)),
       c10::ValueError,
-      "expected a backoff in (0, 1)");
+      "expected a backoff_factor in (0, 1)");
   CARE_REQUIRE_THROWS_AS(
-      GradScaler(GradScalerOptions().interval(0)),
+      GradScaler(GradScalerOptions().growth_interval(0)),
       c10::ValueError,
-      "an interval of at least 1");
+      "a growth_interval of at least 1");
 }

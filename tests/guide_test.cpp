@@ -830,6 +830,30 @@ TEST_CASE("Guide: nothing is NaN over a short training", "[guide]") {
   }
 }
 
+TEST_CASE("Guide: features by hand, as the guide's layer keeps them") {
+  Setting s;
+  const auto head = [&](const torch::Tensor& nhwc) {
+    return s.net->classify(nhwc.permute({0, 3, 1, 2}));
+  };
+  const auto nhwc = s.net->features(s.images).permute({0, 2, 3, 1});
+  const Guide guide(
+      GuideOptions().target_layers({care::TargetLayer().channels_last()}));
+  const auto watched = guide.watch(nhwc, head);
+  const Seen by_hand{head(nhwc), nhwc};
+  const auto lc = F::cross_entropy(by_hand.logits, s.target);
+  CHECK(care_test::identical(
+      guide.loss(lc, by_hand, s.target, s.boxes).attention.loss,
+      guide.loss(lc, watched, s.target, s.boxes).attention.loss));
+  CHECK(care_test::identical(
+      guide.evaluate(by_hand, s.target, s.boxes).inside_share,
+      guide.evaluate(watched, s.target, s.boxes).inside_share));
+  CHECK(
+      guide.audit(lc, by_hand, s.target, s.boxes, s.net->parameters())
+          .attention_norm ==
+      guide.audit(lc, watched, s.target, s.boxes, s.net->parameters())
+          .attention_norm);
+}
+
 TEST_CASE("Guide: bad input", "[guide]") {
   Setting s;
   Guide guide(GuideOptions().classes({1}));
@@ -892,6 +916,10 @@ TEST_CASE("Guide: bad input", "[guide]") {
       guide.loss(lc, {seen.logits, seen.features * 1}, s.target, s.boxes),
       c10::ValueError,
       "no path leads from the scores back to this tensor");
+  CARE_REQUIRE_THROWS_AS(
+      guide.loss(lc, {seen.logits, {}}, s.target, s.boxes),
+      c10::ValueError,
+      "watched while the attention loss was off");
   CARE_REQUIRE_THROWS_AS(
       guide.loss(lc, seen, s.target, s.boxes, {0, 1}),
       c10::ValueError,

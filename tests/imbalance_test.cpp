@@ -544,6 +544,17 @@ TEST_CASE("imbalance losses: bad input", "[imbalance]") {
           care::FocalLossOptions().weight(torch::ones({2}))),
       c10::ValueError,
       "care::focal_loss: expected weight of shape [3], but got [2]");
+  for (const double bad :
+       {static_cast<double>(INFINITY), static_cast<double>(NAN), -1.0}) {
+    CAPTURE(bad);
+    CARE_REQUIRE_THROWS_AS(
+        care::focal_loss(
+            logits,
+            longs({0, 1}),
+            care::FocalLossOptions().weight(torch::tensor({1.0, 1.0, bad}))),
+        c10::ValueError,
+        "care::focal_loss: expected weights that are finite and at least 0");
+  }
   CARE_REQUIRE_THROWS_AS(
       care::FocalLoss(care::FocalLossOptions().gamma(-1)),
       c10::ValueError,

@@ -355,6 +355,12 @@ TEST_CASE("attention_loss: bad input", "[loss]") {
       care::attention_loss(maps, short_weight),
       c10::ValueError,
       "expected regions.weight of shape [3], but got [2]");
+  auto elsewhere = regions;
+  elsewhere.weight = torch::ones({3}, torch::Device("meta"));
+  CARE_REQUIRE_THROWS_AS(
+      care::attention_loss(maps, elsewhere),
+      c10::ValueError,
+      "expected maps and regions on one device, but got cpu and meta");
   CARE_REQUIRE_THROWS_AS(
       care::attention_loss(maps, RegionWeights()),
       c10::ValueError,

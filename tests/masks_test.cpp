@@ -172,7 +172,6 @@ TEST_CASE("polygon_mask: rectangles, triangles, holes", "[masks]") {
       drawn({"####.", "###..", "##...", "#...."})));
   // Beyond the image it is cut.
   CHECK(polygon({-9, -9, 30, -9, 30, 30, -9, 30}, {4, 5}).all().item<bool>());
-  CHECK_FALSE(polygon({6, 0, 9, 0, 9, 3}, {4, 5}).any().item<bool>());
   // Even-odd: what is covered twice is a hole.
   CHECK(care_test::identical(
       polygon(
@@ -199,13 +198,37 @@ TEST_CASE("polygon_mask: smaller than a pixel", "[masks]") {
   CHECK(care_test::identical(
       polygon({0.8F, 0.1F, 2.2F, 0.1F, 1.5F, 0.2F}, {2, 4}),
       drawn({"###.", "...."})));
-  // Beside the image there is nothing to take.
-  CHECK_FALSE(polygon({-0.3F, 0.1F, -0.1F, 0.1F, -0.2F, 0.3F}, {2, 4})
-                  .any()
-                  .item<bool>());
+}
+
+TEST_CASE("polygon_mask: pixels or fractions", "[masks]") {
+  const auto fractions =
+      torch::tensor({{0.25F, 0.25F}, {0.75F, 0.25F}, {0.75F, 0.5F}});
+  CARE_REQUIRE_THROWS_AS(
+      care::polygon_mask(fractions, {40, 60}),
+      c10::ValueError,
+      "care::polygon_mask: expected pixels, but all 3 points lie within [0, "
+      "1], on images of 40x60");
+  const auto scaled = fractions * torch::tensor({60.F, 40.F});
+  CHECK(care_test::identical(
+      care::polygon_mask(fractions, {40, 60}, care::BoxUnit::kFractions),
+      care::polygon_mask(scaled, {40, 60})));
+  // In the corner there may be a lesion of a pixel.
+  CHECK(care::polygon_mask(fractions, {40, 60}, care::BoxUnit::kPixels)[0][0]
+            .item<bool>());
 }
 
 TEST_CASE("polygon_mask: bad input", "[masks]") {
+  CARE_REQUIRE_THROWS_AS( // points of an image of another size
+      care::polygon_mask(
+          torch::tensor({{60.F, 0.F}, {90.F, 0.F}, {90.F, 30.F}}), {40, 50}),
+      c10::ValueError,
+      "expected a polygon that meets the image of 40x50 (height x width), but "
+      "its points reach from x 60, y 0 to 90, 30");
+  CARE_REQUIRE_THROWS_AS(
+      care::polygon_mask(
+          torch::tensor({{-3.F, 1.F}, {-1.F, 1.F}, {-2.F, 3.F}}), {2, 4}),
+      c10::ValueError,
+      "to -1, 3");
   CARE_REQUIRE_THROWS_AS(
       care::polygon_mask(torch::rand({2, 2}), {4, 4}),
       c10::ValueError,

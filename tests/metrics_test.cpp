@@ -182,6 +182,22 @@ TEST_CASE("metrics: the pointing game asks where the maximum is") {
        {{1.0, 1.0}, {1.0, 1.0}}});
   CHECK(care_test::allclose(
       care::pointing_game(maps, masks), doubles({1, 0, 1, kNaN})));
+  // Equal maxima that interpolation moves apart by a rounding: any of them.
+  for (const int64_t cells : {7, 8, 10, 14}) {
+    for (const int64_t side : {224, 299, 384}) {
+      auto twins = torch::zeros({1, cells, cells}, torch::kDouble);
+      twins[0][1][1] = twins[0][cells - 2][cells - 2] = 0.7;
+      for (const bool first : {true, false}) {
+        CAPTURE(cells, side, first);
+        auto mask = torch::zeros({1, side, side}, torch::kDouble);
+        const auto half = side / 2;
+        (first ? mask[0].slice(0, 0, half).slice(1, 0, half)
+               : mask[0].slice(0, half).slice(1, half))
+            .fill_(1);
+        CHECK(care::pointing_game(twins, mask).item<double>() == 1);
+      }
+    }
+  }
 }
 
 TEST_CASE("metrics: IoU of the map above a threshold with the region") {
@@ -460,6 +476,9 @@ TEST_CASE("metrics: the bootstrap of figures that may be infinite") {
   CHECK(interval.value == 1);
   CHECK(interval.low == 1);
   CHECK(interval.high == infinity); // 5 % of the draws
+  // Between an infinite draw and a finite one lies no number.
+  CHECK(care::detail::sorted_quantile({-infinity, 0}, 0.5) == -infinity);
+  CHECK(care::detail::sorted_quantile({0, infinity}, 0.5) == infinity);
 }
 
 TEST_CASE("metrics: the bootstrap refuses what does not fit") {

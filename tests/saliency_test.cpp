@@ -387,6 +387,11 @@ TEST_CASE("spectral_residual: the formula with its phase", "[saliency]") {
   const auto actual = care::spectral_residual(
       image, care::SpectralResidualOptions().size(16).sigma(0.1));
   CHECK(care_test::allclose(actual[0], map, 1e-4));
+  // At a size of thousands the values are tiny, and the map is there still.
+  CHECK(
+      care::spectral_residual(image, care::SpectralResidualOptions().size(2000))
+          .max()
+          .item<float>() == 1);
 }
 
 TEST_CASE("spectral_residual: like OpenCV's", "[saliency]") {

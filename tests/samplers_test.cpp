@@ -393,6 +393,8 @@ TEST_CASE("RankSampler: shares of the same batches", "[sampler]") {
   for (size_t rank = 0; rank < kRanks; ++rank) {
     shares.emplace_back(care::ShuffleSampler(kImages), rank, kRanks);
   }
+  CHECK(shares[1].length() == 7);
+  CHECK(shares[1].whole().length() == kImages);
   care::ShuffleSampler whole(kImages);
   for (int epoch = 0; epoch < 2; ++epoch) {
     whole.reset();

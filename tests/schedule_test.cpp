@@ -86,6 +86,19 @@ TEST_CASE("Schedule: saves and loads", "[schedule]") {
   CHECK(other.now() == 0);
 }
 
+TEST_CASE("Schedule: torch::save and torch::load", "[schedule]") {
+  care::Schedule first(care::ScheduleOptions().start(3));
+  first.advance();
+  first.begin();
+  first.advance();
+  std::stringstream file;
+  torch::save(first, file);
+  care::Schedule second(care::ScheduleOptions().start(3));
+  torch::load(second, file);
+  CHECK(second.now() == 2);
+  CHECK(second.strength() == 1);
+}
+
 TEST_CASE("Schedule: bad input", "[schedule]") {
   CARE_REQUIRE_THROWS_AS(
       Schedule(ScheduleOptions().start(-2)),

@@ -12,6 +12,7 @@
 #include <care/augment/options.hpp>
 #include <care/augment/outside.hpp>
 #include <care/boxes.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/size.hpp>
 
 #include <torch/types.h>
@@ -58,9 +59,12 @@ struct Augmented {
 /// of that size, best on the host. `targets` [N] integers, may be undefined
 /// unless the outside asks for classes; `index` [N] integers, each image's
 /// number in the dataset; both best on the host. `masks` [N, H, W], may be
-/// undefined. What nothing is to be done to is passed on as it is. No gradient
-/// reaches the images. Throws c10::ValueError for other shapes, options out of
-/// range, and images on the host that are not in [0, 1] where colours change.
+/// undefined; the outside and `crop_keeps` go by the boxes, so give them
+/// `boxes_from_masks` with the masks. What nothing is to be done to is passed
+/// on as it is. No gradient reaches the images. Throws c10::ValueError for
+/// other shapes, options out of range, masks of lesions without a box in the
+/// batch where an option goes by boxes, and images on the host that are not in
+/// [0, 1] where colours change.
 ///
 ///   const auto options = care::AugmentOptions::preset("strong").seed(1);
 ///   auto batch = care::augment(images, boxes, targets, index, epoch, options);
@@ -78,6 +82,14 @@ inline Augmented augment(
   const bool bytes = images.defined() && images.scalar_type() == torch::kByte;
   detail::check_images(where, images, /*bytes_too=*/true);
   detail::check_batch(where, images, boxes, masks);
+  const bool by_boxes =
+      options.crop_keeps() > 0 || options.outside().source() != Outside::kKeep;
+  TORCH_CHECK_VALUE(
+      !by_boxes || !masks.defined() || boxes.num_boxes() > 0 ||
+          !masks.any().item<bool>(),
+      where,
+      ": expected boxes beside the masks (care::boxes_from_masks), as the "
+      "outside and crop_keeps go by them, but got none");
   const auto number =
       detail::host_numbers(where, "index", index, images.size(0));
   const Size size{images.size(2), images.size(3)};
@@ -135,7 +147,7 @@ inline Augmented augment(
   }
 
   const torch::NoGradGuard no_grad;
-  const auto working = detail::working_dtype(images);
+  const auto working = detail::at_least_float(images.scalar_type());
   const auto wanted = bytes ? working : images.scalar_type();
   // Bytes and half precision are widened once for all steps.
   const auto widened = [&](const torch::Tensor& part) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace care {
@@ -90,6 +91,13 @@ inline AutoBoxes auto_boxes(
         found.boxes.num_images(),
         " of ",
         found.boxes.image_size());
+    TORCH_CHECK_VALUE(
+        !found.boxes.has_labels(),
+        where,
+        ": expected boxes without labels, as these speak of the image's class, "
+        "but \"",
+        method.name,
+        "\" gave some");
     const auto boxes = found.boxes.to(torch::kCPU);
     xyxy.push_back(boxes.xyxy().to(torch::kFloat));
     image.push_back(left.index_select(0, boxes.image_index()));

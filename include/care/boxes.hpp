@@ -67,7 +67,7 @@ class Boxes {
     const char* where = "care::Boxes";
     detail::check_shapes(where, own_);
     if (!unit) {
-      detail::check_not_fractions(where, own_.xyxy, size);
+      detail::check_not_fractions(where, "boxes", own_.xyxy, size);
     }
     own_.xyxy = detail::to_xyxy(
         own_.xyxy, format, unit.value_or(BoxUnit::kPixels), size);
@@ -201,7 +201,7 @@ class Boxes {
 
   /// `[N]` int64, the number of boxes on each image.
   torch::Tensor boxes_per_image() const {
-    return torch::bincount(own_.image, {}, own_.images);
+    return detail::counts_of(own_.image, own_.images);
   }
 
   /// `[M]` area of each box in square pixels.

@@ -60,12 +60,12 @@ inline FoundBoxes find_boxes(
   auto wide = detail::checked_maps(where, maps);
   const auto n = wide.size(0), h = wide.size(1), w = wide.size(2);
   const Size size{h, w};
+  // A map of one value says nothing about where, whatever the priors say.
+  auto says = wide.amax({1, 2}) > wide.amin({1, 2});
   if (options.centre_prior() > 0 || options.border_prior() > 0) {
     wide = wide * detail::map_prior(wide, options);
   }
   const auto threshold = detail::map_thresholds(wide, options);
-  // A map of one value says nothing about where.
-  auto says = wide.amax({1, 2}) > wide.amin({1, 2});
   auto above =
       (wide >= threshold.view({n, 1, 1})) & (wide > 0) & says.view({n, 1, 1});
 

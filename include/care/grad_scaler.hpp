@@ -11,22 +11,23 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace care {
 
 /// Options of `GradScaler`.
 struct GradScalerOptions {
   /// The first scale, above 0. Default: 65536.
-  TORCH_ARG(double, scale) = 65536.0;
-  /// What the scale is multiplied by after `interval` steps, above 1.
+  TORCH_ARG(double, init_scale) = 65536.0;
+  /// What the scale is multiplied by after `growth_interval` steps, above 1.
   /// Default: 2.
-  TORCH_ARG(double, growth) = 2.0;
+  TORCH_ARG(double, growth_factor) = 2.0;
   /// What the scale is multiplied by where a gradient was not finite, in
   /// (0, 1). Default: 0.5.
-  TORCH_ARG(double, backoff) = 0.5;
+  TORCH_ARG(double, backoff_factor) = 0.5;
   /// How many steps in a row must be good for the scale to grow, at least 1.
   /// Default: 2000.
-  TORCH_ARG(int64_t, interval) = 2000;
+  TORCH_ARG(int64_t, growth_interval) = 2000;
 };
 
 /// Scales the loss up before `backward` and the gradients down after it, so
@@ -49,28 +50,28 @@ class GradScaler {
  public:
   explicit GradScaler(const GradScalerOptions& options = {})
       : options_(options),
-        scale_(options.scale()) {
+        scale_(options.init_scale()) {
     const char* where = "care::GradScaler";
     TORCH_CHECK_VALUE(
-        std::isfinite(options.scale()) && options.scale() > 0,
+        std::isfinite(options.init_scale()) && options.init_scale() > 0,
         where,
-        ": expected a scale above 0, but got ",
-        options.scale());
+        ": expected an init_scale above 0, but got ",
+        options.init_scale());
     TORCH_CHECK_VALUE(
-        std::isfinite(options.growth()) && options.growth() > 1,
+        std::isfinite(options.growth_factor()) && options.growth_factor() > 1,
         where,
-        ": expected a growth above 1, but got ",
-        options.growth());
+        ": expected a growth_factor above 1, but got ",
+        options.growth_factor());
     TORCH_CHECK_VALUE(
-        options.backoff() > 0 && options.backoff() < 1,
+        options.backoff_factor() > 0 && options.backoff_factor() < 1,
         where,
-        ": expected a backoff in (0, 1), but got ",
-        options.backoff());
+        ": expected a backoff_factor in (0, 1), but got ",
+        options.backoff_factor());
     TORCH_CHECK_VALUE(
-        options.interval() >= 1,
+        options.growth_interval() >= 1,
         where,
-        ": expected an interval of at least 1, but got ",
-        options.interval());
+        ": expected a growth_interval of at least 1, but got ",
+        options.growth_interval());
   }
 
   /// The loss, a scalar, times the scale: call `backward` on it.
@@ -100,6 +101,11 @@ class GradScaler {
             "care::GradScaler: expected `scale` of a loss since the last step, "
             "but got none; one scaler is for one optimizer (with parameter "
             "groups)");
+        TORCH_CHECK_TYPE(
+            gradient.scalar_type() != torch::kHalf,
+            "care::GradScaler::unscale: expected parameters in float32 (under "
+            "Autocast they stay so), but got half ones, whose small gradients "
+            "would be lost on the way down");
         gradient.mul_(1 / scale_);
         const auto finite = gradient.isfinite().all();
         finite_ =
@@ -128,10 +134,10 @@ class GradScaler {
     }
     good_ = finite ? good_ + 1 : 0;
     if (!finite) {
-      scale_ *= options_.backoff();
-    } else if (good_ == options_.interval()) {
-      const double larger = scale_ * options_.growth();
-      scale_ = std::isfinite(static_cast<float>(larger)) ? larger : scale_;
+      scale_ *= options_.backoff_factor();
+    } else if (good_ >= options_.growth_interval()) {
+      const double larger = scale_ * options_.growth_factor();
+      scale_ = larger <= std::numeric_limits<float>::max() ? larger : scale_;
       good_ = 0;
     }
     return finite;

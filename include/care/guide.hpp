@@ -158,8 +158,8 @@ class Guide {
   ///
   /// `classification`: scalar Lc. `regions` are those of the N images: Boxes
   /// (in pixels of the network's input), masks [N, H, W] or RegionWeights, see
-  /// `Regions`. They and `target` are best kept on the host; on a device each
-  /// costs a synchronisation. What the head is, the shapes tell:
+  /// `Regions`. They and `target` are best kept on the host; a device is waited
+  /// for, of boxes several times. What the head is, the shapes tell:
   ///   logits [N, K], target [N]             one class per image
   ///   logits [N, 1] or [N], target [N, 1]   binary; 0 takes minus the logit.
   ///     or [N], of integers or floats
@@ -197,9 +197,10 @@ class Guide {
   /// validation (also under torch::NoGradGuard) and the control arm. Otherwise
   /// as `loss`.
   AttentionFigures evaluate(
-      const Seen& seen,
+      const Seen& given,
       const torch::Tensor& target,
       const Regions& regions) const {
+    const Seen seen = laid_out(given);
     if (has_nothing_to_guide(seen)) {
       return detail::figures(detail::Attended(), loss_);
     }
@@ -233,7 +234,7 @@ class Guide {
           loss_,
           options_,
           classification,
-          seen,
+          laid_out(seen),
           target,
           regions,
           parameters);
@@ -293,12 +294,13 @@ class Guide {
  private:
   GuidedLoss total(
       const torch::Tensor& classification,
-      const Seen& seen,
+      const Seen& given,
       const torch::Tensor& target,
       const Regions& regions,
       const Accumulation& accumulation,
       Balance* balance) const {
     const char* where = "care::Guide::loss";
+    const Seen seen = laid_out(given);
     detail::check_step(where, classification, accumulation);
     const bool additive = balance != nullptr || options_.weight().has_value();
     const double strength = schedule_.strength();
@@ -368,6 +370,17 @@ class Guide {
       result.total = result.total +
           (balance != nullptr ? balance->weight() * attention : attention);
     }
+  }
+
+  /// `seen`, if made by hand, with the layouts of `target_layers`.
+  Seen laid_out(Seen seen) const {
+    const auto& layers = options_.target_layers();
+    if (seen.layouts.empty() && layers.size() == seen.more.size() + 1) {
+      for (const auto& layer : layers) {
+        seen.layouts.push_back(layer.layout());
+      }
+    }
+    return seen;
   }
 
   /// Whether the loss has no attention in it, whatever the batch.

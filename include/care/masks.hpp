@@ -13,6 +13,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <tuple>
 #include <vector>
 
 namespace care {
@@ -73,9 +74,14 @@ inline Boxes boxes_from_masks(
 /// points lie.
 ///
 /// `points` [P, 2]: x, y in pixels (the image's corner is 0, 0), P >= 3; the
-/// last joins the first. Throws c10::ValueError for other shapes and for
-/// points that are not finite. Cost: P H W.
-inline torch::Tensor polygon_mask(const torch::Tensor& points, Size size) {
+/// last joins the first. Throws c10::ValueError for other shapes, for points
+/// that are not finite, for a polygon wholly beside the image, and, as `Boxes`
+/// does, where all lie within [0, 1] and no `unit` says what they are. Cost:
+/// P H W.
+inline torch::Tensor polygon_mask(
+    const torch::Tensor& points,
+    Size size,
+    torch::optional<BoxUnit> unit = torch::nullopt) {
   const char* where = "care::polygon_mask";
   TORCH_CHECK_VALUE(
       points.defined() && points.dim() == 2 && points.size(0) >= 3 &&
@@ -89,6 +95,27 @@ inline torch::Tensor polygon_mask(const torch::Tensor& points, Size size) {
       torch::isfinite(host).all(1),
       "care::polygon_mask: expected finite points, but got ",
       host);
+  if (!unit) {
+    detail::check_not_fractions(where, "points", host, size);
+  }
+  const auto whole = torch::tensor({size.width, size.height}, torch::kDouble);
+  if (unit == BoxUnit::kFractions) {
+    host = host * whole;
+  }
+  const auto low = std::get<0>(host.min(0)), high = std::get<0>(host.max(0));
+  TORCH_CHECK_VALUE(
+      ((high > 0) & (low < whole)).all().item<bool>(),
+      where,
+      ": expected a polygon that meets the image of ",
+      size,
+      ", but its points reach from x ",
+      low[0].item<double>(),
+      ", y ",
+      low[1].item<double>(),
+      " to ",
+      high[0].item<double>(),
+      ", ",
+      high[1].item<double>());
   auto x = torch::arange(size.width, torch::kDouble).unsqueeze(0) + 0.5;
   auto y = torch::arange(size.height, torch::kDouble).unsqueeze(1) + 0.5;
   auto inside = torch::zeros({size.height, size.width}, torch::kBool);

@@ -10,6 +10,7 @@
 #include <care/rasterize/detail/coverage.hpp>
 #include <care/rasterize/detail/distance.hpp>
 #include <care/rasterize/detail/host_cells.hpp>
+#include <care/rasterize/mode.hpp>
 #include <care/region_weights.hpp>
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
@@ -22,17 +23,6 @@
 #include <ostream>
 
 namespace care {
-
-/// How pixels are brought down to the cells of a map.
-enum class RasterMode {
-  /// The adjoint of bilinear up-sampling (align_corners = false): for every map
-  /// F of the map's size and pixel mask m, <weights, F> = <m, upsample(F)>. The
-  /// loss at 7x7 then equals the paper's at 224x224 exactly.
-  kAdjoint,
-  /// The share of each cell's area that the region covers, 0 to 1;
-  /// differentiable in the box coordinates.
-  kCoverage,
-};
 
 /// Distance from a pixel to the nearest box, in whole pixels beside the border.
 enum class Distance { kCityblock, kEuclidean };
@@ -84,10 +74,8 @@ inline torch::Tensor pixels_to_cells(
     const torch::Tensor& pixels,
     Size map_size,
     RasterMode mode) {
-  auto rows = pixel_weights(
-      pixels.size(1), map_size.height, mode == RasterMode::kAdjoint, pixels);
-  auto columns = pixel_weights(
-      pixels.size(2), map_size.width, mode == RasterMode::kAdjoint, pixels);
+  auto rows = pixel_weights(pixels.size(1), map_size.height, mode, pixels);
+  auto columns = pixel_weights(pixels.size(2), map_size.width, mode, pixels);
   return torch::matmul(torch::matmul(rows.t(), pixels), columns);
 }
 
@@ -96,9 +84,8 @@ inline torch::Tensor image_to_cells(
     Size image_size,
     Size map_size,
     RasterMode mode) {
-  const bool paper = mode == RasterMode::kAdjoint;
   const auto all = [&](int64_t pixels, int64_t cells) {
-    const CellAxis axis(pixels, cells, paper);
+    const CellAxis axis(pixels, cells, mode);
     auto given = torch::empty({cells}, torch::kDouble);
     for (int64_t c = 0; c < cells; ++c) {
       given.data_ptr<double>()[c] = axis.all(static_cast<size_t>(c));
@@ -117,7 +104,6 @@ inline RegionWeights rasterize_by_tensors(
     const RasterizeOptions& options) {
   const auto size = boxes.image_size();
   const auto n = boxes.num_images();
-  const bool paper = options.mode() == RasterMode::kAdjoint;
   auto slots = slots_of(boxes.image_index(), n);
   if (!boxes.device().is_cpu()) {
     auto on = lies_on(boxes.xyxy().detach(), size.height, size.width);
@@ -134,8 +120,7 @@ inline RegionWeights rasterize_by_tensors(
   const auto padded = to_slots(boxes.xyxy(), slots);
 
   auto grid = ElementaryGrid(padded, size.height, size.width);
-  auto cells = grid.cells(
-      paper ? Cells::kAdjoint : Cells::kArea, map_size.height, map_size.width);
+  auto cells = grid.cells(options.mode(), map_size.height, map_size.width);
   RegionWeights result;
   result.inside = cells(grid.covered(shares));
 
@@ -143,16 +128,13 @@ inline RegionWeights rasterize_by_tensors(
   if (options.margin() > 0) {
     auto grown = to_slots(boxes.pad(options.margin()).xyxy(), slots);
     grid = ElementaryGrid(grown, size.height, size.width);
-    cells = grid.cells(
-        paper ? Cells::kAdjoint : Cells::kArea,
-        map_size.height,
-        map_size.width);
+    cells = grid.cells(options.mode(), map_size.height, map_size.width);
   }
   if (options.delta() == 0) {
     result.outside = cells(1 - grid.covered({})) * options.start();
   } else {
-    auto pixels =
-        grid.cells(Cells::kArea, size.height, size.width)(1 - grid.covered({}));
+    auto pixels = grid.cells(
+        RasterMode::kCoverage, size.height, size.width)(1 - grid.covered({}));
     auto distance = distance_to_boxes(
         padded.detach(),
         slots.used,
@@ -194,8 +176,7 @@ inline RegionWeights rasterize_by_tensors(
 /// Cost: with K boxes on the fullest image O(N K (K^2 + K (h + w) + h w)), no
 /// image-sized tensor; with delta > 0, O(N K H W) for the distances. Boxes on
 /// the host that need no gradient, with a flat outside, take a path of plain
-/// loops, O(H + W + N (K^2 + K w + h w)). Boxes on a device synchronise once
-/// (for K).
+/// loops, O(H + W + N (K^2 + K w + h w)). Boxes on a device are waited for.
 /// Source: P19 eq. 2-3 for the masks; the adjoint and the union are ours.
 ///
 ///   auto boxes = care::Boxes::from_lists({{{32, 32, 96, 96}}}, {224, 224});
@@ -225,11 +206,7 @@ inline RegionWeights rasterize(
     return detail::rasterize_by_tensors(boxes, map_size, options);
   }
   const auto [inside, outside, weight] = detail::host_cells(
-      boxes,
-      map_size,
-      options.mode() == RasterMode::kAdjoint,
-      options.start(),
-      options.margin());
+      boxes, map_size, options.mode(), options.start(), options.margin());
   return {inside, outside, weight};
 }
 
@@ -347,7 +324,7 @@ class BoxMaskRasterizerImpl
 
   void pretty_print(std::ostream& stream) const override {
     stream << "care::BoxMaskRasterizer("
-           << (options.mode() == RasterMode::kAdjoint ? "paper" : "coverage")
+           << (options.mode() == RasterMode::kAdjoint ? "adjoint" : "coverage")
            << ", start=" << options.start() << ", delta=" << options.delta()
            << ", margin=" << options.margin() << ")";
   }

@@ -85,6 +85,19 @@ class Schedule {
     begun_ = begun.toInt();
   }
 
+  friend torch::serialize::OutputArchive& operator<<(
+      torch::serialize::OutputArchive& archive,
+      const Schedule& schedule) {
+    schedule.save(archive);
+    return archive;
+  }
+  friend torch::serialize::InputArchive& operator>>(
+      torch::serialize::InputArchive& archive,
+      Schedule& schedule) {
+    schedule.load(archive);
+    return archive;
+  }
+
  private:
   ScheduleOptions options_;
   int64_t now_ = 0;

@@ -505,6 +505,37 @@ TEST_CASE("geometry: refuses what does not fit", "[augment]") {
       care::orient(images, {{}, {false, false, 3}}),
       c10::ValueError,
       "orientations[1] has 3 quarter turns");
+  const std::vector<AffineMap> two(2, care::kIdentityMap);
+  CARE_REQUIRE_THROWS_AS(
+      care::warp(images, two, 0, {0, 64}), c10::ValueError, "0x64");
+  CARE_REQUIRE_THROWS_AS(
+      care::warp_masks(images.select(1, 0), two, {-1, 64}),
+      c10::ValueError,
+      "-1x64");
+  const auto of = [](const care::AffineParameters& parameters) {
+    return care::affine_map(parameters, {8, 6});
+  };
+  CARE_REQUIRE_THROWS_AS(
+      of(care::AffineParameters().scale(-1)),
+      c10::ValueError,
+      "care::affine_map: expected a scale above 0, but got -1");
+  CARE_REQUIRE_THROWS_AS(
+      of(care::AffineParameters().shear_x(90)),
+      c10::ValueError,
+      "expected a shear_x below 90, but got 90");
+  CARE_REQUIRE_THROWS_AS(
+      of(care::AffineParameters().shear_y(NAN)),
+      c10::ValueError,
+      "expected a shear_y below 90, but got nan");
+  CARE_REQUIRE_THROWS_AS(
+      of(care::AffineParameters().angle(INFINITY)),
+      c10::ValueError,
+      "expected a finite angle, but got inf");
+  CARE_REQUIRE_THROWS_AS(
+      care::crop_map({0, 0, -10, 5}, {8, 6}),
+      c10::ValueError,
+      "care::crop_map: expected a window with an area, but got one of width "
+      "-10");
   CARE_REQUIRE_THROWS_AS(
       care::orient(Boxes::none(1, {8, 6}), {{true, false, 1}}),
       c10::ValueError,

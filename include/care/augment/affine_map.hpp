@@ -21,7 +21,7 @@ namespace care {
 using AffineMap = std::array<double, 6>;
 
 /// The map that leaves everything where it is.
-constexpr AffineMap kIdentityMap{1, 0, 0, 0, 1, 0};
+inline constexpr AffineMap kIdentityMap{1, 0, 0, 0, 1, 0};
 
 /// `first`, and then `second`.
 inline AffineMap compose(const AffineMap& first, const AffineMap& second) {
@@ -112,8 +112,26 @@ struct AffineParameters {
 ///
 ///   translate . centre . rotate(angle) scale shear_y shear_x . centre^-1
 ///
-/// as torchvision.transforms.functional.affine has it.
+/// as torchvision.transforms.functional.affine has it. Throws c10::ValueError
+/// for parameters that are not finite or out of their range.
 inline AffineMap affine_map(const AffineParameters& parameters, Size size) {
+  const auto check = [](const char* name, double value, bool fits) {
+    TORCH_CHECK_VALUE(
+        fits && std::isfinite(value),
+        "care::affine_map: expected ",
+        name,
+        ", but got ",
+        value);
+  };
+  const auto slants = [](double degrees) { return std::abs(degrees) < 90; };
+  check("a finite angle", parameters.angle(), true);
+  check("a finite translate_x", parameters.translate_x(), true);
+  check("a finite translate_y", parameters.translate_y(), true);
+  check("a scale above 0", parameters.scale(), parameters.scale() > 0);
+  check(
+      "a shear_x below 90", parameters.shear_x(), slants(parameters.shear_x()));
+  check(
+      "a shear_y below 90", parameters.shear_y(), slants(parameters.shear_y()));
   constexpr double kDegree = 3.14159265358979323846 / 180;
   const double turn = parameters.angle() * kDegree;
   const double lean_x = std::tan(parameters.shear_x() * kDegree);
@@ -142,7 +160,14 @@ struct Window {
 };
 
 /// The map that blows a window up to a whole image of `size`: a resized crop.
+/// Throws c10::ValueError for a window without an area.
 inline AffineMap crop_map(const Window& window, Size size) {
+  TORCH_CHECK_VALUE(
+      window.width > 0 && window.height > 0,
+      "care::crop_map: expected a window with an area, but got one of width ",
+      window.width,
+      " and height ",
+      window.height);
   const double x = static_cast<double>(size.width) / window.width;
   const double y = static_cast<double>(size.height) / window.height;
   return {x, 0, -window.left * x, 0, y, -window.top * y};

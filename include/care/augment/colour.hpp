@@ -6,6 +6,7 @@
 #include <care/augment/detail/checks.hpp>
 #include <care/augment/detail/colour_on_host.hpp>
 #include <care/augment/detail/colour_tensors.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/to_device.hpp>
 
 #include <torch/arg.h>
@@ -132,7 +133,7 @@ inline torch::Tensor adjust_colour(
   detail::check_unit_range(where, images);
   const torch::NoGradGuard no_grad;
   const auto changed = images.to(
-      images.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat,
+      detail::at_least_float(images.scalar_type()),
       /*non_blocking=*/false,
       /*copy=*/true,
       torch::MemoryFormat::Contiguous);

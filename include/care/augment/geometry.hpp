@@ -9,6 +9,7 @@
 #include <care/augment/detail/warp_by_grid.hpp>
 #include <care/augment/detail/warp_on_host.hpp>
 #include <care/boxes.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
 #include <care/size.hpp>
@@ -48,22 +49,28 @@ inline torch::Tensor around_moved_corners(
   return torch::stack({u.amin(0), v.amin(0), u.amax(0), v.amax(0)}, 1);
 }
 
-/// `boxes` with these coordinates on images of `size`.
+/// Those of `boxes` that are to be kept ([M] bool) and whose new coordinates do
+/// not round to nothing, with these, on images of `size`.
 inline Boxes at_new_places(
     const Boxes& boxes,
-    const torch::Tensor& xyxy,
+    const torch::Tensor& new_xyxy,
+    const torch::Tensor& keep,
     Size size) {
+  const auto xyxy = new_xyxy.to(boxes.xyxy().scalar_type());
+  const auto has_area = (xyxy.slice(1, 2) > xyxy.slice(1, 0, 2)).all(1);
+  const auto left = (keep & has_area).detach();
+  const auto kept = boxes.filter(left);
   Boxes moved(
-      xyxy.to(boxes.xyxy().scalar_type()),
-      boxes.image_index(),
+      xyxy.index_select(0, left.nonzero().view(-1)),
+      kept.image_index(),
       boxes.num_images(),
       size,
       BoxFormat::kXYXY,
       BoxUnit::kPixels);
-  if (boxes.has_weights()) {
-    moved = moved.with_weights(boxes.weights());
+  if (kept.has_weights()) {
+    moved = moved.with_weights(kept.weights());
   }
-  return boxes.has_labels() ? moved.with_labels(boxes.labels()) : moved;
+  return kept.has_labels() ? moved.with_labels(kept.labels()) : moved;
 }
 
 /// `orient` of `images` into `moved`, a tensor of the same shape.
@@ -156,7 +163,8 @@ inline torch::Tensor orient(
   return moved;
 }
 
-/// The boxes after `orient` moved their images: exactly; none is cut or lost.
+/// The boxes after `orient` moved their images: exactly; none is cut or lost,
+/// but for one so thin that its sides round to one number.
 inline Boxes orient(
     const Boxes& boxes,
     const std::vector<Orientation>& orientations) {
@@ -168,8 +176,9 @@ inline Boxes orient(
   for (const auto& orientation : orientations) {
     maps.push_back(orientation_map(orientation, size));
   }
+  const auto moved = detail::around_moved_corners(boxes, maps);
   return detail::at_new_places(
-      boxes, detail::around_moved_corners(boxes, maps), size);
+      boxes, moved, torch::ones_like(boxes.image_index(), torch::kBool), size);
 }
 
 /// Each image warped by its own map, interpolated once.
@@ -194,8 +203,9 @@ inline torch::Tensor warp(
   detail::check_images(where, images);
   detail::check_maps(where, maps, images.size(0));
   const torch::NoGradGuard no_grad;
-  const auto wide = images.to(detail::working_dtype(images));
+  const auto wide = detail::at_least_float(images);
   const auto to = size == Size{} ? Size{images.size(2), images.size(3)} : size;
+  detail::check_size(where, to);
   auto warped = torch::empty(
       {images.size(0), images.size(1), to.height, to.width}, wide.options());
   detail::warp_into(warped, wide, maps.data(), fill);
@@ -212,20 +222,22 @@ inline torch::Tensor warp_masks(
   const char* where = "care::warp_masks";
   detail::check_planes(where, "masks of shape [N, H, W]", masks);
   detail::check_maps(where, maps, masks.size(0));
+  const auto to = size == Size{} ? Size{masks.size(1), masks.size(2)} : size;
+  detail::check_size(where, to);
   const torch::NoGradGuard no_grad;
   const auto planes = masks.unsqueeze(1);
   if (masks.is_floating_point()) {
     // Rounding makes no mask larger than it was.
-    const auto wide = planes.to(detail::working_dtype(planes));
+    const auto wide = detail::at_least_float(planes);
     const auto most = wide.amax({2, 3}, /*keepdim=*/true).clamp_min(0);
-    return torch::minimum(warp(wide, maps, /*fill=*/0, size), most)
+    return torch::minimum(warp(wide, maps, /*fill=*/0, to), most)
         .squeeze(1)
         .to(masks.scalar_type());
   }
   return detail::warp_by_grid(
              planes.to(torch::kFloat),
              maps.data(),
-             size == Size{} ? Size{masks.size(1), masks.size(2)} : size,
+             to,
              /*fill=*/0,
              detail::Interpolation::kNearest)
       .squeeze(1)
@@ -289,14 +301,8 @@ inline Boxes warp(
     return (box.select(1, 2) - box.select(1, 0)) *
         (box.select(1, 3) - box.select(1, 1));
   };
-  const auto rounded = left.to(boxes.xyxy().scalar_type());
-  const auto keep =
-      ((area(left) >= min_visible * area(around)) & (area(rounded) > 0))
-          .detach();
   return detail::at_new_places(
-      on_image.filter(keep),
-      rounded.index_select(0, keep.nonzero().view(-1)),
-      to);
+      on_image, left, area(left) >= min_visible * area(around), to);
 }
 
 } // namespace care

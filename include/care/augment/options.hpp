@@ -30,7 +30,7 @@ struct AugmentOptions {
   TORCH_ARG(bool, vflip) = false;
   /// Quarter turns; half turns where images are not square. Default: false.
   TORCH_ARG(bool, rot90) = false;
-  /// Least share of the image's area that a resized crop keeps, up to 1, in a
+  /// Least share of the image's area that a resized crop keeps, .01 to 1, in a
   /// shape up to 4:3 wider or taller; 1 for no crop. Default: 1.
   TORCH_ARG(double, crop) = 1.0;
   /// Least share of the area of the image's boxes that a crop keeps. Of ten
@@ -40,7 +40,7 @@ struct AugmentOptions {
   TORCH_ARG(double, rotate) = 0.0;
   /// Degrees, at most 60. Default: 0.
   TORCH_ARG(double, shear) = 0.0;
-  /// Factor on all lengths, below 1. Default: 0.
+  /// Factor on all lengths: 1 +- this, at most 0.9. Default: 0.
   TORCH_ARG(double, scale) = 0.0;
   /// Share of the width, and of the height, at most 1. Default: 0.
   TORCH_ARG(double, translate) = 0.0;

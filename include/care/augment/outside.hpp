@@ -7,6 +7,7 @@
 #include <care/augment/detail/draw.hpp>
 #include <care/augment/detail/outside_pixels.hpp>
 #include <care/boxes.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/to_device.hpp>
 
 #include <torch/arg.h>
@@ -217,7 +218,7 @@ inline torch::Tensor replace_outside(
   }
   const torch::NoGradGuard no_grad;
   const auto device = images.device();
-  const auto wide = images.to(detail::working_dtype(images));
+  const auto wide = detail::at_least_float(images);
 
   auto region =
       detail::to_device(detail::touched_pixels(boxes), device).unsqueeze(1);

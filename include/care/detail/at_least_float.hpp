@@ -7,9 +7,14 @@
 
 namespace care::detail {
 
+/// float32, or float64 if it is that.
+inline torch::Dtype at_least_float(torch::Dtype dtype) {
+  return dtype == torch::kDouble ? torch::kDouble : torch::kFloat;
+}
+
 /// `x` in float32, or in float64 if it is in that.
 inline torch::Tensor at_least_float(const torch::Tensor& x) {
-  return x.scalar_type() == torch::kDouble ? x : x.to(torch::kFloat);
+  return x.to(at_least_float(x.scalar_type()));
 }
 
 } // namespace care::detail

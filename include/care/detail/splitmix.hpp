@@ -8,7 +8,7 @@
 namespace care::detail {
 
 /// What splitmix64's state grows by.
-constexpr uint64_t kSplitmixStep = 0x9e3779b97f4a7c15U;
+inline constexpr uint64_t kSplitmixStep = 0x9e3779b97f4a7c15U;
 
 /// Its finaliser: numbers that differ in one bit become numbers that share
 /// nothing. Source: Steele, Lea and Flood 2014; Vigna's constants.

@@ -9,7 +9,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <tuple>
 
@@ -27,21 +26,19 @@ inline torch::Tensor checked_maps(
   auto flat = wide.flatten(1);
   auto ok = (torch::isfinite(flat) & (flat >= 0) & (flat <= 1)).all(1);
   const auto bad = first_false(ok.to(torch::kCPU));
-  if (bad >= 0) {
-    TORCH_CHECK_VALUE(
-        false,
-        where,
-        ": expected ",
-        name,
-        " in [0, 1], but ",
-        name,
-        "[",
-        bad,
-        "] reaches from ",
-        flat[bad].min().item<float>(),
-        " to ",
-        flat[bad].max().item<float>());
-  }
+  TORCH_CHECK_VALUE(
+      bad < 0,
+      where,
+      ": expected ",
+      name,
+      " in [0, 1], but ",
+      name,
+      "[",
+      bad,
+      "] reaches from ",
+      flat[bad].min().item<float>(),
+      " to ",
+      flat[bad].max().item<float>());
   return wide;
 }
 
@@ -59,15 +56,21 @@ inline torch::Tensor otsu_threshold(const torch::Tensor& maps) {
   constexpr int64_t kBins = 256;
   const auto n = wide.size(0);
   auto options = wide.options().dtype(torch::kDouble);
+  // Counted in whole numbers, along one axis: so a GPU can do it in any order.
+  auto whole = wide.options().dtype(torch::kLong);
   auto bin = (wide.flatten(1) * static_cast<double>(kBins))
                  .to(torch::kLong)
                  .clamp_max(kBins - 1);
-  auto counts = torch::zeros({n, kBins}, options)
-                    .scatter_add(1, bin, torch::ones(bin.sizes(), options));
-  auto share = counts / static_cast<double>(bin.size(1));
-  auto value = (torch::arange(kBins, options) + 0.5) / kBins;
+  const auto pixels = static_cast<double>(bin.size(1));
+  auto place = (bin + torch::arange(n, whole).unsqueeze(1) * kBins).flatten();
+  auto counts = torch::zeros({n * kBins}, whole)
+                    .scatter_add(0, place, torch::ones_like(place))
+                    .view({n, kBins});
+  auto twice_value = torch::arange(kBins, whole) * 2 + 1; // of 2 kBins
   // The cut after bin k, for all but the last.
-  auto below = share.cumsum(1), mass = (share * value).cumsum(1);
+  auto below = counts.cumsum(1).to(torch::kDouble) / pixels;
+  auto mass = (counts * twice_value).cumsum(1).to(torch::kDouble) /
+      (pixels * 2 * kBins);
   auto mean = mass.slice(1, kBins - 1);
   below = below.slice(1, 0, kBins - 1);
   mass = mass.slice(1, 0, kBins - 1);
@@ -119,10 +122,9 @@ inline torch::Tensor map_thresholds(
     case MapThreshold::kMean:
       return flat.mean(1) * options.level();
     case MapThreshold::kQuantile: {
-      const auto rank =
-          std::ceil(options.level() * static_cast<double>(flat.size(1)));
-      const auto k = std::max<int64_t>(1, static_cast<int64_t>(rank));
-      return std::get<0>(flat.kthvalue(k, 1));
+      const auto below = static_cast<int64_t>(
+          options.level() * static_cast<double>(flat.size(1)));
+      return std::get<0>(flat.kthvalue(below + 1, 1));
     }
     case MapThreshold::kFixed:
       return torch::full({maps.size(0)}, options.level(), maps.options());

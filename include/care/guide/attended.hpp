@@ -223,7 +223,9 @@ AttentionFigures figures(const Attended& attended, const Loss& loss) {
     const auto inner = own == Normalisation::kMinMax
         ? terms.inner
         : attention_terms(maps, attended.regions.weights, own).inner;
-    result.saturated = (inner >= loss.options.tau()).sum();
+    if (loss.options.tau() < 1) { // at 1 all attention is inside: no limit
+      result.saturated = (inner >= loss.options.tau()).sum();
+    }
   } else {
     static_cast<void>(loss);
   }

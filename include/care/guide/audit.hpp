@@ -8,6 +8,7 @@
 #include <care/guide/attended.hpp>
 #include <care/guide/batch.hpp>
 #include <care/guide/figures.hpp>
+#include <care/guide/gradients.hpp>
 #include <care/guide/guided.hpp>
 #include <care/guide/options.hpp>
 #include <care/guide/regions.hpp>
@@ -30,7 +31,7 @@ namespace care {
 ///
 /// Gradients are those with respect to the parameters handed over, of the two
 /// terms as they stand in the total loss at full strength (alpha La and
-/// (1 - alpha) Lc, or weight La and Lc).
+/// (1 - alpha) Lc, or weight La and Lc; of a `Balance` it knows nothing).
 struct Audit {
   int64_t batches = 0;
   int64_t unguided_batches = 0; ///< without a guided image
@@ -164,7 +165,8 @@ inline void measure_gradients(
     Audit& audit,
     const torch::Tensor& classification,
     const torch::Tensor& attention,
-    const std::vector<torch::Tensor>& parameters) {
+    const std::vector<torch::Tensor>& parameters,
+    const torch::Tensor& features) {
   std::vector<torch::Tensor> trained;
   for (const auto& parameter : parameters) {
     if (parameter.requires_grad()) {
@@ -175,20 +177,14 @@ inline void measure_gradients(
     audit.add_inert("none of the parameters is trained");
     return;
   }
-  const auto gradients_of = [&](const torch::Tensor& loss) {
+  const auto of = [&](const torch::Tensor& loss) {
     if (!loss.requires_grad()) {
       return std::vector<torch::Tensor>(trained.size());
     }
-    return torch::autograd::grad(
-        {loss},
-        trained,
-        /*grad_outputs=*/{},
-        /*retain_graph=*/true,
-        /*create_graph=*/false,
-        /*allow_unused=*/true);
+    return gradients_of(loss, trained, {features});
   };
-  const auto mine = gradients_of(attention);
-  const auto other = gradients_of(classification);
+  const auto mine = of(attention);
+  const auto other = of(classification);
   double reached = 0, a = 0, c = 0, product = 0;
   for (size_t i = 0; i < trained.size(); ++i) {
     const auto flat = [](const torch::Tensor& x) {
@@ -302,7 +298,8 @@ Audit audit_batch(
       audit,
       additive ? classification : (1 - options.alpha()) * classification,
       options.weight().value_or(options.alpha()) * attended.per_image.mean(),
-      parameters);
+      parameters,
+      seen.features);
   measure_coupling(audit, seen);
   return audit;
 }

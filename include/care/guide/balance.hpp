@@ -3,6 +3,7 @@
 #ifndef CARE_GUIDE_BALANCE_HPP
 #define CARE_GUIDE_BALANCE_HPP
 
+#include <care/guide/gradients.hpp>
 #include <care/guide/ranks.hpp>
 
 #include <c10/util/Exception.h>
@@ -161,15 +162,10 @@ class Balance {
         name,
         " loss with a gradient history, but it has none (detached?)");
     torch::Tensor sum;
-    for (const auto& gradient : torch::autograd::grad(
-             {loss},
-             features,
-             /*grad_outputs=*/{},
-             /*retain_graph=*/true,
-             /*create_graph=*/false,
-             /*allow_unused=*/true)) {
+    for (const auto& gradient :
+         detail::gradients_of(loss, features, features)) {
       if (gradient.defined()) {
-        const auto square = gradient.to(torch::kFloat).square().sum();
+        const auto square = gradient.square().sum();
         sum = sum.defined() ? sum + square : square;
       }
     }

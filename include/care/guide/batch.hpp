@@ -96,6 +96,12 @@ inline void check_batch(
     const torch::Tensor& target,
     const Regions& regions,
     const GuideOptions& options) {
+  TORCH_CHECK_VALUE(
+      seen.features.defined(),
+      where,
+      ": expected the features behind the logits, but got none: the forward "
+      "was watched while the attention loss was off (alpha or weight 0, or "
+      "before its start), and the backbone is frozen");
   check_features(where, seen.features, seen.layout());
   const auto images = seen.features.size(0);
   size_t layer = 0;

@@ -27,11 +27,11 @@ namespace care {
 ///   RegionWeights       [N, h, w] of the maps' size (of several layers, the
 ///                       finest); no region where weight or inside is all 0
 ///
-/// Best kept on the host: masks and weights on a device cost a synchronisation,
-/// as boxes there do. Masks and weights speak for every class of their image.
-/// Throws, in `Guide`, c10::ValueError for shapes that do not fit, for masks
-/// outside [0, 1], for weights that are negative or not finite, and for NaN, by
-/// the image's number.
+/// Best kept on the host: a device is waited for, once for masks and weights,
+/// several times for boxes. Masks and weights speak for every class of their
+/// image. Throws, in `Guide`, c10::ValueError for shapes that do not fit, for
+/// masks outside [0, 1], for weights that are negative or not finite, and for
+/// NaN, by the image's number.
 class Regions {
  public:
   using Form = std::variant<Boxes, torch::Tensor, RegionWeights>;

@@ -117,7 +117,7 @@ struct BoxedImagesOptions {
       : batch_size_(batch_size),
         at_least_(at_least) {}
 
-  /// The loader's batch size.
+  /// The loader's batch size, times the ranks where there are several.
   TORCH_ARG(size_t, batch_size);
   /// m, how many images with a box each batch holds at least.
   TORCH_ARG(size_t, at_least);
@@ -131,8 +131,9 @@ struct BoxedImagesOptions {
 /// An epoch shows every image once, in random order; where the boxed ones are
 /// too few for m in each batch, they come again in turn, and the epoch is so
 /// much longer. The last batch may be smaller than the others; if it is smaller
-/// than m, all of it is boxed. Throws c10::ValueError if no image has a box,
-/// unless 1 <= m < batch size, and in `next` for another batch size.
+/// than m, all of it is boxed. Under `RankSampler` the batch size is that of
+/// all processes together, and so is m. Throws c10::ValueError if no image has
+/// a box, unless 1 <= m < batch size, and in `next` for another batch size.
 ///
 ///   care::BoxedImagesSampler sampler(boxed, care::BoxedImagesOptions(32, 4));
 class BoxedImagesSampler : public EpochSampler {

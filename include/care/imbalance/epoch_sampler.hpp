@@ -112,7 +112,7 @@ class EpochSampler : public torch::data::samplers::Sampler<> {
     return position_;
   }
   /// How many images it gives out in all.
-  size_t length() {
+  size_t length() const {
     return order().size();
   }
 
@@ -140,7 +140,7 @@ class EpochSampler : public torch::data::samplers::Sampler<> {
 
   /// This epoch's order, drawn when it is first asked for (a constructor could
   /// not call what the derived class says).
-  const std::vector<size_t>& order() {
+  const std::vector<size_t>& order() const {
     if (order_.empty()) {
       detail::EpochRandom random(seed_, static_cast<uint64_t>(epoch_));
       order_ = draw(random);
@@ -153,7 +153,7 @@ class EpochSampler : public torch::data::samplers::Sampler<> {
   int64_t epoch_ = 0;
   size_t position_ = 0;
   bool sought_ = true; // the next reset goes on from here
-  std::vector<size_t> order_;
+  mutable std::vector<size_t> order_;
 };
 
 } // namespace care

@@ -54,8 +54,8 @@ inline void check_options(const char* where, const FocalLossOptions& options) {
 /// however sure the network is. Throws c10::ValueError for wrong shapes or
 /// options, c10::IndexError for a class outside [0, K) (host targets).
 /// Source: Lin et al. 2017 (theirs is over a sigmoid). With
-/// `effective_number_weights` it is the class-balanced focal loss of Cui et al.
-/// 2019:
+/// `effective_number_weights` it weighs the classes as Cui et al. 2019 do
+/// (their focal loss is over a sigmoid too, and divided by the images):
 ///
 ///   auto weight = care::effective_number_weights({900, 90, 10}, 0.999);
 ///   care::FocalLoss criterion(care::FocalLossOptions().weight(weight));
@@ -69,7 +69,7 @@ inline torch::Tensor focal_loss(
   detail::check_weight(where, options.weight(), logits.size(1));
   auto wide = detail::at_least_float(logits);
   auto index = detail::as_index(target, wide);
-  auto loss = detail::surprise(wide, index);
+  auto loss = detail::nll(wide, index);
   if (options.gamma() > 0) {
     // Finite, for logsumexp's gradient where all others are masked by -inf.
     auto others = wide.scatter(1, index, std::numeric_limits<float>::lowest());

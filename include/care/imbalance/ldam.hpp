@@ -81,7 +81,7 @@ inline torch::Tensor ldam_loss(
       detail::beside(margins, wide).index_select(0, index.squeeze(1));
   auto lowered = wide.scatter_add(1, index, -of_image.unsqueeze(1));
   return detail::reduce_by_class(
-      detail::surprise(options.scale() * lowered, index),
+      detail::nll(options.scale() * lowered, index),
       index,
       options.weight(),
       options.reduction());

@@ -109,10 +109,7 @@ inline torch::Tensor logit_adjusted_loss(
   auto index = detail::as_index(target, wide);
   auto raised = wide + detail::log_prior(options.tau(), counts, wide);
   return detail::reduce_by_class(
-      detail::surprise(raised, index),
-      index,
-      options.weight(),
-      options.reduction());
+      detail::nll(raised, index), index, options.weight(), options.reduction());
 }
 
 /// `logit_adjusted_loss` as a module without parameters; it keeps the counts.

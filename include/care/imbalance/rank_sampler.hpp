@@ -25,7 +25,8 @@ namespace care {
 /// each draws n `ranks` from it and keeps those from n `rank` on, so that the
 /// processes' batches, put together, are the batch that one process would have
 /// trained with. At an epoch's end, where fewer are left, all get equally many;
-/// at most `ranks` - 1 images are left out, others in each epoch. State is kept
+/// at most `ranks` - 1 images are left out, others in each epoch of a shuffled
+/// order, the same in one that is not: no sampler for a test. State is kept
 /// and sought as in `EpochSampler`: positions count this process's images.
 /// Throws c10::ValueError unless 0 <= rank < ranks.
 ///
@@ -81,6 +82,10 @@ class RankSampler : public torch::data::samplers::Sampler<> {
     skip_the_rest();
   }
 
+  /// How many images of an epoch this process draws, to which place it is.
+  size_t length() const {
+    return sampler_.length() / ranks_;
+  }
   /// The sampler of all processes' images.
   const Inner& whole() const {
     return sampler_;

@@ -43,8 +43,9 @@ inline double sorted_quantile(const std::vector<double>& sorted, double q) {
   const auto below = static_cast<size_t>(position);
   const auto above = std::min(below + 1, sorted.size() - 1);
   const auto share = position - static_cast<double>(below);
-  if (share == 0 || sorted[below] == sorted[above]) {
-    return sorted[below]; // also where it is infinite
+  if (share == 0 || sorted[below] == sorted[above] ||
+      std::isinf(sorted[below])) {
+    return sorted[below];
   }
   return sorted[below] + share * (sorted[above] - sorted[below]);
 }

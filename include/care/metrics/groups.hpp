@@ -8,7 +8,6 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 namespace care {

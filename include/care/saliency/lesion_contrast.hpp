@@ -10,8 +10,6 @@
 #include <torch/arg.h>
 #include <torch/types.h>
 
-#include <cmath>
-
 namespace care {
 
 /// Options of `lesion_contrast`.
@@ -31,7 +29,7 @@ struct LesionContrastOptions {
 namespace detail {
 
 /// [N, 1, h, w] bool: the dark rim. A pixel belongs to it when all between it
-/// and the nearer side of its row, and of its column, is dark; so do three
+/// and a side of its row, and of its column, is dark; so do three
 /// pixels more, where the rim is blurred.
 inline torch::Tensor dark_rim(const torch::Tensor& images, double level) {
   auto dark = (images.amax(1, /*keepdim=*/true) < level).to(torch::kFloat);

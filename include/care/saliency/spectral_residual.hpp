@@ -61,10 +61,11 @@ inline torch::Tensor spectral_residual(
     }
   }
   auto residual = torch::abs(torch::fft_ifft2(spectrum * torch::exp(-trend)));
-  return detail::saliency_maps(
-      detail::blurred(
-          residual * residual, detail::gaussian_kernel(options.sigma())),
-      rgb);
+  auto map = detail::blurred(
+      residual * residual, detail::gaussian_kernel(options.sigma()));
+  // It falls with the number of pixels, which is no flatness.
+  map = map / map.amax({2, 3}, /*keepdim=*/true).clamp_min(1e-30);
+  return detail::saliency_maps(map, rgb);
 }
 
 } // namespace care

@@ -161,12 +161,6 @@ inline void check_in_range(
       value);
 }
 
-/// The dtype in which floating images are computed.
-inline torch::Dtype working_dtype(const torch::Tensor& images) {
-  return images.scalar_type() == torch::kDouble ? torch::kDouble
-                                                : torch::kFloat;
-}
-
 } // namespace care::detail
 
 #endif // CARE_AUGMENT_DETAIL_CHECKS_HPP

@@ -64,10 +64,11 @@ inline Window drawn_window(
   const int tries = options.crop() < 1 ? 10 : 0;
   for (int i = 0; i < tries; ++i) {
     const double area = random.uniform(options.crop(), 1);
-    const double limit = std::log(4.0 / 3.0);
+    // No shape that would stick out and lose area to the border.
+    const double limit = std::min(std::log(4.0 / 3.0), -std::log(area));
     const double aspect = std::exp(random.uniform(-limit, limit));
-    const double w = std::min(1.0, std::sqrt(area * aspect)) * width;
-    const double h = std::min(1.0, std::sqrt(area / aspect)) * height;
+    const double w = std::sqrt(area * aspect) * width;
+    const double h = std::sqrt(area / aspect) * height;
     const double left = random.uniform(0, width - w);
     const double top = random.uniform(0, height - h);
     const Window window{left, top, w, h};

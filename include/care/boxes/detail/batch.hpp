@@ -66,9 +66,17 @@ inline void check_shapes(const char* where, const BoxBatch& batch) {
   check_size(where, batch.size);
 }
 
+/// How many of `images` images' boxes `image` names: [images] int64. Unlike
+/// bincount it does not wait for a device.
+inline torch::Tensor counts_of(const torch::Tensor& image, int64_t images) {
+  return torch::zeros({images}, image.options())
+      .scatter_add_(0, image, torch::ones_like(image));
+}
+
 /// That numbers whose unit nobody named are not fractions: see `Boxes`.
 inline void check_not_fractions(
     const char* where,
+    const char* what,
     const torch::Tensor& numbers,
     Size size) {
   if (numbers.size(0) == 0 || size.height <= 16 || size.width <= 16) {
@@ -81,7 +89,9 @@ inline void check_not_fractions(
       where,
       ": expected pixels, but all ",
       numbers.size(0),
-      " boxes lie within [0, 1], on images of ",
+      " ",
+      what,
+      " lie within [0, 1], on images of ",
       size,
       "; say BoxUnit::kFractions if they are fractions of the image, "
       "BoxUnit::kPixels if they are not");

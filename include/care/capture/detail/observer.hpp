@@ -71,7 +71,7 @@ class Observer {
     detach();
     look_again();
     for (const auto& map : maps_) { // those that were edited in place
-      if (map.result.defined()) {
+      if (map.result.defined() && map.result.grad_fn()) { // not by detach_
         geometries_.note(map.result, map.place());
       }
     }
@@ -190,7 +190,12 @@ class Observer {
       maps_.emplace_back(x);
       held_.push_back(index);
     }
-    maps_[index].names.push_back({operation, ++counts_[{operation, x.dim()}]});
+    auto& names = maps_[index].names;
+    // Under autocast an operator returns what it called itself for.
+    if (is_new || names.back().operation != operation ||
+        names.back().place != place) {
+      names.push_back({operation, ++counts_[{operation, x.dim()}], place});
+    }
     if (ends_the_search(x, *place.first)) {
       for (const auto& edge : place.first->next_edges()) {
         if (edge.is_valid()) {
@@ -236,6 +241,9 @@ class Observer {
       }
       if (!map.result.has_storage() || map.result.storage().use_count() > 1) {
         return true; // the graph has saved it for the backward pass: no cost
+      }
+      if (!map.result.grad_fn()) {
+        return true; // detached in place: no place to remember
       }
       if (shadowed_.count(numbered(map.place())) == 0) {
         return false; // it may be the last map

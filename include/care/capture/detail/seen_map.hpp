@@ -24,6 +24,7 @@ struct SeenMap {
     std::string operation;
     /// 1: the first one of as many axes that this operator returned, 2: ...
     int64_t count = 0;
+    Place place = {}; ///< of the result when this operator returned it
   };
 
   torch::Tensor result; ///< undefined once dropped, and of a hidden one
@@ -38,7 +39,7 @@ struct SeenMap {
   /// One that is known from the graph alone.
   SeenMap(std::vector<int64_t> shape, const std::string& node)
       : sizes(std::move(shape)),
-        names{{node, 1}},
+        names{{node, 1, {}}},
         hidden(true) {}
 
   /// An in-place operator changes it.

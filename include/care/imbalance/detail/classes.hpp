@@ -13,6 +13,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace care::detail {
@@ -106,7 +107,7 @@ void check_per_class(
       values.size());
 }
 
-/// Undefined, or `[K]` floating.
+/// Undefined, or `[K]` floating; on the host finite and at least 0.
 inline void check_weight(
     const char* where,
     const torch::Tensor& weight,
@@ -114,6 +115,14 @@ inline void check_weight(
   if (weight.defined()) {
     check_shape(where, "weight", weight, {classes});
     check_floating(where, "weight", weight);
+    if (weight.device().is_cpu()) {
+      check_all(
+          weight.isfinite() & (weight >= 0),
+          (std::string(where) +
+           ": expected weights that are finite and at least 0, but got ")
+              .c_str(),
+          weight);
+    }
   }
 }
 
@@ -132,7 +141,7 @@ inline torch::Tensor as_index(
 }
 
 /// -log softmax of the true class: `[N]`.
-inline torch::Tensor surprise(
+inline torch::Tensor nll(
     const torch::Tensor& logits,
     const torch::Tensor& index) {
   return -logits.log_softmax(1).gather(1, index).squeeze(1);

@@ -12,27 +12,6 @@
 
 namespace care::detail {
 
-inline void check_regions(
-    const char* where,
-    const torch::Tensor& maps,
-    const RegionWeights& regions) {
-  TORCH_CHECK_VALUE(
-      maps.defined() && maps.dim() == 3,
-      where,
-      ": expected maps of shape [N, h, w], but got ",
-      sizes_of(maps));
-  check_shape(where, "regions.inside", regions.inside, maps.sizes());
-  check_shape(where, "regions.outside", regions.outside, maps.sizes());
-  check_shape(where, "regions.weight", regions.weight, {maps.size(0)});
-  TORCH_CHECK_VALUE(
-      maps.device() == regions.inside.device(),
-      where,
-      ": expected maps and regions on one device, but got ",
-      maps.device(),
-      " and ",
-      regions.inside.device());
-}
-
 /// `total`, or 1 where it is 0: to divide by.
 inline torch::Tensor divisor(const torch::Tensor& total) {
   return torch::where(total > 0, total, torch::ones_like(total));
@@ -105,7 +84,19 @@ inline void check_guidance(
     const RegionWeights& regions) {
   check_planes(where, "maps of shape [N, h, w]", maps);
   check_floating(where, "maps", maps);
-  check_regions(where, maps, regions);
+  check_shape(where, "regions.inside", regions.inside, maps.sizes());
+  check_shape(where, "regions.outside", regions.outside, maps.sizes());
+  check_shape(where, "regions.weight", regions.weight, {maps.size(0)});
+  for (const auto* part :
+       {&regions.inside, &regions.outside, &regions.weight}) {
+    TORCH_CHECK_VALUE(
+        part->device() == maps.device(),
+        where,
+        ": expected maps and regions on one device, but got ",
+        maps.device(),
+        " and ",
+        part->device());
+  }
 }
 
 } // namespace care::detail

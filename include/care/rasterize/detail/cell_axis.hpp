@@ -3,6 +3,8 @@
 #ifndef CARE_RASTERIZE_DETAIL_CELL_AXIS_HPP
 #define CARE_RASTERIZE_DETAIL_CELL_AXIS_HPP
 
+#include <care/rasterize/mode.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -22,13 +24,14 @@ class CellAxis {
     double next = 0; // what cell + 1 has got
   };
 
-  /// `bilinear`: the adjoint of up-sampling; else the covered share of a cell.
-  CellAxis(int64_t pixels, int64_t cells, bool bilinear)
+  CellAxis(int64_t pixels, int64_t cells, RasterMode mode)
       : pixels_(static_cast<double>(pixels)),
         ratio_(static_cast<double>(cells) / static_cast<double>(pixels)),
-        all_(static_cast<size_t>(cells) + 1, bilinear ? 0.0 : 1.0) {
+        all_(
+            static_cast<size_t>(cells) + 1,
+            mode == RasterMode::kAdjoint ? 0.0 : 1.0) {
     all_.back() = 0; // of no cell: stands behind the last one
-    if (!bilinear) {
+    if (mode == RasterMode::kCoverage) {
       return;
     }
     pixel_.reserve(static_cast<size_t>(pixels));
@@ -112,7 +115,7 @@ class CellAxis {
   double pixels_;
   double ratio_;
   std::vector<double> all_; // what each cell gets from the whole axis
-  std::vector<Pixel> pixel_; // bilinear only
+  std::vector<Pixel> pixel_; // of kAdjoint only
 };
 
 } // namespace care::detail

@@ -3,6 +3,9 @@
 #ifndef CARE_RASTERIZE_DETAIL_COVERAGE_HPP
 #define CARE_RASTERIZE_DETAIL_COVERAGE_HPP
 
+#include <care/boxes/detail/batch.hpp>
+#include <care/rasterize/mode.hpp>
+
 #include <torch/types.h>
 
 #include <cstdint>
@@ -17,7 +20,7 @@ struct Slots {
 };
 
 inline Slots slots_of(const torch::Tensor& image, int64_t images) {
-  auto counts = torch::bincount(image, {}, images);
+  auto counts = counts_of(image, images);
   const auto k = counts.max().item<int64_t>();
   auto order = std::get<1>(torch::sort(image, torch::optional<bool>(true), 0));
   auto first = counts.cumsum(0) - counts;
@@ -57,14 +60,14 @@ inline torch::Tensor lies_on(
 inline torch::Tensor pixel_weights(
     int64_t pixels,
     int64_t cells,
-    bool bilinear,
+    RasterMode mode,
     const torch::Tensor& like) {
   auto options = like.options().dtype(torch::kDouble).requires_grad(false);
   auto pixel = torch::arange(pixels, options).unsqueeze(1);
   auto cell = torch::arange(cells, options);
   const auto ratio = static_cast<double>(cells) / static_cast<double>(pixels);
   torch::Tensor weight;
-  if (bilinear) {
+  if (mode == RasterMode::kAdjoint) {
     auto centre = ((pixel + 0.5) * ratio - 0.5).clamp(0, cells - 1);
     weight = (1 - (centre - cell).abs()).clamp_min(0);
   } else {
@@ -75,8 +78,6 @@ inline torch::Tensor pixel_weights(
   }
   return weight.to(like.scalar_type());
 }
-
-enum class Cells { kAdjoint, kArea };
 
 /// Takes values of elementary rectangles [N, Py, Px] to cells [N, h, w].
 struct CellSums {
@@ -117,8 +118,8 @@ class ElementaryGrid {
   }
 
   /// How the rectangles fill the cells of a map.
-  CellSums cells(Cells kind, int64_t height, int64_t width) const {
-    return {y_.weights(kind, height), x_.weights(kind, width)};
+  CellSums cells(RasterMode mode, int64_t height, int64_t width) const {
+    return {y_.weights(mode, height), x_.weights(mode, width)};
   }
 
  private:
@@ -137,11 +138,11 @@ class ElementaryGrid {
     }
 
     /// [N, P, cells]: what each interval between two edges gives to each cell.
-    torch::Tensor weights(Cells kind, int64_t cells) const {
+    torch::Tensor weights(RasterMode mode, int64_t cells) const {
       // In double: a small box far from the origin is a small difference.
       auto cut = edges.to(torch::kDouble);
-      auto upto = kind == Cells::kArea ? area_upto(cut, cells)
-                                       : adjoint_upto(cut, cells);
+      auto upto = mode == RasterMode::kCoverage ? area_upto(cut, cells)
+                                                : adjoint_upto(cut, cells);
       return (upto.slice(1, 1) - upto.slice(1, 0, -1)).to(edges.scalar_type());
     }
 
@@ -156,7 +157,7 @@ class ElementaryGrid {
     /// The same sums of bilinear weights: a running sum over whole pixels plus
     /// the covered share of the pixel in which the edge lies.
     torch::Tensor adjoint_upto(const torch::Tensor& cut, int64_t cells) const {
-      auto weight = pixel_weights(pixels, cells, true, cut);
+      auto weight = pixel_weights(pixels, cells, RasterMode::kAdjoint, cut);
       auto before = weight.cumsum(0) - weight;
       auto pixel = cut.detach().floor().clamp(0, pixels - 1);
       auto part = cut - pixel;

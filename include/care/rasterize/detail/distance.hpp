@@ -3,7 +3,6 @@
 #ifndef CARE_RASTERIZE_DETAIL_DISTANCE_HPP
 #define CARE_RASTERIZE_DETAIL_DISTANCE_HPP
 
-#include <torch/nn/functional/pooling.h>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -63,16 +62,15 @@ inline torch::Tensor cityblock_to_mask(const torch::Tensor& mask) {
   return torch::where(distance < far, distance, torch::zeros_like(distance));
 }
 
-/// `mask` [N, H, W] grown by `pixels` on every side.
+/// `mask` [N, H, W] grown by `pixels` on every side, one axis after the other.
 inline torch::Tensor dilate_mask(const torch::Tensor& mask, int64_t pixels) {
   if (pixels == 0) {
     return mask;
   }
-  namespace F = torch::nn::functional;
-  return F::max_pool2d(
-             mask.unsqueeze(1),
-             F::MaxPool2dFuncOptions(2 * pixels + 1).stride(1).padding(pixels))
-      .squeeze(1);
+  const auto k = 2 * pixels + 1;
+  const auto planes = mask.unsqueeze(1);
+  const auto rows = torch::max_pool2d(planes, {1, k}, {1, 1}, {0, pixels});
+  return torch::max_pool2d(rows, {k, 1}, {1, 1}, {pixels, 0}).squeeze(1);
 }
 
 } // namespace care::detail

@@ -5,6 +5,7 @@
 
 #include <care/boxes.hpp>
 #include <care/rasterize/detail/cell_axis.hpp>
+#include <care/rasterize/mode.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -348,7 +349,7 @@ void write_host_cells(
 inline std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> host_cells(
     const Boxes& boxes,
     Size map_size,
-    bool bilinear,
+    RasterMode mode,
     double flat,
     double margin) {
   const auto like = boxes.xyxy().options().requires_grad(false);
@@ -356,8 +357,8 @@ inline std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> host_cells(
   auto inside = torch::empty({n, map_size.height, map_size.width}, like);
   auto outside = torch::empty({n, map_size.height, map_size.width}, like);
   auto weight = torch::empty({n}, like);
-  const CellAxis rows(boxes.image_size().height, map_size.height, bilinear);
-  const CellAxis columns(boxes.image_size().width, map_size.width, bilinear);
+  const CellAxis rows(boxes.image_size().height, map_size.height, mode);
+  const CellAxis columns(boxes.image_size().width, map_size.width, mode);
   const auto write = [&](auto zero) {
     using T = decltype(zero);
     write_host_cells<T>(
