@@ -8,6 +8,7 @@
 #include "resnet_trainer/checkpoint.hpp"
 #include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/optimizer.hpp"
+#include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
 
 #include <care/augment.hpp>
@@ -140,10 +141,14 @@ Task make_task(const Settings& s) {
   return task;
 }
 
+/// `learns`: a single picture that is left for the last batch waits for another
+/// epoch, for BatchNorm may not be able to learn from one.
 auto make_loader(
     const Task& task,
     const std::vector<Row>& rows,
-    const care::ShuffleSampler& sampler) {
+    const care::ShuffleSampler& sampler,
+    bool learns = false) {
+  const auto batch = static_cast<size_t>(task.s.batch);
   trainer::PicturesOptions options;
   options.size = task.s.net.size;
   options.masks = task.masks > 0;
@@ -151,7 +156,8 @@ auto make_loader(
   return torch::data::make_data_loader(
       trainer::Pictures(rows, {}, options),
       sampler,
-      torch::data::DataLoaderOptions(static_cast<size_t>(task.s.batch))
+      torch::data::DataLoaderOptions(batch)
+          .drop_last(learns && rows.size() > batch && rows.size() % batch == 1)
           .workers(static_cast<size_t>(task.s.workers)));
 }
 
@@ -195,13 +201,16 @@ void look_through(const Task& task) {
   std::cout << text << std::endl;
 }
 
-/// What makes two trainings the same, wherever their files lie.
+/// What makes two trainings the same, wherever their files lie: masks by their
+/// bytes.
 std::string identity(const Task& task) {
   const auto& s = task.s;
   std::string data;
   for (const auto& row : task.train) {
-    data += fmt::format(
-        "{} {} {}\n", row.path, row.mask.filename().string(), row.corners());
+    const auto mask = fs::is_regular_file(row.mask) // else it is said later
+        ? trainer::fingerprint_of_file(row.mask)
+        : "";
+    data += fmt::format("{} {} {}\n", row.path, mask, row.corners());
   }
   return fmt::format(
       "size {}x{}, width {}, depth {}, epochs {}, batch {}, lr {}, seed {}, "
@@ -335,7 +344,7 @@ void run(Settings s) {
   look_through(task);
 
   fs::create_directories(fs::absolute(s.out).parent_path());
-  const auto loader = make_loader(task, task.train, sampler);
+  const auto loader = make_loader(task, task.train, sampler, /*learns=*/true);
   const auto count = static_cast<int64_t>(task.train.size());
   common::Progress progress("U-Net", s.epochs * count, state.epoch * count);
   while (state.epoch < s.epochs) {

@@ -83,11 +83,8 @@ class Team {
       return predict(rows);
     }
     const auto places = torch::arange(rank, n, size, torch::kLong);
-    std::vector<trainer::Row> own;
-    for (int64_t i = rank; i < n; i += size) {
-      own.push_back(rows[static_cast<size_t>(i)]);
-    }
-    const trainer::Predictions said = predict(own);
+    const trainer::Predictions said =
+        predict(trainer::share_of(rows, rank, size));
     const auto whole = [&](const torch::Tensor& part) {
       auto sizes = part.sizes().vec();
       sizes[0] = n;
@@ -117,6 +114,12 @@ void run(trainer::Options o, const OwnOptions& own) {
   const auto place = is_launched()
       ? parallel::place_from_environment()
       : parallel::Place{0, 1, "127.0.0.1", parallel::free_port()};
+  if (own.nproc > 1 && own.nproc != place.size) {
+    throw std::invalid_argument(fmt::format(
+        "--nproc: expected {} as WORLD_SIZE has it, or none, but got {}",
+        place.size,
+        own.nproc));
+  }
   if (o.batch % place.size != 0) {
     throw std::invalid_argument(fmt::format(
         "--batch: expected a multiple of the {} processes, but got {}",

@@ -52,6 +52,15 @@ inline trainer::Model<networks::Network> make_model(
     int64_t classes,
     bool says = true) {
   const auto& family = networks::families().at(o.net);
+  const auto part_of = [](const std::string& layer) {
+    return layer.substr(0, layer.find('.'));
+  };
+  TORCH_CHECK_VALUE( // not VGG's classifier either: it is behind the map
+      part_of(o.freeze_until) != part_of(family.head),
+      "--freeze-until: expected a layer before ",
+      part_of(family.head),
+      ", or attention has nothing to learn, but got ",
+      o.freeze_until);
   networks::NetworkOptions made;
   made.classes = classes;
   made.size = {options.size[0], options.size[1]};
@@ -82,12 +91,6 @@ inline trainer::Model<networks::Network> make_model(
       (in_head ? last : backbone).parameters.push_back(item.value());
     }
   }
-  TORCH_CHECK_VALUE(
-      !backbone.parameters.empty(),
-      "--freeze-until: expected a layer before ",
-      family.head,
-      ", or attention has nothing to learn, but got ",
-      o.freeze_until);
   model.groups = {last, backbone};
   return model;
 }

@@ -1,9 +1,8 @@
 // Looks at every picture that a format tells of.
 // SPDX-License-Identifier: Apache-2.0
-#include "make_manifest/check.hpp"
-
 #include "common/files.hpp"
 #include "common/progress.hpp"
+#include "make_manifest/formats.hpp"
 #include "make_manifest/orientation.hpp"
 #include "resnet_trainer/picture.hpp"
 
@@ -116,7 +115,7 @@ std::string look(Told& told, double least_part, Complaints& suspicious) {
   if (!told.mask.empty()) {
     try {
       const auto mask = trainer::read_mask(told.mask, meant);
-      if (told.boxes.empty()) {
+      if (told.boxes.empty() && !told.is_old) {
         add_parts(told, mask, least_part);
       }
       if (cv::countNonZero(mask) == 0) {

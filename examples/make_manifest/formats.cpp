@@ -11,6 +11,18 @@ namespace make_manifest {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+/// Whether one of two ways to a file of that name ends with the other.
+bool agree(const fs::path& a, const fs::path& b) {
+  const auto x = "/" + a.generic_string(), y = "/" + b.generic_string();
+  const auto& [shorter, longer] =
+      std::minmax(x, y, [](auto& p, auto& q) { return p.size() < q.size(); });
+  return std::equal(shorter.rbegin(), shorter.rend(), longer.rbegin());
+}
+
+} // namespace
+
 Pictures::Pictures(const fs::path& folder, const fs::path& masks)
     : rows_(trainer::read_folder(folder, "unlabelled")) {
   if (!masks.empty() && !common::lies_in(folder, masks)) {
@@ -20,42 +32,31 @@ Pictures::Pictures(const fs::path& folder, const fs::path& masks)
     rows_.erase(
         std::remove_if(rows_.begin(), rows_.end(), is_mask), rows_.end());
   }
-  const auto keep = [](auto& map, const fs::path& name, const fs::path& file) {
-    const auto [at, is_new] = map.emplace(name.generic_string(), file);
-    at->second = is_new || at->second == file ? file : fs::path();
-  };
-  for (const auto& row : rows_) {
-    const fs::path path = row.path;
-    keep(paths_, path, row.file);
-    const auto bare = trainer::name_without_ending(path);
-    keep(paths_, path.parent_path() / bare, row.file);
-    keep(names_, path.filename(), row.file);
-    keep(names_, bare, row.file);
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    const fs::path path = rows_[i].path;
+    places_[path.filename().string()].insert(i);
+    places_[trainer::name_without_ending(path)].insert(i);
   }
 }
 
-fs::path Pictures::find(const std::string& name) const {
+std::vector<fs::path> Pictures::find(const std::string& name) const {
   const auto path = fs::path(name).lexically_normal();
-  const auto bare = trainer::name_without_ending(path);
-  const auto in = [](const auto& map, const fs::path& key) {
-    const auto found = map.find(key.generic_string());
-    return found == map.end() ? fs::path() : found->second;
-  };
-  for (const auto& file :
-       {in(paths_, path),
-        in(names_, path.filename()),
-        in(paths_, path.parent_path() / bare),
-        in(names_, bare)}) {
-    if (!file.empty()) {
-      return file;
+  const auto bare = path.parent_path() / trainer::name_without_ending(path);
+  for (const auto& wanted : {path, bare}) {
+    std::vector<fs::path> same, alike;
+    const auto found = places_.find(wanted.filename().string());
+    for (const auto i : found == places_.end() ? Places() : found->second) {
+      const auto& row = rows_[i];
+      const auto own = fs::path(row.path).parent_path() / wanted.filename();
+      if (agree(own, wanted)) {
+        (own == wanted ? same : alike).push_back(row.file);
+      }
+    }
+    if (!same.empty() || !alike.empty()) {
+      return same.empty() ? alike : same;
     }
   }
   return {};
-}
-
-bool Pictures::has_several(const std::string& name) const {
-  const auto found = names_.find(fs::path(name).filename().string());
-  return found != names_.end() && found->second.empty();
 }
 
 std::vector<Told> read_folder(const Source& source, Complaints&) {

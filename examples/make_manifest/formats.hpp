@@ -1,4 +1,5 @@
-// The archives' formats: each tells of pictures, and what is wrong in it.
+// The archives' formats: each tells of pictures, and what is wrong in it; and
+// what is made of that.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_EXAMPLES_MAKE_MANIFEST_FORMATS_HPP
 #define CARE_EXAMPLES_MAKE_MANIFEST_FORMATS_HPP
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +39,7 @@ struct Told : trainer::Row {
   cv::Size size; ///< the format's word for it; empty: none
   bool fractions = false; ///< boxes are shares of width and height
   std::string exif; ///< apply, ignore; empty: nobody said
+  bool is_old = false; ///< of the manifest that is added to
 };
 
 /// The pictures of a folder, by the names that annotations give them; those in
@@ -46,18 +49,19 @@ class Pictures {
   Pictures(
       const std::filesystem::path& folder,
       const std::filesystem::path& masks);
-  /// The one file of that name: the path in the folder, with or without its
-  /// ending, else the bare name. Empty: there is none, or there are several.
-  std::filesystem::path find(const std::string& name) const;
-  /// Whether there are several of that bare name.
-  bool has_several(const std::string& name) const;
+  /// The files that a name may mean, with or without its ending: the one of
+  /// that path in the folder, else those whose path ends with the name or is
+  /// the end of it.
+  std::vector<std::filesystem::path> find(const std::string& name) const;
   const std::vector<trainer::Row>& rows() const {
     return rows_;
   }
 
  private:
+  using Places = std::set<size_t>; // in rows_
+
   std::vector<trainer::Row> rows_;
-  std::map<std::string, std::filesystem::path> paths_, names_;
+  std::map<std::string, Places> places_; // by the files' names
 };
 
 /// What a format reads.
@@ -91,6 +95,27 @@ bool parse_box(
     const trainer::Csv::Line& line,
     const std::array<std::string, 4>& columns,
     Box& box,
+    Complaints& suspicious);
+
+/// What the user's own table says of the pictures; those it does not name go.
+std::vector<Told> with_table(
+    const std::filesystem::path& file,
+    const std::vector<Told>& told,
+    Complaints& suspicious);
+
+/// The pictures that can be read, their boxes in pixels of the stored picture
+/// and cut at its border. `told` has its `file` and `mask`; a new picture
+/// without boxes gets those round the connected parts of its mask that cover at
+/// least `least_part` of the picture.
+///
+/// Complains of a picture that is missing or damaged, or of another size than
+/// told; of an EXIF orientation that nobody spoke of; of boxes that are empty
+/// or outside; of a mask that cannot be read, is empty, of another size, of the
+/// turned picture or another picture's, too; of one file under two names, two
+/// files with one content, and a group, or a content, in two parts.
+std::vector<Told> check(
+    std::vector<Told> told,
+    double least_part,
     Complaints& suspicious);
 
 } // namespace make_manifest

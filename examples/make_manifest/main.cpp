@@ -3,9 +3,7 @@
 #include "common/csv.hpp"
 #include "common/files.hpp"
 #include "common/masks.hpp"
-#include "make_manifest/check.hpp"
 #include "make_manifest/formats.hpp"
-#include "make_manifest/table.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
@@ -184,6 +182,7 @@ std::vector<Told> read_before(const fs::path& manifest) {
     auto& before = told.emplace_back();
     static_cast<trainer::Row&>(before) = row;
     before.exif = "ignore"; // it has been seen to
+    before.is_old = true;
     if (!row.more_where.empty()) {
       throw std::runtime_error(
           row.more_where +
@@ -281,10 +280,10 @@ void run(const Format& format, const Settings& s) {
   for (auto& row : told) {
     row.exif = s.exif;
     row.split = s.split;
-    row.file = row.file.empty() ? source.pictures.find(row.path) : row.file;
     if (row.file.empty()) {
-      row.file = s.images / row.path;
-      if (source.pictures.has_several(row.path)) {
+      const auto files = source.pictures.find(row.path);
+      row.file = files.size() == 1 ? files[0] : s.images / row.path;
+      if (files.size() > 1) {
         suspicious.add(row.where, "one picture " + row.path, "several");
       }
     }

@@ -1,7 +1,6 @@
 // A table of the user's own words on pictures that a format tells of.
 // SPDX-License-Identifier: Apache-2.0
-#include "make_manifest/table.hpp"
-
+#include "make_manifest/formats.hpp"
 #include "resnet_trainer/csv.hpp"
 
 #include <map>

@@ -56,6 +56,13 @@ std::vector<std::string> names_of(const fs::path& file) {
         got));
   };
   std::smatch match;
+  if (std::regex_search(text, match, regex(R"(\n(?=kpt_shape\s*:))"))) {
+    throw std::runtime_error(fmt::format(
+        "{}:{}: expected boxes or polygons, but got 'kpt_shape:', which makes "
+        "the labels a pose's: those are not read",
+        file.string(),
+        std::count(text.begin(), match[0].second, '\n')));
+  }
   if (!std::regex_search(text, match, regex(R"(\nnames:)"))) {
     fail("none");
   }
@@ -127,12 +134,16 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
       continue;
     }
     auto& picture = told.emplace_back();
-    picture.path = (file.parent_path() / file.stem())
-                       .lexically_relative(source.input)
-                       .generic_string();
+    fs::path path; // labels/train/a are images/train/a's
+    for (const auto& part :
+         (file.parent_path() / file.stem()).lexically_relative(source.input)) {
+      path /= part == "labels" ? "images" : part;
+    }
+    picture.path = path.generic_string();
     picture.where = file.string();
     picture.fractions = true;
-    seen.insert(source.pictures.find(picture.path));
+    const auto files = source.pictures.find(picture.path);
+    seen.insert(files.begin(), files.end());
     std::ifstream stream(file);
     int number = 0;
     for (std::string line; std::getline(stream, line);) {

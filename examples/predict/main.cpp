@@ -160,7 +160,7 @@ void make_places(const Options& o) {
   std::vector<fs::path> inputs{o.network};
   inputs.insert(inputs.end(), o.pictures.begin(), o.pictures.end());
   common::check_not_input("--out", o.out, inputs);
-  fs::create_directories(fs::absolute(o.out).parent_path());
+  trainer::check_writable(o.out);
   if (!o.overlays.empty()) {
     fs::create_directories(o.overlays);
   }

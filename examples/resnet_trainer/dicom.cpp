@@ -6,6 +6,7 @@
 
 #include <gdcmAttribute.h>
 #include <gdcmImageReader.h>
+#include <gdcmSequenceOfItems.h>
 #include <gdcmTrace.h>
 
 #include <algorithm>
@@ -49,6 +50,7 @@ struct Window {
 bool is_whole(const std::vector<unsigned char>& bytes) {
   std::string syntax; // of what follows the first group, which is explicit
   bool little = true, in_pixels = false;
+  int unknown = 0; // how deep inside an open element UN: implicit (PS3.5 6.2.2)
   for (size_t at = 132; at + 8 <= bytes.size();) {
     const auto number = [&](size_t from, size_t size) {
       size_t value = 0;
@@ -66,7 +68,8 @@ bool is_whole(const std::vector<unsigned char>& bytes) {
     }
     const auto group = number(at, 2), element = number(at + 2, 2);
     const bool item = group == 0xfffe; // these tell no type
-    const bool implicit = item || (group != 2 && syntax == "1.2.840.10008.1.2");
+    const bool implicit =
+        item || unknown > 0 || (group != 2 && syntax == "1.2.840.10008.1.2");
     const std::string type(
         bytes.begin() + std::ptrdiff_t(at) + 4,
         bytes.begin() + std::ptrdiff_t(at) + 6);
@@ -87,6 +90,11 @@ bool is_whole(const std::vector<unsigned char>& bytes) {
     if (!open && length > bytes.size() - start) {
       return false;
     }
+    if (item && element == 0xe0dd && unknown > 0) {
+      --unknown;
+    } else if (open && !item && (unknown > 0 || (!implicit && type == "UN"))) {
+      ++unknown;
+    }
     const bool pixels = group == 0x7fe0 && element == 0x0010;
     if (pixels && !open) {
       return true;
@@ -102,16 +110,29 @@ bool is_whole(const std::vector<unsigned char>& bytes) {
   return false;
 }
 
-/// The first value of an attribute, `none` where the file has none.
+/// The first value of an attribute, `none` where the file has none or blanks.
 template <uint16_t Group, uint16_t Element>
 double first_of(const gdcm::DataSet& set, double none) {
   gdcm::Attribute<Group, Element> attribute;
-  if (set.FindDataElement(attribute.GetTag()) &&
-      !set.GetDataElement(attribute.GetTag()).IsEmpty()) {
-    attribute.SetFromDataSet(set);
-    return attribute.GetNumberOfValues() > 0 ? attribute.GetValues()[0] : none;
+  const auto* value = set.GetDataElement(attribute.GetTag()).GetByteValue();
+  if (value == nullptr ||
+      std::string(value->GetPointer(), value->GetLength())
+              .find_first_not_of(' ') == std::string::npos) {
+    return none;
   }
-  return none;
+  attribute.SetFromDataSet(set);
+  return attribute.GetNumberOfValues() > 0 ? attribute.GetValues()[0] : none;
+}
+
+/// Whether the file has that sequence, and something in it.
+bool has_items(const gdcm::DataSet& set, const gdcm::Tag& tag) {
+  const auto& found = set.GetDataElement(tag);
+  if (found.IsEmpty()) {
+    return false;
+  }
+  const auto* items =
+      dynamic_cast<const gdcm::SequenceOfItems*>(&found.GetValue());
+  return items == nullptr || items->GetNumberOfItems() > 0;
 }
 
 } // namespace
@@ -155,8 +176,9 @@ cv::Mat read_dicom(
         std::string("is DICOM of the kind ") + kind.GetString() + ", " +
         std::to_string(allocated) + " bits: export it as PNG");
   }
-  if (has(0x0028, 0x3000) ||
-      (has(0x0028, 0x3010) && !has(0x0028, 0x1050))) { // PS3.3 C.11.1, C.11.2
+  if (has_items(set, {0x0028, 0x3000}) ||
+      (has_items(set, {0x0028, 0x3010}) &&
+       !has(0x0028, 0x1050))) { // PS3.3 C.11.1, C.11.2
     fail("is DICOM with a lookup table: export it as PNG");
   }
 

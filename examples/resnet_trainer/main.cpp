@@ -40,7 +40,7 @@ trainer::Model<Network> make_model(NetworkOptions o, int64_t classes) {
   trainer::Model<Network> model{Network(o.net), Network(o.net), {}, {}};
   model.card.network = {
       {"network", fmt::format("resnet{}", o.net.depth)},
-      {"width", fmt::format("{:g}", o.net.width)},
+      {"width", fmt::format("{}", o.net.width)},
       {"depth", fmt::format("{}", o.net.depth)},
       {"last_stride", fmt::format("{}", o.net.last_stride)}};
   if (!o.weights.empty()) {

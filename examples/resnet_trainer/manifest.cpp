@@ -247,10 +247,14 @@ std::vector<Row> read_folder(
     const auto path = file.lexically_relative(folder);
     const auto label =
         path.has_parent_path() ? path.begin()->string() : unlabelled;
+    const bool is_hidden =
+        std::any_of(path.begin(), path.end(), [](const fs::path& part) {
+          return part.native().front() == '.';
+        });
     const bool is_picture = has_no_ending(file)
         ? is_dicom(file)
         : kinds.find(" " + kind + " ") != std::string::npos;
-    if (is_picture && !label.empty()) {
+    if (is_picture && !is_hidden && !label.empty()) {
       Row row;
       row.path = path.generic_string();
       row.file = file;

@@ -64,7 +64,8 @@ std::vector<std::filesystem::path> files_in(
     const std::filesystem::path& folder);
 
 /// The pictures of a folder that holds a folder for each class: no boxes. Those
-/// in no such folder get the label `unlabelled`; empty: they are left out.
+/// in no such folder get the label `unlabelled`; empty: they are left out. What
+/// is hidden (.ipynb_checkpoints, ._1.png) is no picture.
 /// Throws std::runtime_error if there are none, for names not in UTF-8, and for
 /// a class's name with '|', which parts labels.
 std::vector<Row> read_folder(

@@ -8,8 +8,6 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -30,6 +28,8 @@ namespace {
 namespace fs = std::filesystem;
 using Bytes = std::vector<unsigned char>;
 
+constexpr const char* kJpeg = "\xff\xd8"; // what one begins with
+
 bool begins_with(const Bytes& bytes, std::string_view mark, size_t from = 0) {
   return bytes.size() >= from + mark.size() &&
       std::equal(
@@ -45,7 +45,7 @@ bool begins_with(const Bytes& bytes, std::string_view mark, size_t from = 0) {
 /// for the end marker of the picture's own scans. What stands behind it (the
 /// film of a motion photo) is none of ours.
 bool is_cut_off_jpeg(const Bytes& bytes) {
-  if (!begins_with(bytes, "\xff\xd8")) {
+  if (!begins_with(bytes, kJpeg)) {
     return false;
   }
   for (size_t at = 2; at + 1 < bytes.size();) {
@@ -70,7 +70,7 @@ bool is_cut_off_jpeg(const Bytes& bytes) {
 }
 
 /// The significant bits a sample that a PNG names (its chunk sBIT), the most of
-/// its channels; 0: it names none.
+/// its colours; 0: it names none.
 int significant_bits(const Bytes& bytes) {
   const auto number = [&](size_t at) {
     return size_t{bytes[at]} << 24U | size_t{bytes[at + 1]} << 16U |
@@ -86,8 +86,9 @@ int significant_bits(const Bytes& bytes) {
     }
     if (begins_with(bytes, "sBIT", at + 4) && length > 0) {
       const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(at + 8);
+      const auto colours = length - (length + 1) % 2; // alpha is last
       return *std::max_element(
-          from, from + static_cast<std::ptrdiff_t>(length));
+          from, from + static_cast<std::ptrdiff_t>(colours));
     }
     at += 12 + length;
   }
@@ -162,28 +163,6 @@ cv::Mat decoded(Bytes& bytes) {
   return picture;
 }
 
-/// libjpeg writes its warnings to the standard error stream and does not say of
-/// which file: from now on this thread's have the name in front.
-void name_warnings_of(const fs::path& file) {
-#ifdef __GLIBC__
-  thread_local std::string name;
-  name = file.string() + ": ";
-  static FILE* const named = [] {
-    cookie_io_functions_t functions{};
-    functions.write = [](void*, const char* text, size_t size) -> ssize_t {
-      const auto line = name + std::string(text, size);
-      return ::write(2, line.data(), line.size()) < 0
-          ? -1
-          : static_cast<ssize_t>(size);
-    };
-    FILE* stream = fopencookie(nullptr, "w", functions);
-    std::setvbuf(stream, nullptr, _IOLBF, 0);
-    return stream;
-  }();
-  stderr = named;
-#endif
-}
-
 Bytes read_bytes(const fs::path& file, const char* what = "a picture") {
   std::ifstream stream(file, std::ios::binary | std::ios::ate);
   if (!stream || !fs::is_regular_file(file)) {
@@ -208,7 +187,6 @@ cv::Mat read_picture(const fs::path& file) {
   auto bytes = read_bytes(file);
   if (begins_with(bytes, "DICM", 128)) {
 #ifdef RESNET_TRAINER_GDCM
-    name_warnings_of(file);
     return read_dicom(file, bytes); // OpenCV knows no window
 #else
     fail(
@@ -221,21 +199,23 @@ cv::Mat read_picture(const fs::path& file) {
   }
   cv::Mat picture;
   try {
-    name_warnings_of(file);
     picture = decoded(bytes);
   } catch (const std::runtime_error& error) {
     fail(error.what());
   }
+  if (picture.channels() == 4) { // alpha has no say in what the colours are
+    cv::Mat colours(picture.size(), CV_MAKETYPE(picture.depth(), 3));
+    const int order[] = {0, 0, 1, 1, 2, 2};
+    cv::mixChannels(&picture, 1, &colours, 1, order, 3);
+    picture = colours;
+  }
   if (picture.depth() != CV_8U) {
     picture = to_bytes(picture, significant_bits(bytes), file);
   }
-  const int channels = picture.channels();
   cv::cvtColor(
       picture,
       picture,
-      channels == 1       ? cv::COLOR_GRAY2RGB
-          : channels == 4 ? cv::COLOR_BGRA2RGB
-                          : cv::COLOR_BGR2RGB);
+      picture.channels() == 1 ? cv::COLOR_GRAY2RGB : cv::COLOR_BGR2RGB);
   return picture;
 }
 
@@ -248,12 +228,13 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
     return std::to_string(s.width) + " x " + std::to_string(s.height);
   };
   cv::Mat mask;
+  bool jpeg = false;
   std::string reason;
   std::error_code none_there;
   try {
     if (fs::is_regular_file(file, none_there)) {
       auto bytes = read_bytes(file);
-      name_warnings_of(file);
+      jpeg = begins_with(bytes, kJpeg);
       mask = decoded(bytes);
     }
   } catch (const std::runtime_error& error) {
@@ -267,7 +248,6 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
         "a mask of " + pixels(size) + " pixels",
         mask.empty() ? "none that can be read" + reason : pixels(mask.size()));
   }
-  const bool jpeg = file.extension().string().find_first_of("jJ") == 1;
   std::vector<cv::Mat> channels;
   cv::split(mask, channels);
   cv::Mat lesion(size, CV_8U, cv::Scalar(0));
@@ -284,15 +264,28 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
 }
 
 cv::Mat resized(const cv::Mat& picture, cv::Size size) {
-  cv::Mat result;
-  const bool shrinks = size.area() < picture.size().area();
-  cv::resize(
-      picture, result, size, 0, 0, shrinks ? cv::INTER_AREA : cv::INTER_LINEAR);
+  // OpenCV takes means over areas only where both sides shrink.
+  const cv::Size within(
+      std::min(size.width, picture.cols), std::min(size.height, picture.rows));
+  cv::Mat shrunk, result;
+  cv::resize(picture, shrunk, within, 0, 0, cv::INTER_AREA);
+  if (within == size) {
+    return shrunk;
+  }
+  cv::resize(shrunk, result, size, 0, 0, cv::INTER_LINEAR);
   return result;
 }
 
-void write_atomically(const fs::path& path, std::string_view bytes) {
-  std::error_code error, none;
+namespace {
+
+/// Where a file is written to: first to `part`, of a device at once.
+struct Place {
+  fs::path target, part;
+  bool is_device;
+};
+
+Place place_of(const fs::path& path) {
+  std::error_code none;
   // What a process was given (/dev/stdout) may be a file, to be added to.
   const auto kind = fs::status(path, none).type();
   const auto top = fs::absolute(path).lexically_normal().string();
@@ -306,6 +299,21 @@ void write_atomically(const fs::path& path, std::string_view bytes) {
   } // the link stays one
   auto part = target;
   part += is_device ? "" : ".part";
+  return {target, part, is_device};
+}
+
+[[noreturn]] void fail_to_write(
+    const fs::path& path,
+    const std::error_code& error) {
+  throw std::runtime_error(
+      path.string() + ": cannot be written: " + error.message());
+}
+
+} // namespace
+
+void write_atomically(const fs::path& path, std::string_view bytes) {
+  const auto [target, part, is_device] = place_of(path);
+  std::error_code error, none;
   if (!is_device && target.has_parent_path()) {
     fs::create_directories(target.parent_path(), error);
   }
@@ -323,9 +331,25 @@ void write_atomically(const fs::path& path, std::string_view bytes) {
     if (!is_device) {
       fs::remove(part, none);
     }
-    throw std::runtime_error(
-        path.string() + ": cannot be written: " + error.message());
+    fail_to_write(path, error);
   }
+}
+
+void check_writable(const fs::path& path) {
+  const auto [target, part, is_device] = place_of(path);
+  if (is_device) {
+    return;
+  }
+  std::error_code error;
+  if (target.has_parent_path()) {
+    fs::create_directories(target.parent_path(), error);
+  }
+  errno = 0;
+  if (!std::ofstream(part, std::ios::app)) {
+    fail_to_write(
+        path, error ? error : std::error_code(errno, std::generic_category()));
+  }
+  fs::remove(part);
 }
 
 std::string fingerprint(std::string_view bytes) {

@@ -34,8 +34,8 @@ cv::Mat read_picture(const std::filesystem::path& file);
 /// size, or has its shape in its transparency alone.
 cv::Mat read_mask(const std::filesystem::path& file, cv::Size size);
 
-/// The picture at another size: a mean over areas when it shrinks, else
-/// bilinear.
+/// The picture at another size: along each side a mean over areas where it
+/// shrinks, else bilinear.
 cv::Mat resized(const cv::Mat& picture, cv::Size size);
 
 /// 16 hexadecimal digits that change when the bytes do (FNV-1a, 64 bits): tells
@@ -50,7 +50,11 @@ void write_atomically(
     const std::filesystem::path& path,
     std::string_view bytes);
 
-/// 8-bit RGB as a file of the path's extension, likewise.
+/// Throws likewise where nothing could be written there. Makes the folder.
+void check_writable(const std::filesystem::path& path);
+
+/// 8-bit RGB as a file of the path's extension, written as by
+/// `write_atomically`.
 void write_picture(const std::filesystem::path& path, const cv::Mat& rgb);
 
 } // namespace trainer

@@ -17,6 +17,7 @@
 
 #include <care/imbalance.hpp>
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <torch/data/dataloader.h>
 #include <torch/nn/functional/loss.h>
@@ -113,6 +114,19 @@ inline void record(
   std::cout << fmt::format("{}, {:.0f} images/s", line, speed) << std::endl;
 }
 
+/// One process's share of the rows: every `size`-th, from `rank` on.
+inline std::vector<Row> share_of(
+    const std::vector<Row>& rows,
+    int rank,
+    int size) {
+  std::vector<Row> share;
+  for (auto i = static_cast<size_t>(rank); i < rows.size();
+       i += static_cast<size_t>(size)) {
+    share.push_back(rows[i]);
+  }
+  return share;
+}
+
 /// A training on this process alone; examples/distributed puts several in its
 /// place, each with its share of every batch.
 struct Alone {
@@ -154,6 +168,20 @@ inline void forget(const std::filesystem::path& out) {
           (out / name).string());
     }
     std::filesystem::remove(out / name);
+  }
+}
+
+/// Throws where `error` is LibTorch's, that BatchNorm got a single value: which
+/// options help.
+inline void check_batch_norm(const c10::Error& error, const Options& o) {
+  const std::string text = error.what_without_backtrace();
+  if (text.find("more than 1 value per channel") != std::string::npos) {
+    throw std::invalid_argument(fmt::format(
+        "--batch, --size: expected several pictures in a batch (of each "
+        "process), or larger ones, for BatchNorm to learn from, but got one "
+        "of {} x {}",
+        o.size[0],
+        o.size[1]));
   }
 }
 
@@ -213,8 +241,9 @@ Network train(
   care::RankSampler own(
       sampler, static_cast<size_t>(team.rank), static_cast<size_t>(team.size));
   own.seek(progress.epoch);
-  const auto loader = make_loader(
-      o, task, task.split.train, own, o.batch / team.size, /*learns=*/true);
+  const auto batch = o.batch / team.size;
+  const auto loader =
+      make_loader(o, task, task.split.train, own, batch, /*learns=*/true);
   const auto& val = task.split.val;
   decltype(in_order(o, task, val)) val_loader; // of this process's share
   PredictOptions how;
@@ -227,15 +256,21 @@ Network train(
   step.after_backward = team.averaging(*net);
   step.total = team.summing();
 
-  const auto steps =
-      (static_cast<int64_t>(task.split.train.size()) + o.batch - 1) / o.batch;
+  const auto steps = (static_cast<int64_t>(own.length()) + batch - 1) / batch;
   for (auto& epoch = progress.epoch; epoch < o.stage1 + o.stage2;) {
     const auto start = std::chrono::steady_clock::now();
     torch::manual_seed(static_cast<uint64_t>(o.seed + 1000 * (epoch + 1)));
     const auto rate = set_epoch_rate(*optimizer, model.groups, o, epoch);
     step.first_step = epoch * steps;
-    const auto figures =
-        train_epoch(net, criterion, guide, *optimizer, *loader, input, step);
+    const auto figures = [&] {
+      try {
+        return train_epoch(
+            net, criterion, guide, *optimizer, *loader, input, step);
+      } catch (const c10::Error& error) {
+        check_batch_norm(error, o);
+        throw;
+      }
+    }();
     const std::chrono::duration<double> seconds =
         std::chrono::steady_clock::now() - start;
     guide.advance();
@@ -291,11 +326,12 @@ void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
       model.card.mean,
       model.card.deviation};
   const std::filesystem::path out = o.out;
+  if (o.fresh || !std::filesystem::exists(out / "checkpoint.pt")) {
+    // Before there is a lock: a fault makes no folder.
+    look_through(o, task, share_of(task.split.test, team.rank, team.size));
+  }
   std::unique_ptr<Lock> lock;
   if (team.rank == 0) {
-    if (o.fresh || !std::filesystem::exists(out / "checkpoint.pt")) {
-      look_through(o, task, task.split.test); // a fault makes no folder
-    }
     lock = std::make_unique<Lock>(out / ".lock");
     if (!lock->take(LOCK_EX | LOCK_NB)) {
       throw std::runtime_error(

@@ -84,12 +84,13 @@ Split split_rows(const std::vector<Row>& rows, const SplitOptions& options) {
   for (const auto& row : rows) {
     const auto& part = has_splits       ? row.split
         : !has_folds                    ? "done"
+        : row.fold.empty()              ? ""
         : row.fold == options.test_fold ? "test"
                                         : "train";
     if (part.empty()) {
       throw std::invalid_argument(
-          row.where +
-          ": expected a split, as other pictures have, but got none");
+          row.where + ": expected a " + (has_splits ? "split" : "fold") +
+          ", as other pictures have, but got none");
     }
     if (part != "done") {
       (part == "test"      ? split.test

@@ -38,7 +38,8 @@ struct Split {
 
 /// Training, validation and test part: by the manifest's column `split`, else
 /// by its folds, else at random. Throws std::invalid_argument for an option
-/// that the manifest leaves no room for, and for a part that is empty.
+/// that the manifest leaves no room for, for a picture without the split or
+/// fold that others have, and for a part that is empty.
 Split split_rows(const std::vector<Row>& rows, const SplitOptions& options);
 
 } // namespace trainer

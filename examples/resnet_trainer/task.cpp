@@ -2,33 +2,80 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "task.hpp"
 
+#include "picture.hpp" // fingerprint
+
 #include <care/imbalance.hpp>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h> // join
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
-#include <numeric>
+#include <set>
 #include <stdexcept>
 
 namespace trainer {
 namespace {
 
-/// The classes that --guide names; all where it names none, or "all".
-std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
-  std::vector<int64_t> guided;
-  for (const auto& label : o.guide) {
-    if (label != "all") {
-      check_known("--guide", task.classes, {label});
-      const auto place =
-          std::find(task.classes.begin(), task.classes.end(), label);
-      guided.push_back(place - task.classes.begin());
-    }
+namespace fs = std::filesystem;
+
+/// The pictures of --data.
+std::vector<Row> read_data(const std::string& data) {
+  if (!fs::is_directory(data)) {
+    return read_manifest(data);
   }
-  if (o.guide.empty() || guided.size() < o.guide.size()) {
-    guided.resize(task.classes.size());
-    std::iota(guided.begin(), guided.end(), 0);
+  auto rows = read_folder(data);
+  const auto labels = labels_of(rows);
+  const std::set<std::string> parts{
+      "train", "val", "valid", "validation", "test"};
+  if (std::all_of(labels.begin(), labels.end(), [&](const auto& label) {
+        return parts.count(label) > 0;
+      })) {
+    throw std::invalid_argument(fmt::format(
+        "--data: expected a folder for each class, but got the parts {}; "
+        "make_manifest folder makes a manifest of them, one by one (--split, "
+        "--append)",
+        fmt::join(labels, ", ")));
+  }
+  return rows;
+}
+
+/// What tells the data of one training from another's, wherever they lie.
+std::string identity_of(const Options& o, const Split& split) {
+  const auto folder = fs::absolute(o.data).parent_path().lexically_normal();
+  std::string data;
+  const auto add = [&](const std::string& text) { data += text + '\0'; };
+  for (const auto* part : {&split.train, &split.val, &split.test}) {
+    for (const auto& row : *part) {
+      for (const auto& text :
+           {row.path, row.label, row.split, row.fold, row.group}) {
+        add(text);
+      }
+      if (o.masks() && !row.mask.empty()) {
+        add(fs::absolute(row.mask)
+                .lexically_normal()
+                .lexically_relative(folder)
+                .generic_string());
+      }
+      for (const auto& box : row.boxes) {
+        add(fmt::format("{} {}", fmt::join(box.xyxy, " "), box.label));
+      }
+    }
+    add(std::to_string(part->size()));
+  }
+  return "data " + fingerprint(data);
+}
+
+/// The classes that --guide names; all where it names none.
+std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
+  check_known("--guide", task.classes, o.guide);
+  std::vector<int64_t> guided;
+  for (int64_t k = 0; k < task.size(); ++k) {
+    const auto& label = task.classes[static_cast<size_t>(k)];
+    if (o.guide.empty() ||
+        std::find(o.guide.begin(), o.guide.end(), label) != o.guide.end()) {
+      guided.push_back(k);
+    }
   }
   return guided;
 }
@@ -43,9 +90,11 @@ void check_labels(const Options& o, const std::vector<Row>& rows, int64_t k) {
           row.label));
     }
   }
-  if (o.several() && k < 2) {
-    throw std::invalid_argument(
-        "--criterion bce: expected at least two labels, but got one");
+  if (k < 2) {
+    throw std::invalid_argument(fmt::format(
+        "{}: expected at least two labels to learn, but got {}",
+        o.exclude.empty() ? "--data" : "--exclude",
+        k));
   }
 }
 
@@ -93,8 +142,7 @@ std::string summary_of(const Task& task, bool guides) {
 }
 
 Task make_task(const Options& o) {
-  auto rows = std::filesystem::is_directory(o.data) ? read_folder(o.data)
-                                                    : read_manifest(o.data);
+  auto rows = read_data(o.data);
   check_effects(o, rows);
   check_known("--exclude", labels_of(rows), o.exclude);
   for (const auto& label : o.exclude) {
@@ -105,26 +153,7 @@ Task make_task(const Options& o) {
   task.classes = labels_of(rows);
   check_labels(o, rows, task.size());
   task.split = split_rows(rows, o.split);
-  size_t data = 0; // wherever the files lie
-  const auto add = [&](const Row& row) {
-    const auto mask = o.masks() ? row.mask.filename().string() : "";
-    for (const auto& text :
-         {row.path, row.label, row.split, row.fold, row.group, mask}) {
-      data = data * 31 + std::hash<std::string>()(text);
-    }
-    for (const auto& box : row.boxes) {
-      for (const auto side : box.xyxy) {
-        data = data * 31 + std::hash<double>()(side);
-      }
-      data = data * 31 + std::hash<std::string>()(box.label);
-    }
-  };
-  for (const auto* part : {&task.split.train, &task.split.val}) {
-    std::for_each(part->begin(), part->end(), add);
-    data = data * 31 + part->size();
-  }
-  std::for_each(task.split.test.begin(), task.split.test.end(), add);
-  task.identity = o.identity + fmt::format("data {:016x}", data);
+  task.identity = o.identity + identity_of(o, task.split);
   std::vector<int64_t> learnt;
   for (const auto& own : all_targets_of(task.split.train, task.classes)) {
     learnt.insert(learnt.end(), own.begin(), own.end());

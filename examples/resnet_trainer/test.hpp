@@ -71,6 +71,9 @@ inline void look_through(
     const Options& o,
     const Task& task,
     const std::vector<Row>& rows) {
+  if (rows.empty()) {
+    return; // a share of few
+  }
   const auto loader = in_order(o, task, rows);
   for (const auto& batch : *loader) {
     static_cast<void>(batch);

@@ -133,7 +133,7 @@ inline double room_for(const std::string& name) {
 } // namespace detail
 
 /// The differences of the figure at `place` as points, arm by arm; thick:
-/// bootstrap; thin below: corrected t.
+/// bootstrap; thin below: t over splits.
 inline Chart forest_chart(
     const Plan& plan,
     const Tables& tables,
@@ -150,10 +150,10 @@ inline Chart forest_chart(
   for (const auto& c : tables.comparisons) {
     if (c.train_share == share && !std::isnan(c.difference[place].low)) {
       rows.emplace_back(
-          fmt::format("{} ({})", plan.arms[c.arm].name, c.units), &c);
+          fmt::format("{} ({})", plan.arms[c.arm].name, c.splits), &c);
       x.from = std::max(x.from, detail::room_for(rows.back().first));
       x.include(c.difference[place]);
-      x.include(c.corrected[place]);
+      x.include(c.over_splits[place]);
     }
   }
   if (rows.empty()) {
@@ -163,7 +163,7 @@ inline Chart forest_chart(
   std::string body, said = chart.caption;
   double y = 16;
   for (const auto& [name, c] : rows) {
-    const auto &d = c->difference[place], &t = c->corrected[place];
+    const auto &d = c->difference[place], &t = c->over_splits[place];
     body += detail::text(x.from - 10, y + 4, "end", name);
     body +=
         fmt::format("<g class=\"{}\">", detail::colour_of(plan.arms[c->arm]));

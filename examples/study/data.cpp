@@ -4,8 +4,8 @@
 
 #include "common/files.hpp"
 #include "common/generated.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/split.hpp"
-#include "study/claim.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
@@ -28,8 +28,8 @@ fs::path paint(const Plan& plan, const fs::path& folder) {
       plan.test_count,
       width,
       height);
-  Lock lock(folder / (name + ".lock")); // one of several processes paints
-  lock.take(LOCK_EX);
+  trainer::Lock lock(folder / (name + ".lock"));
+  lock.take(LOCK_EX); // one of several processes paints
   return common::write_generated_set(
       folder / name, {width, height, plan.counts, plan.test_count});
 }
@@ -58,6 +58,9 @@ std::vector<Row> rows_of(const Plan& plan, const fs::path& manifest) {
         return has(plan.exclude, row.label);
       });
   rows.erase(kept, rows.end());
+  for (auto& row : rows) { // however the manifest spells it
+    row.path = fs::path(row.path).lexically_normal().string();
+  }
   return rows;
 }
 
@@ -94,9 +97,9 @@ const std::string& field(
   return found->second;
 }
 
-bool has_split(const std::vector<Row>& rows) {
-  return std::any_of(rows.begin(), rows.end(), [](const Row& row) {
-    return !row.split.empty();
+bool any_has(const std::vector<Row>& rows, std::string Row::*column) {
+  return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
+    return !(row.*column).empty();
   });
 }
 
@@ -128,7 +131,7 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
                            : classes_of("rare", plan.rare);
   if (!plan.test_sets.empty()) {
     test_sets.clear();
-    const bool any = !has_split(rows); // any of them may be tested
+    const bool any = !any_has(rows, &Row::split); // any of them may be tested
     for (const auto& row : rows) {
       const auto& set = field("test_sets", plan.test_sets, row);
       if ((any || row.split == "test") && !has(test_sets, set)) {
@@ -172,36 +175,43 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
 }
 
 Parts Data::parts(const Job& job) const {
-  const bool split = has_split(rows);
-  if (split && plan.has_folds()) {
-    throw std::invalid_argument(
-        "splits: expected no folds, as the manifest has a column split");
+  const bool split = any_has(rows, &Row::split);
+  const bool random = job.train_share > 0, folds = plan.has_folds();
+  const auto fail = [](const std::string& text) {
+    throw std::invalid_argument("splits: expected " + text);
+  };
+  if (split && folds) {
+    fail("no folds, as the manifest has a column split");
   }
-  if (job.train_share > 0) {
-    Parts parts;
-    std::vector<Row> pool;
-    for (const auto& row : rows) {
-      if (row.split == "test") {
-        parts.test.push_back(row);
-      } else if (!split || row.split == "train") {
-        pool.push_back(row);
+  if (!split && !folds && !random) {
+    fail("some, as the manifest has no column split");
+  }
+  trainer::Split own;
+  if (split || !random) { // a share is one of the manifest's training part
+    trainer::SplitOptions options;
+    options.val_share = 0;
+    if (!split) {
+      if (!any_has(rows, &Row::fold)) {
+        fail("no folds, as the manifest has no column fold");
       }
+      options.test_fold = std::to_string(job.split);
+      trainer::check_known(
+          "splits.folds",
+          trainer::values_of(rows, &Row::fold),
+          {options.test_fold});
     }
+    own = trainer::split_rows(rows, options);
+  }
+  if (random) {
     auto halves = trainer::divide(
-        pool, job.train_share, static_cast<uint64_t>(job.split));
-    return {
-        std::move(halves.first),
-        split ? std::move(parts.test) : std::move(halves.second),
-        std::move(halves.lacking)};
+        split ? own.train : rows,
+        job.train_share,
+        static_cast<uint64_t>(job.split));
+    own.train = std::move(halves.first);
+    if (!split) {
+      own.test = std::move(halves.second);
+    }
   }
-  if (!split && !plan.has_folds()) {
-    throw std::invalid_argument(
-        "splits: expected some, as the manifest has no column split");
-  }
-  trainer::SplitOptions options;
-  options.test_fold = plan.has_folds() ? std::to_string(job.split) : "";
-  options.val_share = 0;
-  auto own = trainer::split_rows(rows, options);
   Parts parts{std::move(own.train), std::move(own.test), {}};
   const auto learnt = trainer::labels_of(parts.train);
   const auto tested = trainer::labels_of(parts.test);

@@ -33,7 +33,7 @@ struct Data {
   Plan plan;
   /// "342 pictures listed in manifest.csv.", for the report.
   std::string sentence;
-  std::vector<Row> rows;
+  std::vector<Row> rows; ///< their paths lexically normal
   std::vector<std::string> classes;
   std::vector<int64_t> rare;
   /// The main one first; with occlusion again in each view: "test, lesion

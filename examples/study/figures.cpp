@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 namespace study {
@@ -143,17 +144,23 @@ Figures bootstrap(
   return figures;
 }
 
-std::vector<double> figures_of(const Answers& answers, const Measures& of) {
+std::vector<double> figures_of(
+    const std::vector<Answers>& units,
+    const Measures& of,
+    const std::vector<Answers>& less) {
   std::vector<double> values;
-  for (const auto& figure : bootstrap({answers}, {}, of, 2)) {
+  for (const auto& figure : bootstrap(units, less, of, 2)) {
     values.push_back(figure.value);
   }
   return values;
 }
 
-Figures corrected_t(
+Figures t_intervals(
     const std::vector<std::vector<double>>& differences,
     double test_over_train) {
+  // The formula wants a ratio above 0: this one adds nothing to 1 / J.
+  const double ratio =
+      std::max(test_over_train, std::numeric_limits<double>::min());
   Figures figures(differences.empty() ? 0 : differences[0].size());
   for (size_t i = 0; i < figures.size(); ++i) {
     std::vector<double> finite;
@@ -163,7 +170,7 @@ Figures corrected_t(
       }
     }
     if (finite.size() >= 2) {
-      const auto x = care::corrected_resampled_t(finite, test_over_train);
+      const auto x = care::corrected_resampled_t(finite, ratio);
       figures[i] = {x.value, x.low, x.high};
     }
   }

@@ -56,12 +56,16 @@ Figures bootstrap(
     const Measures& of,
     int64_t repeats = 2000);
 
-/// The figures of one network.
-std::vector<double> figures_of(const Answers& answers, const Measures& of);
+/// The same without intervals.
+std::vector<double> figures_of(
+    const std::vector<Answers>& units,
+    const Measures& of,
+    const std::vector<Answers>& less = {});
 
-/// The corrected resampled t interval (Nadeau and Bengio) of each figure of
-/// paired differences over networks; NaN for fewer than two.
-Figures corrected_t(
+/// The t interval of each figure of paired differences: over splits the
+/// corrected resampled one (Nadeau and Bengio); over the seeds of one split,
+/// with `test_over_train` 0, the plain one. NaN for fewer than two.
+Figures t_intervals(
     const std::vector<std::vector<double>>& differences,
     double test_over_train);
 

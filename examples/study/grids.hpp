@@ -85,12 +85,14 @@ inline std::vector<Grid> grids_of(const Plan& plan, const Tables& tables) {
       auto& cells =
           row(what,
               c.train_share,
-              {"arm", "less", "splits"},
+              {"arm",
+               "less",
+               plan.is_own_split(c.train_share) ? "seeds" : "splits"},
               {plan.arms[c.arm].name,
                plan.arms[c.baseline].name,
-               std::to_string(c.units)});
+               std::to_string(c.splits)});
       for (size_t i = 0; i < c.difference.size(); ++i) {
-        const auto& t = c.corrected[i];
+        const auto& t = c.over_splits[i];
         cells.push_back(
             text_of(c.difference[i], true) +
             (std::isnan(t.low) ? "" : "; " + detail::range(t, true)));

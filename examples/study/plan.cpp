@@ -86,7 +86,8 @@ void add_controls(Plan& plan) {
     if (!std::exchange(shuffled, true)) {
       auto negative = mine;
       negative.name += ", shuffled boxes";
-      negative.boxes = "shuffled";
+      negative.boxes = "shuffled"; // those of the data
+      negative.weigh_boxes = mine.weigh_boxes && mine.box_manifest().empty();
       plan.arms.push_back(negative);
     }
   }

@@ -141,8 +141,11 @@ struct Plan {
         ? std::vector<View>{View::kWhole, View::kLesionAlone, View::kLesionGrey}
         : std::vector<View>{View::kWhole};
   }
-  /// Whether random splits share their test pictures.
   bool has_folds() const;
+  /// Whether its networks differ in their seeds alone, on the manifest's split.
+  bool is_own_split(double share) const {
+    return share == 0 && !has_folds();
+  }
 };
 
 /// Reads a plan and adds the controls that it lacks: for each guided arm the

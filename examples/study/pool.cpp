@@ -12,7 +12,6 @@
 #include <cmath>
 #include <iostream>
 #include <map>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -26,8 +25,13 @@ struct Set {
   double share = 0; ///< 0: folds
 };
 
+/// What one network gave, and how many pictures tested it for each to learn
+/// from: NaN where the file, an older one, does not say.
+struct Network {
+  double figure = 0, test_over_train = 0;
+};
 using Key = std::pair<std::string, std::string>; // split, seed
-using Values = std::map<Key, double>;
+using Networks = std::map<Key, Network>;
 
 /// The number that the text is, else NaN.
 double number_of(const std::string& text) {
@@ -35,13 +39,13 @@ double number_of(const std::string& text) {
   return trainer::parse_number(text, number) ? number : std::nan("");
 }
 
-/// A figure of an arm's networks on the main test set, at that share.
-Values figures_of(
+/// An arm's networks on the main test set, at that share.
+Networks networks_of(
     const trainer::Csv& csv,
     const std::string& arm,
     double share,
     const std::string& figure) {
-  Values values;
+  Networks networks;
   std::string main_set;
   for (const auto& line : csv.lines()) {
     const auto set = csv.field(line, "test_set");
@@ -50,39 +54,44 @@ Values figures_of(
         number_of(csv.field(line, "train_share")) != share) {
       continue;
     }
-    const auto text = csv.field(line, figure);
-    const double value = number_of(text);
-    if (std::isnan(value)) {
-      csv.fail(line, "a number as " + figure, "'" + text + "'");
-    }
+    const auto read = [&](const std::string& column) {
+      const auto text = csv.field(line, column);
+      const double value = number_of(text);
+      if (std::isnan(value)) {
+        csv.fail(line, "a number as " + column, "'" + text + "'");
+      }
+      return value;
+    };
+    const double ratio = csv.columns().count("train_images") > 0
+        ? read("test_images") / read("train_images")
+        : std::nan("");
     const Key key{csv.field(line, "split"), csv.field(line, "seed")};
-    if (!values.emplace(key, value).second) {
+    if (!networks.emplace(key, Network{read(figure), ratio}).second) {
       csv.fail(line, "a row for each split and seed of an arm", "two");
     }
   }
-  return values;
+  return networks;
 }
 
 /// What two arms of one dataset say, on the splits and seeds that both have.
 struct Pairs {
-  double arm = 0, baseline = 0; ///< means
-  std::vector<double> differences;
+  size_t networks = 0; ///< of each arm
+  double arm = 0, baseline = 0; ///< means over the splits
+  std::vector<double> differences; ///< one a split, the mean over its seeds
   double test_over_train = 0;
 };
 
 Pairs pairs_of(const Set& set, const std::string& figure) {
   const trainer::Csv csv(set.file);
-  csv.expect({"arm", "train_share", "split", "seed", figure}, {"test_set"});
-  const auto mine = figures_of(csv, set.arm, set.share, figure);
-  const auto theirs = figures_of(csv, set.baseline, set.share, figure);
-  Pairs pairs;
-  std::set<std::string> splits;
-  for (const auto& [key, value] : mine) {
-    if (const auto other = theirs.find(key); other != theirs.end()) {
-      pairs.arm += value;
-      pairs.baseline += other->second;
-      pairs.differences.push_back(value - other->second);
-      splits.insert(key.first);
+  csv.expect(
+      {"arm", "train_share", "split", "seed", figure},
+      {"test_set", "test_images", "train_images"});
+  const auto mine = networks_of(csv, set.arm, set.share, figure);
+  const auto theirs = networks_of(csv, set.baseline, set.share, figure);
+  std::map<std::string, std::vector<Key>> splits;
+  for (const auto& item : mine) {
+    if (theirs.count(item.first) > 0) {
+      splits[item.first.first].push_back(item.first);
     }
   }
   if (splits.size() < 2) {
@@ -95,12 +104,25 @@ Pairs pairs_of(const Set& set, const std::string& figure) {
         set.share,
         splits.size()));
   }
-  const auto count = static_cast<double>(pairs.differences.size());
-  pairs.arm /= count;
-  pairs.baseline /= count;
-  pairs.test_over_train = set.share > 0
-      ? (1 - set.share) / set.share
-      : 1 / (static_cast<double>(splits.size()) - 1);
+  const auto count = static_cast<double>(splits.size());
+  Pairs pairs;
+  for (const auto& [split, keys] : splits) {
+    const auto seeds = static_cast<double>(keys.size());
+    double arm = 0, baseline = 0;
+    for (const auto& key : keys) {
+      arm += mine.at(key).figure / seeds;
+      baseline += theirs.at(key).figure / seeds;
+      pairs.test_over_train += mine.at(key).test_over_train / seeds / count;
+    }
+    pairs.networks += keys.size();
+    pairs.arm += arm / count;
+    pairs.baseline += baseline / count;
+    pairs.differences.push_back(arm - baseline);
+  }
+  if (std::isnan(pairs.test_over_train)) {
+    pairs.test_over_train =
+        set.share > 0 ? (1 - set.share) / set.share : 1 / (count - 1);
+  }
   return pairs;
 }
 
@@ -124,7 +146,7 @@ void run(const std::vector<Set>& sets, const std::string& figure) {
         set.file,
         set.arm,
         set.baseline,
-        pairs.differences.size(),
+        pairs.networks,
         pairs.baseline,
         pairs.arm,
         text_of(interval));

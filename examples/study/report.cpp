@@ -4,10 +4,10 @@
 
 #include "common/files.hpp"
 #include "common/page.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/sheet.hpp"
 #include "study/charts.hpp"
-#include "study/claim.hpp"
 #include "study/duplicates.hpp"
 #include "study/grids.hpp"
 
@@ -159,26 +159,28 @@ std::vector<std::string> warnings_of(const Runs& runs) {
 
 constexpr const char* kExplained =
     "In brackets: 95 % intervals, a two-way bootstrap over images and splits "
-    "(of folds: seeds), in the plots the thick lines; after the semicolon, and "
-    "thin, the corrected resampled t interval over splits (Nadeau and Bengio). "
-    "MCA is the mean of the recalls, EPG the share of the true class's "
-    "positive "
-    "attention inside the region. Of many differences some are large by "
-    "chance.";
+    "with their seeds (of folds and of the manifest's own split: seeds), in "
+    "the plots the thick lines; after the semicolon, and thin, the corrected "
+    "resampled t interval over splits (Nadeau and Bengio), the seeds of each "
+    "averaged, and of the manifest's own split a plain t interval over its "
+    "seeds. MCA is the mean of the recalls, EPG the share of the true class's "
+    "positive attention inside the region. Of many differences some are large "
+    "by chance.";
 
 } // namespace
 
 std::string write_reports(const Runs& runs, size_t most) {
   const auto& data = runs.data();
   const auto& folder = runs.folder();
-  Lock lock(folder / "report.lock"); // of two processes that end together
-  lock.take(LOCK_EX);
+  trainer::Lock lock(folder / "report.lock");
+  lock.take(LOCK_EX); // of two processes that end together
   const auto finished = runs.finished();
-  common::write_atomically(folder / "runs.csv", runs_csv(data, finished));
+  const auto sets = tested_sets(data, finished);
+  common::write_atomically(folder / "runs.csv", runs_csv(data, sets));
   if (finished.empty()) {
     return "Nothing was finished.";
   }
-  const auto all = make_tables(data, finished);
+  const auto all = make_tables(data, sets);
   const auto said = verdict(data, all);
   auto body = fmt::format(
       "<p class=\"verdict\">{}</p>\n<p class=\"notice\">For research and "

@@ -5,14 +5,14 @@
 
 #include "common/files.hpp"
 #include "common/json.hpp"
-#include "study/claim.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "study/data.hpp"
 #include "study/faults.hpp"
-#include "study/run.hpp"
 #include "study/train_job.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
@@ -37,8 +37,9 @@ namespace study {
 class Runs {
  public:
   /// Throws std::invalid_argument when the folder holds another recipe, other
-  /// data, or another arm of the same name, and std::runtime_error for weights
-  /// and pictures that cannot be used; nothing is written then.
+  /// data, or another arm of the same name, and for an arm that weighs boxes
+  /// without a confidence; std::runtime_error for weights and pictures that
+  /// cannot be used. Nothing is written then.
   Runs(Plan plan, std::filesystem::path out)
       : out_(std::move(out)),
         data_(compared(std::move(plan)), out_) {
@@ -48,8 +49,20 @@ class Runs {
     for (const auto& arm : data_.plan.arms) {
       auto& json = files[out_ / "arms" / (arm.name + ".json")] = identity(arm);
       const auto manifest = arm.box_manifest();
+      auto rows = data_.rows;
       if (!manifest.empty()) {
-        json["boxes"] = fingerprint(with_boxes_of(manifest, data_.rows));
+        rows = with_boxes_of(manifest, std::move(rows));
+        json["boxes"] = fingerprint(rows);
+      }
+      if (arm.weigh_boxes &&
+          std::none_of(rows.begin(), rows.end(), [](const Row& row) {
+            return row.has_confidence;
+          })) {
+        throw std::invalid_argument(fmt::format(
+            "weigh_boxes of '{}': expected boxes with a confidence, but got "
+            "none in {}",
+            arm.name,
+            manifest.empty() ? data_.plan.data : manifest));
       }
     }
     for (const auto& [number, split] : data_.splits) {
@@ -65,8 +78,7 @@ class Runs {
     if (!std::filesystem::exists(pairs_file())) {
       pairs = read_pictures(data_);
     }
-    presence_.emplace(out_);
-    Lock lock(out_ / "study.lock");
+    trainer::Lock lock(out_ / "study.lock");
     lock.take(LOCK_EX);
     for (const auto& [path, json] : files) {
       compare(path, json); // another process may have begun another study
@@ -100,7 +112,7 @@ class Runs {
       const auto checkpoint = out_ / "checkpoints" / (name + ".pt");
       const auto claim = out_ / "checkpoints" / (name + ".claim");
       if (!is_finished(job)) {
-        Lock lock(claim);
+        trainer::Lock lock(claim);
         // Another process may have finished it between the two looks.
         if (lock.take(LOCK_EX | LOCK_NB) && !is_finished(job)) {
           try {
@@ -150,23 +162,31 @@ class Runs {
       const nlohmann::json& mine) {
     const auto theirs =
         std::filesystem::exists(path) ? common::read_json(path) : mine;
-    for (const auto& [key, value] : mine.items()) {
-      const auto other = theirs.value(key, nlohmann::json());
-      if (other != value) {
+    auto both = mine;
+    both.update(theirs); // the keys that either has
+    for (const auto& item : both.items()) {
+      const auto now = mine.value(item.key(), nlohmann::json());
+      const auto then = theirs.value(item.key(), nlohmann::json());
+      if (then != now) {
         throw std::invalid_argument(fmt::format(
             "{}: the runs there were made with {} = {}, but now it is {}; "
             "choose another folder, or another name for the arm",
             path.string(),
-            key,
-            other.dump(),
-            value.dump()));
+            item.key(),
+            then.dump(),
+            now.dump()));
       }
     }
   }
 
-  /// Before any picture is painted.
+  /// Before any picture is painted: the data are compared later.
   Plan compared(Plan plan) const {
-    compare(out_ / "study.json", identity(plan));
+    const auto path = out_ / "study.json";
+    auto mine = identity(plan); // reads the weights: they must be there
+    if (std::filesystem::exists(path)) {
+      mine["data"] = common::read_json(path)["data"];
+      compare(path, mine);
+    }
     return plan;
   }
 
@@ -182,7 +202,6 @@ class Runs {
 
   std::filesystem::path out_;
   Data data_;
-  std::optional<Presence> presence_;
 };
 
 } // namespace study

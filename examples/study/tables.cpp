@@ -17,14 +17,6 @@
 namespace study {
 namespace {
 
-/// One network on one test set.
-struct Tested {
-  const Job* job = nullptr;
-  Answers answers;
-  std::vector<double> figures;
-  int64_t undefined = 0; ///< boxed images without an EPG
-};
-
 Measures measures_of(const Data& data) {
   return {
       static_cast<int64_t>(data.classes.size()),
@@ -45,35 +37,6 @@ std::vector<std::string> titles_of(const Data& data) {
     titles.emplace_back("worst subgroup");
   }
   return titles;
-}
-
-std::vector<Tested> tested_on(
-    size_t set,
-    const Data& data,
-    const std::vector<Finished>& finished) {
-  std::map<std::string, const Row*> rows;
-  for (const auto& row : data.rows) {
-    rows[row.path] = &row;
-  }
-  std::vector<Tested> all;
-  for (const auto& one : finished) {
-    auto& tested = all.emplace_back();
-    tested.job = &one.job;
-    for (const auto& p : one.run.predictions) {
-      const auto& row = *rows.at(p.id);
-      if (data.test_set_of(row, p.view) == set) {
-        tested.answers.push_back(
-            {p.id,
-             data.target_of(row),
-             p.predicted(),
-             data.subgroup_of(row),
-             p.epg.value_or(kNaN)});
-        tested.undefined += p.boxed && !p.epg && p.view == View::kWhole ? 1 : 0;
-      }
-    }
-    tested.figures = figures_of(tested.answers, measures_of(data));
-  }
-  return all;
 }
 
 /// What the bootstrap draws beside the images: a split with its seed; of folds,
@@ -121,8 +84,9 @@ ArmTable table_of(const Data& data, size_t arm, const Units& units) {
   table.arm = arm;
   for (const auto& [key, unit] : units) {
     for (const auto& [number, one] : unit) {
-      const auto& split = data.split(*one->job);
-      table.train_share = one->job->train_share;
+      const auto& job = one->network->job;
+      const auto& split = data.split(job);
+      table.train_share = job.train_share;
       table.train_images += static_cast<double>(split.train);
       table.rare_images += static_cast<double>(split.rare);
       ++table.runs;
@@ -135,27 +99,41 @@ ArmTable table_of(const Data& data, size_t arm, const Units& units) {
   return table;
 }
 
-/// Of the differences over networks.
-Figures corrected(
-    const Data& data,
-    const Units& a,
-    const Units& b,
-    const std::vector<UnitKey>& keys) {
-  std::vector<std::vector<double>> differences;
-  double ratio = 0;
-  for (const auto& key : keys) {
-    for (const auto& [number, one] : a.at(key)) {
-      const auto& other = b.at(key).at(number)->figures;
-      ratio += static_cast<double>(one->answers.size()) /
-          static_cast<double>(data.split(*one->job).train);
-      auto& difference = differences.emplace_back(one->figures);
-      for (size_t i = 0; i < difference.size(); ++i) {
-        difference[i] -= other[i];
+/// What two networks of one split and seed said of the images that both were
+/// asked about; an EPG that one lacks is left out of both.
+std::pair<Answers, Answers> paired(const Answers& a, const Answers& b) {
+  std::map<std::string, const Answer*> others;
+  for (const auto& answer : b) {
+    others[answer.id] = &answer;
+  }
+  std::pair<Answers, Answers> both;
+  for (auto mine : a) {
+    if (const auto found = others.find(mine.id); found != others.end()) {
+      auto other = *found->second;
+      if (std::isnan(mine.epg) || std::isnan(other.epg)) {
+        mine.epg = other.epg = kNaN;
       }
+      both.first.push_back(std::move(mine));
+      both.second.push_back(std::move(other));
     }
   }
-  return corrected_t(
-      differences, ratio / static_cast<double>(differences.size()));
+  return both;
+}
+
+/// The mean of each figure; what is NaN is left out.
+std::vector<double> means_of(const std::vector<std::vector<double>>& networks) {
+  std::vector<double> means;
+  for (size_t i = 0; i < networks[0].size(); ++i) {
+    double sum = 0, count = 0;
+    for (const auto& figures : networks) {
+      if (!std::isnan(figures[i])) {
+        sum += figures[i];
+        count += 1;
+      }
+    }
+    means.push_back(sum / count); // 0 / 0 is NaN
+  }
+  return means;
 }
 
 /// Adds the comparison of two arms, where they have units in common.
@@ -175,16 +153,36 @@ void compare(
     return;
   }
   const auto of = measures_of(data);
-  const auto mine = answers_of(a, keys), theirs = answers_of(b, keys);
-  list.push_back(
-      {arm,
-       baseline,
-       a.begin()->second.begin()->second->job->train_share,
-       static_cast<int64_t>(keys.size()),
-       bootstrap(mine, theirs, of),
-       corrected(data, a, b, keys),
-       bootstrap(mine, {}, of),
-       bootstrap(theirs, {}, of)});
+  auto& c = list.emplace_back();
+  c.arm = arm;
+  c.baseline = baseline;
+  c.train_share = a.begin()->second.begin()->second->network->job.train_share;
+  c.units = static_cast<int64_t>(keys.size());
+  const bool own = data.plan.is_own_split(c.train_share);
+  std::vector<Answers> mine, theirs; // of the units
+  std::map<int64_t, std::vector<std::vector<double>>> by_split; // or by seed
+  double ratio = 0, networks = 0; // images to test over those to learn from
+  for (const auto& key : keys) {
+    auto &of_arm = mine.emplace_back(), &of_baseline = theirs.emplace_back();
+    for (const auto& [split, one] : a.at(key)) {
+      const auto [x, y] = paired(one->answers, b.at(key).at(split)->answers);
+      by_split[own ? key.second : split].push_back(figures_of({x}, of, {y}));
+      of_arm.insert(of_arm.end(), x.begin(), x.end());
+      of_baseline.insert(of_baseline.end(), y.begin(), y.end());
+      ratio += static_cast<double>(one->answers.size()) /
+          static_cast<double>(data.split(one->network->job).train);
+      networks += 1;
+    }
+  }
+  std::vector<std::vector<double>> differences; // the seeds of a split are one
+  for (const auto& item : by_split) {
+    differences.push_back(means_of(item.second));
+  }
+  c.splits = static_cast<int64_t>(differences.size());
+  c.difference = bootstrap(mine, theirs, of);
+  c.over_splits = t_intervals(differences, own ? 0 : ratio / networks);
+  c.of_arm = figures_of(mine, of);
+  c.of_baseline = figures_of(theirs, of);
 }
 
 /// Compares the best of three arms or more. Those with less than three quarters
@@ -233,20 +231,49 @@ void compare_best(
 
 } // namespace
 
-std::vector<Tables> make_tables(
+TestedSets tested_sets(
     const Data& data,
     const std::vector<Finished>& finished) {
-  std::vector<Tables> all;
+  std::map<std::string, const Row*> rows;
+  for (const auto& row : data.rows) {
+    rows[row.path] = &row;
+  }
+  TestedSets sets;
   for (size_t set = 0; set < data.test_sets.size(); ++set) {
-    const auto tested = tested_on(set, data, finished);
+    auto& networks = sets.emplace_back();
+    for (const auto& one : finished) {
+      auto& tested = networks.emplace_back();
+      tested.network = &one;
+      for (const auto& p : one.run.predictions) {
+        const auto& row = *rows.at(p.id);
+        if (data.test_set_of(row, p.view) == set) {
+          tested.answers.push_back(
+              {p.id,
+               data.target_of(row),
+               p.predicted(),
+               data.subgroup_of(row),
+               p.epg.value_or(kNaN)});
+          const bool looked = p.boxed && p.view == View::kWhole;
+          tested.undefined += looked && !p.epg ? 1 : 0;
+        }
+      }
+      tested.figures = figures_of({tested.answers}, measures_of(data));
+    }
+  }
+  return sets;
+}
+
+std::vector<Tables> make_tables(const Data& data, const TestedSets& sets) {
+  std::vector<Tables> all;
+  for (const auto& networks : sets) {
     std::map<double, Arms> shares;
-    for (const auto& one : tested) {
-      const auto& job = *one.job;
+    for (const auto& one : networks) {
+      const auto& job = one.network->job;
       const UnitKey key{job.train_share > 0 ? job.split : 0, job.seed};
       shares[job.train_share][job.arm][key][job.split] = &one;
     }
     auto& tables = all.emplace_back();
-    tables.test_set = data.test_sets[set];
+    tables.test_set = data.test_sets[all.size() - 1];
     tables.titles = titles_of(data);
     for (const auto& [share, arms] : shares) {
       for (const auto& [arm, units] : arms) {
@@ -263,7 +290,7 @@ std::vector<Tables> make_tables(
   return all;
 }
 
-std::string runs_csv(const Data& data, const std::vector<Finished>& finished) {
+std::string runs_csv(const Data& data, const TestedSets& sets) {
   using common::csv_quoted;
   const auto titles = titles_of(data);
   std::string csv =
@@ -272,27 +299,27 @@ std::string runs_csv(const Data& data, const std::vector<Finished>& finished) {
   for (size_t i = Measures::kRecall; i < titles.size(); ++i) {
     csv += "," + csv_quoted(titles[i]);
   }
-  csv += ",test_set\n";
-  for (size_t set = 0; set < data.test_sets.size(); ++set) {
-    const auto tested = tested_on(set, data, finished);
-    for (size_t i = 0; i < tested.size(); ++i) {
-      const auto& job = *tested[i].job;
+  csv += ",train_images,test_set\n";
+  for (size_t set = 0; set < sets.size(); ++set) {
+    for (const auto& one : sets[set]) {
+      const auto& job = one.network->job;
       std::vector<std::string> figures;
-      for (const auto x : tested[i].figures) {
+      for (const auto x : one.figures) {
         figures.push_back(std::isnan(x) ? "" : fmt::format("{}", x));
       }
       const auto recalls = figures.begin() + Measures::kRecall;
       csv += fmt::format(
-          "{},{},{},{},{},{},{},{},{},{}\n",
+          "{},{},{},{},{},{},{},{},{},{},{}\n",
           csv_quoted(data.plan.arms[job.arm].name),
           job.train_share,
           job.split,
           job.seed,
-          tested[i].answers.size(),
+          one.answers.size(),
           fmt::join(figures.begin(), recalls, ","),
-          tested[i].undefined,
-          finished[i].run.seconds,
+          one.undefined,
+          one.network->run.seconds,
           fmt::join(recalls, figures.end(), ","),
+          data.split(job).train,
           csv_quoted(data.test_sets[set]));
     }
   }

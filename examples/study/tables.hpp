@@ -5,7 +5,7 @@
 
 #include "study/data.hpp"
 #include "study/figures.hpp"
-#include "study/run.hpp"
+#include "study/train_job.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -24,13 +24,16 @@ struct ArmTable {
   Figures figures;
 };
 
-/// One arm less another, on the splits and seeds that both have finished.
+/// One arm less another, on the splits and seeds that both have finished. What
+/// either has not measured of an image is left out of both.
 struct Comparison {
   size_t arm = 0, baseline = 0; ///< in the plan
   double train_share = 0;
-  int64_t units = 0; ///< splits and seeds; of folds: seeds
-  Figures difference, corrected; ///< bootstrap; corrected resampled t
-  Figures of_arm, of_baseline; ///< on these units
+  int64_t units = 0; ///< that the bootstrap draws
+  int64_t splits = 0; ///< or folds; of the manifest's own split: seeds
+  Figures difference; ///< by bootstrap
+  Figures over_splits; ///< the same with t intervals over `splits`
+  std::vector<double> of_arm, of_baseline;
 };
 
 /// Of one test set.
@@ -44,13 +47,24 @@ struct Tables {
   std::vector<Comparison> best;
 };
 
-/// One for each test set, the main one first.
-std::vector<Tables> make_tables(
-    const Data& data,
-    const std::vector<Finished>& finished);
+/// One network on one test set.
+struct Tested {
+  const Finished* network = nullptr;
+  Answers answers;
+  std::vector<double> figures;
+  int64_t undefined = 0; ///< boxed images without an EPG
+};
+/// Of each test set, the main one first: what the networks made of it.
+using TestedSets = std::vector<std::vector<Tested>>;
+
+/// `finished` has to outlive what comes back.
+TestedSets tested_sets(const Data& data, const std::vector<Finished>& finished);
+
+/// One for each test set.
+std::vector<Tables> make_tables(const Data& data, const TestedSets& sets);
 
 /// One row for each network and test set.
-std::string runs_csv(const Data& data, const std::vector<Finished>& finished);
+std::string runs_csv(const Data& data, const TestedSets& sets);
 
 } // namespace study
 

@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <stdexcept>
 #include <thread>
 
@@ -126,6 +127,16 @@ Network train(
   ArmGuide guide(arm, guided, recipe);
 
   trainer::Progress state;
+  if (std::filesystem::exists(checkpoint) &&
+      !trainer::is_checkpoint(checkpoint)) { // cut off, say
+    std::cerr << fmt::format(
+                     "{}: expected a checkpoint, but it cannot be read; {} is "
+                     "begun anew",
+                     checkpoint.string(),
+                     data.plan.name(job))
+              << std::endl;
+    std::filesystem::remove(checkpoint);
+  }
   if (std::filesystem::exists(checkpoint)) {
     trainer::load_checkpoint(
         checkpoint, state, *net, *net, *optimizer, guide, input.device);

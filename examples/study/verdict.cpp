@@ -24,17 +24,20 @@ bool excludes_zero(const Interval& x) {
 
 /// "from 50.0 % to 57.0 %: +7.0 points (95 % interval +1.0 to +12.0; corrected
 /// t ...)", the figure at `place`.
-std::string change(const Comparison& c, size_t place) {
-  const auto &d = c.difference[place], &t = c.corrected[place];
-  auto text = "from " + percent(c.of_baseline[place].value) + " to " +
-      percent(c.of_arm[place].value);
+std::string change(const Plan& plan, const Comparison& c, size_t place) {
+  const auto &d = c.difference[place], &t = c.over_splits[place];
+  auto text = "from " + percent(c.of_baseline[place]) + " to " +
+      percent(c.of_arm[place]);
   if (std::isnan(d.value)) {
     return text;
   }
   text += fmt::format(
       ": {:+.1f} points (95 % interval {}", d.value * 100, points(d));
   text += excludes_zero(d) ? "" : ", which includes zero";
-  text += std::isnan(t.low) ? "" : "; corrected t " + points(t);
+  if (!std::isnan(t.low)) {
+    const bool own = plan.is_own_split(c.train_share);
+    text += (own ? "; t over seeds " : "; corrected t ") + points(t);
+  }
   return text + ")";
 }
 
@@ -43,7 +46,7 @@ const Comparison* first_of(const Tables& tables) {
   const Comparison* first = nullptr;
   for (const auto& c : tables.comparisons) {
     if (first == nullptr || c.arm < first->arm ||
-        (c.arm == first->arm && c.units > first->units)) {
+        (c.arm == first->arm && c.splits > first->splits)) {
       first = &c;
     }
   }
@@ -78,32 +81,38 @@ std::string verdict(const Data& data, const std::vector<Tables>& all) {
   text += fmt::format(
       "{}. Mean class accuracy went {}. The share of attention inside the "
       "region of rare pictures went {}.",
-      change(*c, kRare),
-      change(*c, Measures::kMca),
-      change(*c, Measures::kRecall + data.classes.size()));
+      change(data.plan, *c, kRare),
+      change(data.plan, *c, Measures::kMca),
+      change(data.plan, *c, Measures::kRecall + data.classes.size()));
   const auto whole = all.size() / data.plan.views().size();
   for (size_t set = whole; set < all.size(); set += whole) {
-    if (const auto* other = first_of(all[set])) {
+    const auto* other = first_of(all[set]);
+    if (other != nullptr && !std::isnan(other->of_arm[Measures::kMca])) {
       text += fmt::format(
           " On \"{}\" mean class accuracy went {}.",
           all[set].test_set,
-          change(*other, Measures::kMca));
+          change(data.plan, *other, Measures::kMca));
     }
   }
   for (size_t set = 1; set < whole; ++set) {
     if (const auto* other = first_of(all[set])) {
-      const auto lost = [&](Figures Comparison::*side) {
-        return 100 * ((other->*side)[kRare].value - (c->*side)[kRare].value);
+      const auto lost = [&](std::vector<double> Comparison::*side) {
+        return 100 * ((other->*side)[kRare] - (c->*side)[kRare]);
       };
+      const double plain = lost(&Comparison::of_baseline);
+      const double guided = lost(&Comparison::of_arm);
+      if (std::isnan(plain) || std::isnan(guided)) {
+        continue; // a set without rare pictures
+      }
       text += fmt::format(
           " Against the test set \"{}\", \"{}\" loses {:.1f} points of rare "
           "recall on \"{}\", \"{}\" {:.1f}.",
           all[set].test_set,
           baseline,
-          lost(&Comparison::of_baseline),
+          plain,
           all[0].test_set,
           arm,
-          lost(&Comparison::of_arm));
+          guided);
     }
   }
   if (c->units < 2) {

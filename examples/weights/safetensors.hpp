@@ -107,17 +107,12 @@ inline Weights read_safetensors(string_view file) {
   return result;
 }
 
-} // namespace detail
+using Named = std::vector<std::pair<std::string, torch::Tensor>>;
 
-/// Writes weights as safetensors, which Python's `safetensors` package reads:
-/// `safetensors.torch.load_file(path)`.
-///
-/// Tensors may be of any device and layout in memory; those that share memory
-/// are written one by one. Names and metadata are UTF-8. Throws c10::ValueError
-/// for a dtype that safetensors does not know, or other text.
-inline void write_safetensors(std::ostream& out, const Weights& weights) {
-  std::vector<std::pair<std::string, torch::Tensor>> tensors(
-      weights.tensors.begin(), weights.tensors.end());
+/// The tensors in the order in which a file has their numbers, and its header.
+/// Throws where safetensors cannot hold them.
+inline std::pair<Named, std::string> laid_out(const Weights& weights) {
+  Named tensors(weights.tensors.begin(), weights.tensors.end());
   // The larger elements first, so that each number is aligned.
   std::stable_sort(
       tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
@@ -130,8 +125,8 @@ inline void write_safetensors(std::ostream& out, const Weights& weights) {
   uint64_t end = 0;
   for (const auto& [name, tensor] : tensors) {
     const auto type = tensor.scalar_type();
-    const auto* dtype = detail::find_dtype(
-        [&](const detail::Dtype& known) { return known.type == type; });
+    const auto* dtype =
+        find_dtype([&](const Dtype& known) { return known.type == type; });
     TORCH_CHECK_VALUE(
         dtype != nullptr && name != "__metadata__",
         "weights::write_safetensors: expected a dtype and name of safetensors, "
@@ -156,9 +151,16 @@ inline void write_safetensors(std::ostream& out, const Weights& weights) {
         error.what());
   }
   text.append((8 - text.size() % 8) % 8, ' ');
-  const uint64_t size = text.size();
+  return {tensors, text};
+}
+
+inline void write(
+    std::ostream& out,
+    const std::pair<Named, std::string>& file) {
+  const auto& [tensors, header] = file;
+  const uint64_t size = header.size();
   out.write(reinterpret_cast<const char*>(&size), sizeof(size));
-  out << text;
+  out << header;
   for (const auto& item : tensors) {
     const auto numbers = item.second.detach().cpu().contiguous();
     out.write(
@@ -167,19 +169,52 @@ inline void write_safetensors(std::ostream& out, const Weights& weights) {
   }
 }
 
+/// A file that is gone in the end, unless it was renamed.
+struct Part {
+  std::filesystem::path path;
+
+  explicit Part(std::filesystem::path of) : path(std::move(of)) {
+    path += ".part";
+  }
+  ~Part() {
+    std::error_code none_there;
+    std::filesystem::remove(path, none_there);
+  }
+  Part(const Part&) = delete;
+  Part& operator=(const Part&) = delete;
+};
+
+} // namespace detail
+
+/// Writes weights as safetensors, which Python's `safetensors` package reads:
+/// `safetensors.torch.load_file(path)`.
+///
+/// Tensors may be of any device and layout in memory; those that share memory
+/// are written one by one. Names and metadata are UTF-8. Throws c10::ValueError
+/// for a dtype that safetensors does not know, or other text.
+inline void write_safetensors(std::ostream& out, const Weights& weights) {
+  detail::write(out, detail::laid_out(weights));
+}
+
 /// The same to a file, in one step: whoever opens it finds the old file or the
-/// new one. Throws c10::Error if the file cannot be written.
+/// new one, and no other is left. A link stays one. Throws c10::Error if the
+/// file cannot be written.
 inline void write_safetensors(
     const std::filesystem::path& path,
     const Weights& weights) {
-  auto part = path;
-  part += ".part";
-  std::ofstream out(part, std::ios::binary);
-  write_safetensors(out, weights);
-  out.close();
+  const auto file = detail::laid_out(weights);
   std::error_code error;
+  auto target = path;
+  for (int i = 0; i < 40 && std::filesystem::is_symlink(target, error); ++i) {
+    target =
+        target.parent_path() / std::filesystem::read_symlink(target, error);
+  }
+  const detail::Part part(target);
+  std::ofstream out(part.path, std::ios::binary);
+  detail::write(out, file);
+  out.close();
   if (out) {
-    std::filesystem::rename(part, path, error);
+    std::filesystem::rename(part.path, target, error);
   }
   TORCH_CHECK(
       out && !error,

@@ -66,6 +66,43 @@ TEST_CASE("dicom: refuses samples in other bits than the lowest") {
       error_of([&] { read_picture(file); }), "whose highest bit is 15 of 12"));
 }
 
+TEST_CASE("dicom: shows a file with more elements as without") {
+  const auto bytes = care_test::read_text(kFolder / "signed_16.dcm");
+  const auto expected = read_picture(kFolder / "signed_16.png");
+  const auto pixels = bytes.find(std::string("\xe0\x7f\x10\x00OW", 6));
+  REQUIRE(pixels != std::string::npos);
+  const auto marker = [](char element, const char* length) {
+    return std::string("\xfe\xff") + element + "\xe0" + std::string(length, 4);
+  };
+  const char *none = "\0\0\0\0", *open = "\xff\xff\xff\xff";
+  const auto item = marker('\0', open), item_end = marker('\x0d', none),
+             end = marker('\xdd', none);
+  // Inside of UN they tell no type, and may hold sequences.
+  const std::string text("\x08\0\0\x01\6\0\0\0ABCDEF", 14);
+  const auto inner = std::string("\x08\0\x10\x11\xff\xff\xff\xff", 8) + item +
+      text + item_end + end;
+  const auto unknown = std::string("\x29\0\x10\x10UN\0\0\xff\xff\xff\xff", 12) +
+      item + text + inner + item_end + end;
+  const std::string empty_table("\x28\0\0\x30SQ\0\0\0\0\0\0", 12);
+  const auto open_table =
+      std::string("\x28\0\0\x30SQ\0\0\xff\xff\xff\xff", 12) + end;
+  const std::string blank_slope(
+      "\x28\0\x53\x10"
+      "DS\2\0  ",
+      10);
+  const care_test::Folder folder;
+  for (const auto& more : {unknown, empty_table, open_table, blank_slope}) {
+    CAPTURE(more);
+    auto changed = bytes;
+    const auto file = care_test::write_text(
+        folder.path / "a.dcm", changed.insert(pixels, more));
+    cv::Mat ours;
+    CHECK(error_of([&] { ours = read_picture(file); }).empty());
+    REQUIRE(ours.size() == expected.size());
+    CHECK(cv::norm(ours, expected, cv::NORM_INF) == 0);
+  }
+}
+
 TEST_CASE("dicom: refuses by name what it does not show") {
   for (const auto& [name, reason] : std::map<std::string, std::string>{
            {"frames", "is DICOM of 2 frames"},

@@ -264,6 +264,21 @@ TEST_CASE("distributed: a last batch of one picture for each waits") {
   CHECK(outcome.status == 0);
 }
 
+TEST_CASE("distributed: each looks through its share of the test") {
+  const Folder folder;
+  const auto data = write_set(folder);
+  care_test::write_text(folder.path / "21.png", "the second to test");
+  const auto port = parallel::free_port();
+  const auto training = arguments(data, folder.path / "out", 2);
+  const auto log = folder.path / "log";
+  care_test::Child zero(as_rank(0, 2, port), training);
+  care_test::Child one(as_rank(1, 2, port), training + " 2> " + log.string());
+  CHECK(one.wait() == 1);
+  CHECK(zero.wait() == 1);
+  CHECK(contains(care_test::read_text(log), "21.png: expected a picture"));
+  CHECK_FALSE(fs::exists(folder.path / "out" / "checkpoint.pt"));
+}
+
 TEST_CASE("distributed: the others name the one that is gone") {
   const Folder folder;
   const auto data = write_set(folder);
@@ -365,6 +380,9 @@ TEST_CASE("distributed: each fault is one clear error") {
   CHECK(contains(
       run(at("RANK=0 WORLD_SIZE=2"), "--timeout 1"),
       "expected 2 processes within 1 s, but rank 1 did not come"));
+  CHECK(contains(
+      run(at("RANK=0 WORLD_SIZE=2"), "--nproc 3 --timeout 1"),
+      "--nproc: expected 2 as WORLD_SIZE has it, or none, but got 3"));
   CHECK(contains(
       run("X=1", "--nproc 3"),
       "--batch: expected a multiple of the 3 processes, but got 8"));

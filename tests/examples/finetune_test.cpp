@@ -389,7 +389,11 @@ TEST_CASE("finetune: starts from weights, trains, goes on", "[finetune]") {
         Case{
             "mobilenet_v2",
             "--fresh --freeze-until classifier.1",
-            "expected a layer before classifier.1"},
+            "expected a layer before classifier, or attention"},
+        Case{
+            "vgg16",
+            "--fresh --freeze-until classifier",
+            "expected a layer before classifier, or attention"},
         Case{"resnet18", "--fresh", "expected weights that fit the network"},
         Case{"resnet19", "", "--net"},
         Case{"mobilenet_v2", "--depth 18", "--depth"},

@@ -296,6 +296,7 @@ TEST_CASE("make_manifest: yolo") {
         std::string("names: {0: mole, 1: 'vein'}\n"),
         std::string("names: {\n  1: vein,\n  0: mole}\r\n"),
         std::string("names:\n\n  1: \"vein\"\n  0: mole\n# end\nnc: 2\n"),
+        std::string("#\nnames: [mole, vein]\n#kpt_shape: [17, 3]\n"),
         std::string("names:\n- mole\n- vein\n")}) {
     CAPTURE(yaml);
     work.text("data.yaml", yaml);
@@ -328,7 +329,11 @@ TEST_CASE("make_manifest: yolo") {
            {"names:\n  1: mole\n  2: vein\n", "but got no 0"},
            {"names:\n  0:\n  1: vein\n", "but got '0:'"},
            {"names:\n- mole, vein\n", "but got '- mole, vein'"},
-           {"names:\n- 'it''s'\n", "but got '- 'it''s''"}}) {
+           {"names:\n- 'it''s'\n", "but got '- 'it''s''"},
+           {"names: [mole, vein]\nkpt_shape: [17, 3] # COCO's\n",
+            ":2: expected boxes or polygons, but got 'kpt_shape:'"},
+           {"kpt_shape: [2, 2]\nnames: [mole, vein]\n",
+            ":1: expected boxes or polygons, but got 'kpt_shape:'"}}) {
     CAPTURE(yaml);
     work.text("data.yaml", yaml);
     const auto run = work.run("yolo labels --images images --names data.yaml");
@@ -364,11 +369,19 @@ TEST_CASE("make_manifest: yolo") {
 
   // Text files behind a link count, or their pictures would be empty ones.
   work.text("elsewhere/b.txt", "1 .5 .5 .1 .1\n");
-  work.text("links/train/a.txt", "");
+  work.text("links/val/a.txt", "");
   fs::create_directory_symlink(
-      work.path / "elsewhere", work.path / "links" / "more");
+      work.path / "elsewhere", work.path / "links" / "train");
   work.run("yolo links --images images --names labels/classes.txt");
   CHECK(work.rows()[0].path == "images/train/b.png");
+  CHECK(work.rows()[0].label == "vein");
+
+  // The folder of both: as everywhere, labels/train/c are images/train/c's.
+  work.picture("set/images/train/c.png");
+  work.text("set/labels/train/c.txt", "1 .5 .5 .1 .1\n");
+  work.run("yolo set --images set --names labels/classes.txt");
+  REQUIRE(work.rows().size() == 1);
+  CHECK(work.rows()[0].path == "set/images/train/c.png");
   CHECK(work.rows()[0].label == "vein");
 }
 
@@ -648,6 +661,42 @@ TEST_CASE("make_manifest: a bare name that two pictures have") {
   CHECK(contains(run.text, "m.csv is not written: 0 pictures, 2 suspicious"));
 }
 
+TEST_CASE("make_manifest: a picture of that name in another folder is none") {
+  const Work work;
+  work.picture("images/vid2/0001.jpg");
+  work.text(
+      "coco.json",
+      R"({"categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+"images": [{"id": 1, "file_name": "vid1/0001.jpg"},
+{"id": 2, "file_name": "vid2/0001.jpg"}], "annotations": [
+{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]},
+{"image_id": 2, "category_id": 2, "bbox": [5, 6, 7, 8]}]})");
+  const auto run = work.run("coco coco.json --images images");
+  CAPTURE(run.text);
+  CHECK(run.status == 0);
+  CHECK(complaints_of(run.text) == 1);
+  CHECK(contains(
+      run.text, "images[0]: images/vid1/0001.jpg: expected a picture, but"));
+  const auto rows = work.rows();
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].label == "dog");
+  CHECK((rows[0].corners() == Boxes{{5, 6, 12, 14}}));
+
+  work.picture("images/a/b/c.png");
+  work.picture("images/a/d.png");
+  work.picture("images/b/d.png");
+  const make_manifest::Pictures pictures(work.path / "images", "");
+  for (const char* name :
+       {"a/b/c.png", "a/b/c", "b/c.jpg", "c", "/data/a/b/c.png"}) {
+    CAPTURE(name);
+    const std::vector<fs::path> only{work.path / "images/a/b/c.png"};
+    CHECK(pictures.find(name) == only);
+  }
+  CHECK(pictures.find("bb/c.png").empty()); // whole folders count
+  CHECK(pictures.find("d").size() == 2);
+  CHECK(pictures.find("x/b/d").size() == 1);
+}
+
 TEST_CASE("make_manifest: a DICOM's UID is a name without an ending") {
   const Work work;
   const std::string dicom = std::string(128, '\0') + "DICM";
@@ -655,8 +704,11 @@ TEST_CASE("make_manifest: a DICOM's UID is a name without an ending") {
   work.text("in/1.2.840.6.dcm", dicom);
   const make_manifest::Pictures pictures(work.path / "in", "");
   CHECK(pictures.rows().size() == 2);
-  CHECK(pictures.find("1.2.840.5").filename() == "1.2.840.5");
-  CHECK(pictures.find("1.2.840.6").filename() == "1.2.840.6.dcm");
+  const auto found = [&](const std::string& name) {
+    return pictures.find(name).at(0).filename();
+  };
+  CHECK(found("1.2.840.5") == "1.2.840.5");
+  CHECK(found("1.2.840.6") == "1.2.840.6.dcm");
   CHECK(pictures.find("1.2.840.9").empty());
 }
 
@@ -702,6 +754,19 @@ TEST_CASE("make_manifest: writes over nothing that it reads") {
   CHECK(contains(
       work.more("folder third --append").text,
       "m.csv:3: expected other columns as in the picture's first line"));
+
+  // A mask without a box stays one: a new picture's alone gets boxes.
+  fs::rename(work.path / "unplugged", work.path / "masks");
+  work.mask("masks/5.png", {{4, 5, 6, 7}});
+  work.text(
+      "m.csv",
+      "path,label,xmin,ymin,xmax,ymax,mask\nset/a/1.png,a,,,,,masks/1.png\n");
+  REQUIRE(work.more("folder third --masks masks --append").status == 0);
+  const auto rows = work.rows();
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].boxes.empty());
+  CHECK(rows[0].mask.filename() == "1.png");
+  CHECK((rows[1].corners() == Boxes{{4, 5, 10, 12}}));
 }
 
 TEST_CASE("make_manifest: says what of its options found nothing") {

@@ -159,6 +159,9 @@ TEST_CASE("manifest: a folder for each class does without a file") {
         "common/a.jpg",
         "common/x/c.tif",
         "common/notes.txt",
+        "common/._a.jpg",
+        "common/.ipynb_checkpoints/a.jpg",
+        ".ipynb_checkpoints/a.jpg",
         "top.png"}) {
     std::filesystem::create_directories((folder.path / name).parent_path());
     care_test::write_text(folder.path / name, "x");

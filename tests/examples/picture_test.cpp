@@ -50,8 +50,8 @@ uint32_t crc_of(const std::string& bytes) {
   return ~crc;
 }
 
-/// The PNG with a chunk that says how many bits of a sample count.
-std::string with_significant_bits(std::string png, int bits) {
+/// The PNG with a chunk that says how many bits of each channel count.
+std::string with_significant_bits(std::string png, const std::string& bits) {
   const auto number = [](uint32_t n) {
     return std::string{
         static_cast<char>(n >> 24U),
@@ -59,8 +59,9 @@ std::string with_significant_bits(std::string png, int bits) {
         static_cast<char>(n >> 8U),
         static_cast<char>(n)};
   };
-  const std::string chunk = "sBIT" + std::string(1, static_cast<char>(bits));
-  return png.insert(33, number(1) + chunk + number(crc_of(chunk)));
+  const auto length = static_cast<uint32_t>(bits.size());
+  const auto chunk = "sBIT" + bits;
+  return png.insert(33, number(length) + chunk + number(crc_of(chunk)));
 }
 
 /// Ground with a square lesion, 16 bits a sample.
@@ -146,14 +147,44 @@ TEST_CASE("picture: 16 bits keep what they show") {
   }
   CHECK(at(read(encoded(".png", deep(9, 9))), 0, 0) == 0); // flat, not NaN
   // 12 significant bits as they came from the device.
-  auto rgb = read(with_significant_bits(encoded(".png", deep(1540, 1701)), 12));
+  auto rgb =
+      read(with_significant_bits(encoded(".png", deep(1540, 1701)), "\x0c"));
   CHECK(at(rgb, 0, 0) == 96); // 1540 / 4095 * 255
   CHECK(at(rgb, 12, 12) == 106);
   // The same scaled up to 16 bits, as PNG wants them.
-  rgb = read(
-      with_significant_bits(encoded(".png", deep(1540 << 4, 1701 << 4)), 12));
+  rgb = read(with_significant_bits(
+      encoded(".png", deep(1540 << 4, 1701 << 4)), "\x0c"));
   CHECK(at(rgb, 0, 0) == 96);
   CHECK(at(rgb, 12, 12) == 106);
+  // Alpha, of all 16 bits, is not among the samples.
+  cv::Mat clear;
+  const auto colour = deep(1540, 1701);
+  const cv::Mat opaque(colour.size(), CV_16U, cv::Scalar(65535));
+  cv::merge(std::vector<cv::Mat>{colour, colour, colour, opaque}, clear);
+  rgb = read(encoded(".png", clear));
+  CHECK(at(rgb, 0, 0) == 0);
+  CHECK(at(rgb, 12, 12) == 255);
+  rgb = read(with_significant_bits(encoded(".png", clear), "\x0c\x0c\x0c\x10"));
+  CHECK(at(rgb, 0, 0) == 96);
+  CHECK(at(rgb, 12, 12) == 106);
+}
+
+TEST_CASE("picture: a mask is a JPEG by its bytes, not by its name") {
+  const care_test::Folder folder;
+  cv::Mat dot(32, 32, CV_8U, cv::Scalar(0));
+  dot(cv::Rect(8, 8, 8, 8)) = 60;
+  for (const char* name : {"m.jpg", "m.jp2", "m.png"}) {
+    CAPTURE(name);
+    const auto file = write_text(folder.path / name, encoded(".png", dot));
+    CHECK(cv::countNonZero(trainer::read_mask(file, {32, 32})) == 64);
+  }
+  cv::Mat half(32, 32, CV_8U, cv::Scalar(0));
+  half.colRange(0, 13).setTo(255);
+  std::vector<uchar> bytes;
+  cv::imencode(".jpg", half, bytes, {cv::IMWRITE_JPEG_QUALITY, 50});
+  const auto file =
+      write_text(folder.path / "m.png", {bytes.begin(), bytes.end()});
+  CHECK(cv::countNonZero(trainer::read_mask(file, {32, 32})) == 13 * 32);
 }
 
 TEST_CASE("picture: takes samples of floats, refuses infinite ones") {
@@ -287,25 +318,6 @@ TEST_CASE("picture: a TIFF is as it is stored, or refused") {
   }
 }
 
-TEST_CASE("picture: libjpeg's warnings name the file") {
-  const care_test::Folder folder;
-  const auto file = folder.path / "worn.jpg";
-  auto bytes = jpeg();
-  bytes.insert(bytes.size() - 2, "extraneous"); // before the end marker
-  write_text(file, bytes);
-  const auto log = folder.path / "log";
-  std::fflush(stderr);
-  const int before = ::dup(2);
-  const int to = ::open(log.c_str(), O_WRONLY | O_CREAT, 0600);
-  ::dup2(to, 2);
-  const auto picture = read_picture(file);
-  ::dup2(before, 2);
-  ::close(to);
-  ::close(before);
-  CHECK(picture.cols == 64);
-  CHECK(contains(read_text(log), "worn.jpg: Corrupt JPEG data"));
-}
-
 TEST_CASE("picture: a link stays a link, and an error has its reason") {
   const care_test::Folder folder;
   const auto real = folder.path / "real.csv", link = folder.path / "link.csv";
@@ -346,6 +358,39 @@ TEST_CASE("picture: a link stays a link, and an error has its reason") {
   CHECK(std::string(said) == "said");
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+TEST_CASE("picture: a side that shrinks is a mean, whatever the other does") {
+  // A lesion of 4 columns between two of the 64 that 2000 become.
+  cv::Mat lesion(60, 2000, CV_32F, cv::Scalar(0));
+  lesion.colRange(1010, 1014).setTo(1);
+  cv::Mat turned;
+  cv::transpose(lesion, turned);
+  for (const auto& mask : {lesion, turned}) {
+    for (const int side : {64, 60, 30}) {
+      CAPTURE(mask.cols, side);
+      const auto small = trainer::resized(mask, {side, side});
+      CHECK(small.size() == cv::Size(side, side));
+      CHECK(cv::mean(small)[0] == Approx(4. / 2000).epsilon(1e-3));
+    }
+  }
+  auto copy = trainer::resized(lesion, lesion.size());
+  copy = 1;
+  CHECK(cv::countNonZero(lesion) == 4 * 60);
+}
+
+TEST_CASE("picture: whether a file can be written is told before") {
+  const care_test::Folder folder;
+  const auto file = folder.path / "new" / "a.csv";
+  trainer::check_writable(file);
+  CHECK(std::filesystem::is_empty(folder.path / "new"));
+  write_text(file, "old");
+  trainer::check_writable(file);
+  trainer::check_writable("/dev/stdout");
+  CHECK(read_text(file) == "old");
+  CHECK(contains(
+      error_of([&] { trainer::check_writable(file / "b.csv"); }),
+      "b.csv: cannot be written: Not a directory"));
 }
 
 TEST_CASE("picture: is resized and written whole or not at all") {

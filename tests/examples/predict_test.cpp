@@ -40,13 +40,14 @@ fs::path write_split_set(const fs::path& folder, int count) {
 fs::path train_network(
     const fs::path& data,
     const fs::path& out,
-    const std::string& more = "--val-share 0") {
+    const std::string& more = "--val-share 0",
+    const std::string& width = ".125") {
   const auto run = care_test::run_program(
       CARE_TRAINER,
       "--data " + data.string() + " --out " + out.string() +
-          " --size 48x32 --width .125 --stage1 1 --stage2 1 --batch 4 "
-          "--threads 1 --pictures 0 " +
-          more);
+          " --size 48x32 --stage1 1 --stage2 1 --batch 4 --threads 1 "
+          "--pictures 0 --width " +
+          width + " " + more);
   CAPTURE(run.text);
   REQUIRE(run.status == 0);
   return out / "network.safetensors";
@@ -95,7 +96,9 @@ double auc(const std::vector<double>& yes, const std::vector<double>& no) {
 TEST_CASE("predict: says what the trainer's test said", "[predict]") {
   const care_test::Folder folder;
   const auto data = write_split_set(folder.path / "set", 48);
-  const auto net = train_network(data, folder.path / "run");
+  // To six digits this width is of another network.
+  const auto net =
+      train_network(data, folder.path / "run", "--val-share 0", ".1328125");
   const auto out = folder.path / "new" / "table.csv";
   const auto run = predict(
       net.string() + " " + data.string() + " --batch 7 --workers 2 --out " +
@@ -295,6 +298,12 @@ TEST_CASE("predict: finds its outputs' places at the start", "[predict]") {
   CHECK(contains(refused.text, "--out: expected a file, but got the folder"));
   CHECK_FALSE(contains(refused.text, "predict: 100%"));
   CHECK_FALSE(fs::exists(taken.string() + ".part"));
+
+  fs::create_directories(folder.path / "t.csv.part");
+  const auto late = run("--out " + (folder.path / "t.csv").string());
+  CHECK(late.status == 1);
+  CHECK(contains(late.text, "t.csv: cannot be written: Is a directory"));
+  CHECK_FALSE(contains(late.text, "predict: 100%"));
 }
 
 TEST_CASE("predict: writes over nothing that it reads", "[predict]") {

@@ -82,6 +82,11 @@ TEST_CASE("split: by the manifest's column, its folds, or at random") {
     rows[i].fold = std::to_string(i % 3);
   }
   options.test_fold = "1";
+  rows[3].fold.clear();
+  CHECK(contains(
+      care_test::error_of([&] { trainer::split_rows(rows, options); }),
+      "m.csv:3: expected a fold, as other pictures have, but got none"));
+  rows[3].fold = "0";
   split = trainer::split_rows(rows, options);
   CHECK(
       paths_of(split.test) ==
@@ -106,7 +111,7 @@ TEST_CASE("split: says what cannot be divided") {
   rows[3].split = "train";
   CHECK(contains(
       care_test::error_of([&] { trainer::split_rows(rows, {}); }),
-      "m.csv:0: expected a split"));
+      "m.csv:0: expected a split, as other pictures have, but got none"));
   for (auto& r : rows) {
     r.split = "train";
   }

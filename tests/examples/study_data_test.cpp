@@ -115,6 +115,30 @@ TEST_CASE("study: the manifest's own split, test sets, subgroups", "[study]") {
   CHECK(paths_of(halves.test) == std::vector<std::string>{"e"});
 }
 
+TEST_CASE("study: a share of a manifest's split is checked as it", "[study]") {
+  const Folder folder;
+  const auto plan = [&](const std::string& lines) {
+    return plan_on(
+        folder,
+        kHeader + ",split,group\na,cat,,,,,train,\nb,cat,,,,,train,one\n" +
+            lines,
+        {{"splits", {{{"train_share", 0.5}, {"numbers", {0}}}}}});
+  };
+  const auto said = [&](const std::string& lines) {
+    return error_of([&] { study::Data(plan(lines), folder.path); });
+  };
+  const std::string tests = "c,cat,,,,,test,\nd,dog,,,,,test,\n";
+  CHECK(contains(
+      said(tests + "e,dog,,,,,,\n"), "manifest.csv:6: expected a split, as"));
+  CHECK(contains(
+      said(tests + "e,dog,,,,,test,one\n"),
+      "manifest.csv:3: expected the group 'one' in one part"));
+  // The dogs have one picture in each part, the cow none to learn from.
+  const auto good = plan(tests + "e,dog,,,,,train,\nf,cow,,,,,test,\n");
+  const study::Data data(good, folder.path);
+  CHECK(data.split(good.jobs()[0]).lacking == std::vector<std::string>{"cow"});
+}
+
 TEST_CASE("study: random splits and folds", "[study]") {
   const Folder folder;
   std::string csv = kHeader + ",fold,group\n";
@@ -161,7 +185,14 @@ TEST_CASE("study: what the data does not hold is refused", "[study]") {
   CHECK(contains(said({{"exclude", {"cat"}}}), "at least 2 classes"));
   CHECK(contains(said({{"subgroup", "place"}}), "but got 'place'"));
   CHECK(contains(said({{"test_sets", "place"}}), "but got 'place'"));
-  CHECK(contains(said({{"splits", {{{"folds", {2}}}}}}), "test"));
+  const Json third = {{"splits", {{{"folds", {2}}}}}};
+  CHECK(contains(
+      said(third), "splits.folds: expected one of '0', '1', but got '2'"));
+  const auto without =
+      plan_on(folder, kHeader + "\na,cat,,,,\nb,dog,,,,\n", third);
+  CHECK(contains(
+      error_of([&] { study::Data(without, folder.path); }),
+      "splits: expected no folds, as the manifest has no column fold"));
   const auto none = plan_on(folder, csv, Json::object());
   CHECK(contains(
       error_of([&] { study::Data(none, folder.path); }), "no column split"));
@@ -185,6 +216,12 @@ TEST_CASE("study: a fingerprint is of the rows, not of spellings", "[study]") {
   CHECK(print("\na.png,cat,1,2,3,5\n") != one);
   CHECK(print("\na.png,dog,1,2,3,4\n") != one);
   CHECK(print(",group\na.png,cat,1,2,3,4,x\n") != one);
+  const auto plan = plan_on(
+      folder,
+      kHeader + ",split\n./a/.//b,cat,,,,,train\nc,dog,,,,,test\n",
+      Json::object());
+  const study::Data data(plan, folder.path);
+  CHECK(paths_of(data.rows) == std::vector<std::string>{"a/b", "c"});
 }
 
 TEST_CASE("study: a name with a comma is a name", "[study]") {

@@ -125,7 +125,13 @@ TEST_CASE("study: the controls are added", "[study]") {
   CHECK(plan.arms[1].baseline == "weights");
   CHECK(plan.arms[2].boxes == "shuffled");
   CHECK(plan.arms[2].baseline == "weights");
+  // Boxes of another manifest are weighed; the shuffled ones are the data's.
   auto json = small();
+  json["arms"][1]["weigh_boxes"] = true;
+  CHECK(study::parse_plan(json).arms[2].weigh_boxes);
+  json["arms"][1]["boxes"] = "other.csv";
+  CHECK_FALSE(study::parse_plan(json).arms[2].weigh_boxes);
+  json = small();
   json["shuffled_control"] = false;
   CHECK(study::parse_plan(json).arms.size() == 2);
 

@@ -120,8 +120,6 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
     one.kill();
     two.kill();
   }
-  fs::create_directories(other / "runs");
-  care_test::write_text(other / "runs" / "half.json.part", "half");
   CHECK(run(settings, other, "--processes 2").status == 0);
   CHECK(runs_in(other) == finished);
   CHECK(
@@ -161,7 +159,18 @@ TEST_CASE("study: one network of the list, as clusters start them", "[study]") {
       list.text ==
       "0\twhole/weights/split0-seed0\n1\twhole/weights/split0-seed1\n");
   CHECK_FALSE(fs::exists(out));
-  CHECK(run(settings, out, "--only 1").status == 0);
+  // A checkpoint that cannot be read stops nothing.
+  const auto checkpoint = out / "checkpoints/whole/weights/split0-seed1.pt";
+  fs::create_directories(checkpoint.parent_path());
+  care_test::write_text(checkpoint, "half of one");
+  const auto one = run(settings, out, "--only 1");
+  INFO(one.text);
+  CHECK(one.status == 0);
+  CHECK(contains(
+      one.text,
+      checkpoint.string() +
+          ": expected a checkpoint, but it cannot be read; "
+          "whole/weights/split0-seed1 is begun anew"));
   CHECK(fs::exists(out / "runs/whole/weights/split0-seed1.json"));
   CHECK_FALSE(fs::exists(out / "runs/whole/weights/split0-seed0.json"));
   CHECK_FALSE(fs::exists(out / "report.html"));
@@ -203,10 +212,15 @@ TEST_CASE("study: masks as regions", "[study]") {
   CHECK(contains(results, "test set \"trap, lesion alone\""));
   CHECK(contains(results, "test set \"as_trained, lesion grey\""));
 
+  json["occlusion"] = false;
+  CHECK(contains(
+      run(write_settings(folder, json), out).text,
+      "made with occlusion = true, but now it is null"));
+  json["occlusion"] = true;
   json["recipe"]["regions"] = "boxes";
   const auto refused = run(write_settings(folder, json), out);
   CHECK(refused.status == 1);
-  CHECK(contains(refused.text, "the runs there were made with data"));
+  CHECK(contains(refused.text, "the runs there were made with regions"));
   const auto other = folder.path / "boxes";
   REQUIRE(run(write_settings(folder, json), other).status == 0);
   CHECK(runs_in(other) != by_masks);
@@ -268,6 +282,10 @@ TEST_CASE("study: weights are their file's bytes, not its path", "[study]") {
   const auto edited = start(folder.path / "copy", "");
   CHECK(edited.status == 1);
   CHECK(contains(edited.text, "the runs there were made with weights = "));
+  json["recipe"].erase("weights");
+  const auto removed = run(write_settings(folder, json), out);
+  CHECK(removed.status == 1);
+  CHECK(contains(removed.text, "the runs there were made with weights = "));
 }
 
 TEST_CASE("study: pictures are looked at before a folder is claimed") {
@@ -314,6 +332,18 @@ TEST_CASE("study: pictures are looked at before a folder is claimed") {
   CHECK(good.status == 0);
   CHECK(contains(good.text, "Report: " + (out / "report.html").string()));
   CHECK(contains(care_test::read_text(out / "results.md"), "| a\\|b | 1 |"));
+  // How the manifest spells a path is no matter.
+  auto spelled = csv;
+  for (size_t at = 0; (at = spelled.find(".png,", at)) != std::string::npos;) {
+    at = spelled.rfind('\n', at) + 1;
+    spelled.insert(at, "./");
+    at = spelled.find('\n', at);
+  }
+  care_test::write_text(set, spelled);
+  const auto again = run(settings, out, "--most 0");
+  INFO(again.text);
+  CHECK(again.status == 0);
+  CHECK(contains(again.text, "| a\\|b | 1 |"));
   // A program that divides otherwise does not go on.
   const auto split = out / "splits" / "0-0.json";
   REQUIRE(fs::exists(split));
@@ -333,6 +363,15 @@ TEST_CASE("study: a failed start claims no folder", "[study]") {
   CHECK(contains(outcome.text, "guide: expected one of 'dermatofibroma'"));
   CHECK_FALSE(fs::exists(out / "study.json"));
   CHECK_FALSE(fs::exists(out / "arms"));
+  json = tiny();
+  json["arms"][1]["weigh_boxes"] = true;
+  outcome = run(write_settings(folder, json), out);
+  CHECK(outcome.status == 1);
+  CHECK(contains(
+      outcome.text,
+      "weigh_boxes of 'weights + CARE': expected boxes with a confidence, but "
+      "got none in generated"));
+  CHECK_FALSE(fs::exists(out / "study.json"));
   json = tiny();
   json["arms"][1]["boxes"] = "nowhere.csv";
   outcome = run(write_settings(folder, json), out);
@@ -480,6 +519,28 @@ TEST_CASE("pool: two studies by hand", "[study]") {
   CHECK(contains(
       both.text, "| **2 sets** | | | | | | **+0.200 [-0.710, +1.110]"));
   CHECK(contains(both.text, "from set to set: 0.000"));
+
+  // Seeds are no more splits, and where the rows say how many pictures there
+  // were the share is not asked: t(2) sqrt((1/3 + 60/40) .01).
+  std::string rows =
+      "arm,train_share,split,seed,test_images,mca,train_images,test_set\n";
+  for (const char* seed : {"0", "1"}) {
+    for (const char* split : {"0", "1", "2"}) {
+      for (const bool care : {false, true}) {
+        rows += std::string(care ? "CARE" : "plain") + ",0.5," + split + "," +
+            seed + ",60," +
+            (care ? "0." + std::to_string(6 + *split - '0') : "0.5") +
+            ",40,test\n";
+      }
+    }
+  }
+  const auto seeds = care_test::write_text(folder.path / "seeds.csv", rows);
+  const auto counted =
+      pool("--set " + seeds.string() + " CARE plain 0.5 " + second);
+  INFO(counted.text);
+  CHECK(contains(
+      counted.text,
+      "| CARE | plain | 6 | 0.500 | 0.700 | +0.200 [-0.383, +0.783]"));
 
   const auto fails = [&](const std::string& arguments, const char* words) {
     const auto outcome = pool(arguments);

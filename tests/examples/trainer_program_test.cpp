@@ -300,6 +300,35 @@ TEST_CASE("trainer: where the data lies is not what it is", "[trainer]") {
   CHECK(contains(train(moved, out).text, "expected a training of"));
 }
 
+TEST_CASE("trainer: other masks are another training", "[trainer]") {
+  const care_test::Folder folder;
+  const auto set = folder.path / "set", moved = folder.path / "moved";
+  const auto data = with_masks(care_test::write_small_set(set, 24));
+  const auto on = [&](const fs::path& manifest) {
+    return train(
+        manifest, "--regions masks --out " + (folder.path / "run").string());
+  };
+  const auto named = [&](const std::string& spelling) {
+    return write_text(
+        moved / "m.csv",
+        std::regex_replace(
+            read_text(moved / "masks.csv"), std::regex(",mask-"), spelling));
+  };
+  REQUIRE(on(data).status == 0);
+  fs::rename(set, moved);
+  for (const char* spelling : {",mask-", ",./mask-", ",../moved/mask-"}) {
+    CHECK(contains(on(named(spelling)).text, "going on after epoch 3"));
+  }
+  fs::create_directories(moved / "others");
+  for (int i = 0; i < 24; i += 3) {
+    const auto name = "mask-" + std::to_string(i) + ".png";
+    fs::copy(moved / name, moved / "others" / name);
+  }
+  const auto other = on(named(",others/mask-"));
+  CHECK(other.status == 1);
+  CHECK(contains(other.text, "expected a training of"));
+}
+
 TEST_CASE("trainer: a folder is one training's", "[trainer]") {
   const care_test::Folder folder;
   const auto data = care_test::write_small_set(folder.path / "set", 12);
@@ -377,8 +406,12 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
            {"--guide other",
             "--guide: expected one of 'common', 'rare', but got "
             "'other'"},
+           {"--guide all",
+            "--guide: expected one of 'common', 'rare', but got 'all'"},
            {"--guide common", "expected boxes of the guided classes"},
            {"--exclude other", "--exclude: expected one of"},
+           {"--exclude common",
+            "--exclude: expected at least two labels to learn, but got 1"},
            {"--depth 20", "depth of 18, 34, 50, 101 or 152"},
            {"--warmup 3", "--warmup: expected at most the 2 epochs there are"},
            {"--lr-warmup 4", "--lr-warmup: expected at most the 3 epochs"},
@@ -433,6 +466,13 @@ TEST_CASE("trainer: a bad test picture ends it before it begins", "[trainer]") {
       "17 pictures to learn from: 6 a (guided), 11 b, 0 c\n"
       "note: no picture of 'c' to learn from\n"));
   CHECK_FALSE(contains(good.text, "EPG"));
+  const auto single = care_test::run_program(
+      CARE_TRAINER,
+      "--data " + data.string() + " --out " + (folder.path / "one").string() +
+          " --size 32 --width .125 --last-stride 2 --batch 1 --threads 1 "
+          "--val-share 0");
+  CHECK(single.status == 1);
+  CHECK(contains(single.text, "--batch, --size: expected several pictures"));
   CHECK(contains(
       train(data, "--val-share 0 --class-weights --out x").text,
       "--class-weights: expected pictures of every class to learn from, but "
@@ -483,7 +523,7 @@ TEST_CASE("trainer: learns several labels a picture", "[trainer]") {
           data,
           several + "--exclude odd --exclude common --out " + other.string())
           .text,
-      "--criterion bce: expected at least two labels, but got one"));
+      "--exclude: expected at least two labels to learn, but got 1"));
   CHECK_FALSE(fs::exists(other));
 }
 
@@ -518,6 +558,18 @@ TEST_CASE("trainer: a folder for each class trains plainly", "[trainer]") {
   CAPTURE(run.text);
   CHECK(run.status == 0);
   CHECK(contains(run.text, "MCA "));
+
+  // The same as the part to test, beside the one to learn from.
+  for (const char* part : {"train", "test"}) {
+    fs::create_directories(folder.path / "parts" / part);
+    fs::copy(set, folder.path / "parts" / part, fs::copy_options::recursive);
+  }
+  const auto parts = train(folder.path / "parts", "--alpha 0 --out x");
+  CHECK(parts.status == 1);
+  CHECK(contains(
+      parts.text,
+      "--data: expected a folder for each class, but got the parts test, "
+      "train; make_manifest folder"));
 }
 
 TEST_CASE("trainer: takes the inputs that went wrong before", "[trainer]") {
@@ -536,7 +588,7 @@ TEST_CASE("trainer: takes the inputs that went wrong before", "[trainer]") {
   for (const char* input :
        {"01-motion-photo-jpeg/m.csv", "02-sixteen-bit-picture/m.csv"}) {
     CAPTURE(input);
-    const auto run = on(input, "--val-share 0 --test-fold 0 --guide all");
+    const auto run = on(input, "--val-share 0 --test-fold 0");
     CAPTURE(run.text);
     CHECK(run.status == 0);
   }
@@ -547,7 +599,7 @@ TEST_CASE("trainer: takes the inputs that went wrong before", "[trainer]") {
   for (const char* input : {"leak.csv", "contradiction.csv"}) {
     const auto run =
         on((std::string("08-one-picture-two-spellings/") + input).c_str(),
-           "--test-fold 0 --guide all");
+           "--test-fold 0");
     CHECK(run.status == 1);
     CHECK(contains(run.text, "which is the same picture"));
   }
@@ -556,7 +608,7 @@ TEST_CASE("trainer: takes the inputs that went wrong before", "[trainer]") {
     CAPTURE(input);
     const auto run =
         on((std::string("10-excel-columns-and-rows/") + input).c_str(),
-           "--test-fold 0 --guide all --val-share 0");
+           "--test-fold 0 --val-share 0");
     CAPTURE(run.text);
     CHECK(run.status == 0);
   }

@@ -387,6 +387,26 @@ TEST_CASE("unet: masks that are not found or empty do not teach") {
   CHECK(contains(found.text, " on 4 of lesion"));
 }
 
+TEST_CASE("unet: one picture left for the last batch waits for another epoch") {
+  const Folder folder;
+  const auto data = four(folder.path).string();
+  cv::Mat lesion(32, 32, CV_8U, cv::Scalar(0));
+  lesion.colRange(0, 20).setTo(255);
+  for (const char* name : {"00.png", "01.png", "02.png", "03.png"}) {
+    cv::imwrite((folder.path / "masks" / name).string(), lesion);
+  }
+  // At the lowest level it is a single pixel.
+  const auto outcome = care_test::run_program(
+      CARE_TRAIN_UNET,
+      "--data " + data + " --masks " + (folder.path / "masks").string() +
+          " --size 32 --width 4 --depth 5 --batch 3 --epochs 2 --threads 1 "
+          "--out " +
+          (folder.path / "unet.pt").string());
+  INFO(outcome.text);
+  CHECK(outcome.status == 0);
+  CHECK(contains(outcome.text, " on 4 of lesion"));
+}
+
 TEST_CASE("unet: a picture with a box needs a mask of its own") {
   const Folder folder;
   const auto set = small_set(folder.path / "set");
@@ -433,6 +453,19 @@ TEST_CASE("unet: a killed training goes on and gives the same", "[slow]") {
       care_test::run_program(CARE_TRAIN_UNET, arguments("b.pt") + " --lr 1");
   CHECK(other.status == 1);
   CHECK(contains(other.text, "--fresh"));
+  // Nor do other masks of the same names go on.
+  const auto masks = folder.path / "masks";
+  fs::copy(folder.path / "set/masks", masks, fs::copy_options::recursive);
+  const auto mask = masks / "train" / "nevus-0003.png";
+  REQUIRE(fs::exists(mask));
+  cv::Mat lesion(48, 48, CV_8U, cv::Scalar(0));
+  lesion.colRange(0, 20).setTo(255);
+  cv::imwrite(mask.string(), lesion);
+  const auto masked = care_test::run_program(
+      CARE_TRAIN_UNET, arguments("b.pt") + " --masks " + masks.string());
+  INFO(masked.text);
+  CHECK(masked.status == 1);
+  CHECK(contains(masked.text, "--fresh"));
   // Another spelling is the same data.
   fs::create_directory_symlink(folder.path / "set", folder.path / "link");
   auto again = arguments("b.pt");

@@ -415,6 +415,40 @@ TEST_CASE("weights: what safetensors cannot hold is not written") {
       "cannot write");
 }
 
+TEST_CASE("weights: a file that cannot be written leaves what was there") {
+  const care_test::Folder folder;
+  const auto path = folder.path / "a.safetensors";
+  const auto one = torch::ones({1});
+  weights::write_safetensors(path, {{{"a", one}}});
+  const auto before = care_test::read_text(path);
+  CARE_REQUIRE_THROWS(
+      weights::write_safetensors(path, {{{"a", one.to(torch::kComplexFloat)}}}),
+      "but got ComplexFloat");
+  const auto meta = one.to(torch::kMeta); // without numbers to be written
+  CARE_REQUIRE_THROWS(
+      weights::write_safetensors(path, {{{"a", meta}}}), "meta");
+  CHECK(care_test::read_text(path) == before);
+  fs::create_directories(folder.path / "taken" / "inner");
+  CARE_REQUIRE_THROWS(
+      weights::write_safetensors(folder.path / "taken", {{{"a", one}}}),
+      "cannot write");
+  CHECK(!fs::exists(folder.path / "a.safetensors.part"));
+  CHECK(!fs::exists(folder.path / "taken.part"));
+}
+
+TEST_CASE("weights: a link stays one, and its file is written") {
+  const care_test::Folder folder;
+  const auto link = folder.path / "last.safetensors";
+  fs::create_directories(folder.path / "runs");
+  fs::create_symlink("runs/a.safetensors", link);
+  for (const double number : {1.0, 2.0}) { // not there yet, and there
+    weights::write_safetensors(link, {{{"a", torch::full({1}, number)}}});
+    CHECK(fs::is_symlink(link));
+    const auto file = weights::read(folder.path / "runs" / "a.safetensors");
+    CHECK(file.tensors.at("a").item<double>() == number);
+  }
+}
+
 // ------------------------------------------------------------------- load ---
 
 TEST_CASE("weights: a network with Python's weights has Python's logits") {
