@@ -3,13 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
 #include "support/googlenet.hpp"
+#include "support/scripted.hpp"
+#include "support/sequential.hpp"
 #include "support/support.hpp"
 
 #include "networks/densenet.hpp"
 #include "networks/hybrid.hpp"
 #include "networks/mobilenet.hpp"
-#include "networks/scripted.hpp"
-#include "networks/sequential.hpp"
 #include "networks/vgg.hpp"
 #include "resnet_trainer/resnet.hpp"
 
@@ -337,10 +337,10 @@ torch::jit::Module scripted() {
   torch::manual_seed(3);
   const auto path =
       std::filesystem::temp_directory_path() / "care_attach_test.pt";
-  networks::ScriptedOptions options;
+  care_test::ScriptedOptions options;
   options.channels = 8;
   options.classes = kClasses;
-  networks::write_scripted(path.string(), options);
+  care_test::write_scripted(path.string(), options);
   auto net = torch::jit::load(path.string());
   std::filesystem::remove(path);
   return net;
@@ -401,10 +401,10 @@ TEST_CASE("attach: GoogLeNet", "[attach]") {
 
 TEST_CASE("attach: a plain Sequential", "[attach]") {
   torch::manual_seed(3);
-  networks::SequentialOptions options;
+  care_test::SequentialOptions options;
   options.channels = 8;
   options.classes = kClasses;
-  check_attach(networks::sequential(options));
+  check_attach(care_test::sequential(options));
 }
 
 TEST_CASE("attach: a transformer behind a stem", "[attach]") {

@@ -1,7 +1,7 @@
 // A convolutional network as one plain Sequential: no class of its own.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_NETWORKS_SEQUENTIAL_HPP
-#define CARE_EXAMPLES_NETWORKS_SEQUENTIAL_HPP
+#ifndef CARE_TESTS_SUPPORT_SEQUENTIAL_HPP
+#define CARE_TESTS_SUPPORT_SEQUENTIAL_HPP
 
 #include "networks/init.hpp"
 
@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-namespace networks {
+namespace care_test {
 
 struct SequentialOptions {
   int64_t stages = 5; ///< each halves the map
@@ -36,10 +36,10 @@ inline torch::nn::Sequential sequential(const SequentialOptions& options = {}) {
   net->push_back(nn::Flatten());
   net->push_back(nn::Dropout(0.2));
   net->push_back(nn::Linear(in, options.classes));
-  he_initialise(*net);
+  networks::he_initialise(*net);
   return net;
 }
 
-} // namespace networks
+} // namespace care_test
 
-#endif // CARE_EXAMPLES_NETWORKS_SEQUENTIAL_HPP
+#endif // CARE_TESTS_SUPPORT_SEQUENTIAL_HPP

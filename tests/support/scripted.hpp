@@ -1,7 +1,7 @@
 // A TorchScript network in a file, as it comes from Python, made in C++.
 // SPDX-License-Identifier: Apache-2.0
-#ifndef CARE_EXAMPLES_NETWORKS_SCRIPTED_HPP
-#define CARE_EXAMPLES_NETWORKS_SCRIPTED_HPP
+#ifndef CARE_TESTS_SUPPORT_SCRIPTED_HPP
+#define CARE_TESTS_SUPPORT_SCRIPTED_HPP
 
 #include <torch/script.h>
 #include <torch/types.h>
@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string>
 
-namespace networks {
+namespace care_test {
 
 struct ScriptedOptions {
   int64_t channels = 32; ///< of the first convolution; the others have 2x, 4x
@@ -69,6 +69,6 @@ inline void write_scripted(
   net.save(path);
 }
 
-} // namespace networks
+} // namespace care_test
 
-#endif // CARE_EXAMPLES_NETWORKS_SCRIPTED_HPP
+#endif // CARE_TESTS_SUPPORT_SCRIPTED_HPP
