@@ -10,7 +10,8 @@
 #include "networks/vit.hpp"
 #include "resnet_trainer/resnet.hpp"
 
-#include <c10/util/StringUtil.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h> // join
 
 #include <algorithm>
 #include <stdexcept>
@@ -137,38 +138,32 @@ void check(
     const std::string& name,
     const NetworkOptions& options,
     const std::string& before) {
-  const auto need = [&](bool good, const auto&... parts) {
-    if (!good) {
-      throw std::invalid_argument(c10::str(before, parts...));
+  const auto found = families().find(name);
+  if (found == families().end()) {
+    throw std::invalid_argument(fmt::format(
+        "{}net: expected one of {}, but got '{}'",
+        before,
+        fmt::join(names(), ", "),
+        name));
+  }
+  const auto need = [&](const char* key, auto number, auto wanted) {
+    if (number != wanted) {
+      throw std::invalid_argument(fmt::format(
+          "{}{}: expected {} for {}, but got {}",
+          before,
+          key,
+          wanted,
+          name,
+          number));
     }
   };
-  const auto found = families().find(name);
-  need(
-      found != families().end(),
-      "net: expected one of ",
-      c10::Join(", ", names()),
-      ", but got '",
-      name,
-      "'");
   const auto [width, height] = options.size;
   const auto image = found->second.image;
   const bool scaled = is_resnet(name);
-  const auto need_number = [&](const char* key, auto number, auto wanted) {
-    need(
-        number == wanted,
-        key,
-        ": expected ",
-        wanted,
-        " for ",
-        name,
-        ", but got ",
-        number);
-  };
-  need_number("width", options.width, scaled ? options.width : 1.0);
-  need_number(
-      "last_stride", options.last_stride, scaled ? options.last_stride : 2);
-  need_number("size", width, image > 0 ? image : width);
-  need_number("size", height, image > 0 ? image : height);
+  need("width", options.width, scaled ? options.width : 1.0);
+  need("last_stride", options.last_stride, scaled ? options.last_stride : 2);
+  need("size", width, image > 0 ? image : width);
+  need("size", height, image > 0 ? image : height);
 }
 
 Network make(const std::string& name, const NetworkOptions& options) {
