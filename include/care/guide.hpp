@@ -200,7 +200,7 @@ class Guide {
       const Seen& given,
       const torch::Tensor& target,
       const Regions& regions) const {
-    const Seen seen = laid_out(given);
+    const Seen seen = detail::laid_out(given, options_);
     if (has_nothing_to_guide(seen)) {
       return detail::figures(detail::Attended(), loss_);
     }
@@ -234,7 +234,7 @@ class Guide {
           loss_,
           options_,
           classification,
-          laid_out(seen),
+          detail::laid_out(seen, options_),
           target,
           regions,
           parameters);
@@ -300,7 +300,7 @@ class Guide {
       const Accumulation& accumulation,
       Balance* balance) const {
     const char* where = "care::Guide::loss";
-    const Seen seen = laid_out(given);
+    const Seen seen = detail::laid_out(given, options_);
     detail::check_step(where, classification, accumulation);
     const bool additive = balance != nullptr || options_.weight().has_value();
     const double strength = schedule_.strength();
@@ -370,17 +370,6 @@ class Guide {
       result.total = result.total +
           (balance != nullptr ? balance->weight() * attention : attention);
     }
-  }
-
-  /// `seen`, if made by hand, with the layouts of `target_layers`.
-  Seen laid_out(Seen seen) const {
-    const auto& layers = options_.target_layers();
-    if (seen.layouts.empty() && layers.size() == seen.more.size() + 1) {
-      for (const auto& layer : layers) {
-        seen.layouts.push_back(layer.layout());
-      }
-    }
-    return seen;
   }
 
   /// Whether the loss has no attention in it, whatever the batch.

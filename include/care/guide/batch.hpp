@@ -86,6 +86,17 @@ inline torch::Tensor host_rows(
   return host.to(torch::kLong).contiguous();
 }
 
+/// `seen`, if made by hand, with the layouts of `target_layers`.
+inline Seen laid_out(Seen seen, const GuideOptions& options) {
+  const auto& layers = options.target_layers();
+  if (seen.layouts.empty() && layers.size() == seen.more.size() + 1) {
+    for (const auto& layer : layers) {
+      seen.layouts.push_back(layer.layout());
+    }
+  }
+  return seen;
+}
+
 /// Checks that logits, features, target and regions speak of the same images
 /// and classes, and that the options fit what was seen. Nothing here waits for
 /// a device: values of a target that lies on one are checked when it is brought
