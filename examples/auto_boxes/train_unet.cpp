@@ -141,14 +141,14 @@ Task make_task(const Settings& s) {
   return task;
 }
 
-/// `learns`: a single picture that is left for the last batch waits for another
-/// epoch, for BatchNorm may not be able to learn from one.
+/// `learns`: without a last batch of one.
 auto make_loader(
     const Task& task,
     const std::vector<Row>& rows,
     const care::ShuffleSampler& sampler,
     bool learns = false) {
-  const auto batch = static_cast<size_t>(task.s.batch);
+  const auto batch = task.s.batch;
+  const auto count = static_cast<int64_t>(rows.size());
   trainer::PicturesOptions options;
   options.size = task.s.net.size;
   options.masks = task.masks > 0;
@@ -156,8 +156,8 @@ auto make_loader(
   return torch::data::make_data_loader(
       trainer::Pictures(rows, {}, options),
       sampler,
-      torch::data::DataLoaderOptions(batch)
-          .drop_last(learns && rows.size() > batch && rows.size() % batch == 1)
+      torch::data::DataLoaderOptions(static_cast<size_t>(batch))
+          .drop_last(learns && trainer::ends_in_one(count, batch, batch))
           .workers(static_cast<size_t>(task.s.workers)));
 }
 

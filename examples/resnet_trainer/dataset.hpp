@@ -66,6 +66,13 @@ struct PicturesOptions {
   bool keep_faults = false;
 };
 
+/// Whether an epoch of `count` pictures, in steps of `together` of which each
+/// process draws `batch`, ends in a single one for each. Then it waits for
+/// another epoch: BatchNorm may not be able to learn from one.
+inline bool ends_in_one(int64_t count, int64_t together, int64_t batch) {
+  return count > together && count % together * batch / together == 1;
+}
+
 /// The pictures of `rows`, decoded when they are asked for. The target of a row
 /// is the place of its label in `classes`; without classes there are no
 /// targets. Boxes and masks are scaled along. Throws std::runtime_error that

@@ -3,6 +3,7 @@
 #ifndef RESNET_TRAINER_MANIFEST_HPP
 #define RESNET_TRAINER_MANIFEST_HPP
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -90,6 +91,13 @@ std::vector<std::pair<std::string, std::string>> faults_of(const Row& row);
 std::vector<std::string> values_of(
     const std::vector<Row>& rows,
     std::string Row::*column);
+
+/// Whether any row has something in that column.
+inline bool any_has(const std::vector<Row>& rows, std::string Row::*column) {
+  return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
+    return !(row.*column).empty();
+  });
+}
 
 /// The labels that occur.
 inline std::vector<std::string> labels_of(const std::vector<Row>& rows) {

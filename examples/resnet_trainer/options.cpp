@@ -182,10 +182,10 @@ void check_effects(const Options& options, const std::vector<Row>& rows) {
           std::string(name) + ": expected " + what + ", but got none");
     }
   };
-  bool splits = false, folds = false, val = false, masks = false;
+  const bool splits = any_has(rows, &Row::split);
+  const bool folds = any_has(rows, &Row::fold);
+  bool val = false, masks = false;
   for (const auto& row : rows) {
-    splits = splits || !row.split.empty();
-    folds = folds || !row.fold.empty();
     val = val || row.split == "val";
     masks = masks || !row.mask.empty();
   }

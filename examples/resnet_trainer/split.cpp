@@ -12,12 +12,6 @@
 namespace trainer {
 namespace {
 
-bool any_has(const std::vector<Row>& rows, std::string Row::*column) {
-  return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
-    return !(row.*column).empty();
-  });
-}
-
 /// Throws for a group (a patient) in several parts, and for an empty part.
 void check_parts(const Split& split) {
   const std::map<std::string, const std::vector<Row>*> parts{

@@ -42,7 +42,6 @@ auto make_loader(
     int64_t batch,
     bool learns = false) {
   const auto count = static_cast<int64_t>(rows.size());
-  const auto last = count % o.batch * batch / o.batch;
   PicturesOptions options;
   options.size = {o.size[1], o.size[0]};
   options.several = o.several();
@@ -52,7 +51,7 @@ auto make_loader(
       Pictures(rows, task.classes, options),
       std::move(sampler),
       torch::data::DataLoaderOptions(static_cast<size_t>(batch))
-          .drop_last(learns && count > o.batch && last == 1)
+          .drop_last(learns && ends_in_one(count, o.batch, batch))
           .workers(static_cast<size_t>(o.workers)));
 }
 

@@ -97,12 +97,6 @@ const std::string& field(
   return found->second;
 }
 
-bool any_has(const std::vector<Row>& rows, std::string Row::*column) {
-  return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
-    return !(row.*column).empty();
-  });
-}
-
 } // namespace
 
 Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
@@ -131,7 +125,8 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
                            : classes_of("rare", plan.rare);
   if (!plan.test_sets.empty()) {
     test_sets.clear();
-    const bool any = !any_has(rows, &Row::split); // any of them may be tested
+    const bool any =
+        !trainer::any_has(rows, &Row::split); // any of them may be tested
     for (const auto& row : rows) {
       const auto& set = field("test_sets", plan.test_sets, row);
       if ((any || row.split == "test") && !has(test_sets, set)) {
@@ -175,7 +170,7 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
 }
 
 Parts Data::parts(const Job& job) const {
-  const bool split = any_has(rows, &Row::split);
+  const bool split = trainer::any_has(rows, &Row::split);
   const bool random = job.train_share > 0, folds = plan.has_folds();
   const auto fail = [](const std::string& text) {
     throw std::invalid_argument("splits: expected " + text);
@@ -191,7 +186,7 @@ Parts Data::parts(const Job& job) const {
     trainer::SplitOptions options;
     options.val_share = 0;
     if (!split) {
-      if (!any_has(rows, &Row::fold)) {
+      if (!trainer::any_has(rows, &Row::fold)) {
         fail("no folds, as the manifest has no column fold");
       }
       options.test_fold = std::to_string(job.split);

@@ -8,6 +8,7 @@
 #include "resnet_trainer/lock.hpp"
 #include "study/data.hpp"
 #include "study/faults.hpp"
+#include "study/presence.hpp"
 #include "study/train_job.hpp"
 
 #include <fmt/format.h>
@@ -78,6 +79,7 @@ class Runs {
     if (!std::filesystem::exists(pairs_file())) {
       pairs = read_pictures(data_);
     }
+    presence_.emplace(out_);
     trainer::Lock lock(out_ / "study.lock");
     lock.take(LOCK_EX);
     for (const auto& [path, json] : files) {
@@ -202,6 +204,7 @@ class Runs {
 
   std::filesystem::path out_;
   Data data_;
+  std::optional<Presence> presence_;
 };
 
 } // namespace study

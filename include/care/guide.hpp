@@ -18,7 +18,6 @@
 #define CARE_GUIDE_HPP
 
 #include <care/attention.hpp>
-#include <care/boxes.hpp>
 #include <care/capture.hpp>
 #include <care/guide/attended.hpp>
 #include <care/guide/audit.hpp>
@@ -31,7 +30,6 @@
 #include <care/guide/ranks.hpp>
 #include <care/guide/regions.hpp>
 #include <care/loss.hpp>
-#include <care/rasterize.hpp>
 #include <care/region_weights.hpp>
 #include <care/schedule.hpp>
 

@@ -120,6 +120,8 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
     one.kill();
     two.kill();
   }
+  fs::create_directories(other / "runs");
+  care_test::write_text(other / "runs" / "half.json.part", "half");
   CHECK(run(settings, other, "--processes 2").status == 0);
   CHECK(runs_in(other) == finished);
   CHECK(

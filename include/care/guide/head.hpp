@@ -6,6 +6,7 @@
 #include <care/detail/at_least_float.hpp>
 #include <care/detail/main_output.hpp>
 #include <care/detail/run_module.hpp>
+#include <care/guide/batch.hpp>
 #include <care/guide/options.hpp>
 #include <care/seen.hpp>
 
@@ -138,9 +139,7 @@ Seen watch_head(
   // Not the leaf itself: a head may begin in place.
   const auto known =
       recording ? features : features.detach().requires_grad_().clone();
-  Seen seen{at_least_float(run_head(head, known)), known};
-  seen.layouts = {layers[0].layout()};
-  return seen;
+  return laid_out({at_least_float(run_head(head, known)), known}, options);
 }
 
 /// The same, with a frozen head of the statistics that `module` has before it.
