@@ -5,7 +5,8 @@
 //               [--device cpu] [--threads 0]
 //
 // Without --depth: ResNet-18 and ResNet-50, batch 16 and 32; on a CUDA device
-// ResNet-50, batch 128, float32 and bfloat16. Random pictures. All steps of a
+// ResNet-50, batch 128, channels last, in float32, and in bfloat16 and half
+// under autocast, half with the loss scaler. Random pictures. All steps of a
 // network take turns. Where steps vary by more than the cost sought, their
 // ratio cannot show it: so all that a guided step does beyond a plain one is
 // also timed by itself, on features that end the graph ("added": the map, the
@@ -52,31 +53,34 @@ class Steps {
     options.depth = setting.depth;
     options.classes = 7;
     net_ = trainer::ResNet(options);
-    net_->to(setting.device, setting.dtype);
+    net_->to(setting.device);
     optimizer_ = std::make_unique<torch::optim::SGD>(net_->parameters(), 1e-3);
     images_ = torch::randn({setting.batch, 3, setting.size, setting.size})
-                  .to(setting.device, setting.dtype);
-    features_ = net_->features(images_).detach().requires_grad_();
+                  .to(setting.device);
+    if (setting.device.is_cuda()) {
+      for (auto& p : net_->parameters()) {
+        if (p.dim() == 4) {
+          p.set_data(p.contiguous(torch::MemoryFormat::ChannelsLast));
+        }
+      }
+      images_ = images_.contiguous(torch::MemoryFormat::ChannelsLast);
+    }
+    features_ = features().detach().requires_grad_();
   }
 
   void plain() {
-    optimizer_->zero_grad();
-    classification(net_->forward(images_)).backward();
-    optimizer_->step();
-    wait();
+    train(classification(net_->classify(features())));
   }
 
   void guided(const Guidance& guidance) {
     const auto guide = guide_of(guidance);
     const auto seen = guide.watch(
-        net_->features(images_),
-        [&](const torch::Tensor& x) { return net_->classify(x); });
-    const auto loss = guide.loss(
-        classification(seen.logits), seen, target_, boxes_of(guidance));
-    optimizer_->zero_grad();
-    loss.backward();
-    optimizer_->step();
-    wait();
+        features(), [&](const torch::Tensor& x) { return net_->classify(x); });
+    train(
+        guide
+            .loss(
+                classification(seen.logits), seen, target_, boxes_of(guidance))
+            .total);
   }
 
   /// Seconds of what `guided` does beyond `plain`.
@@ -99,6 +103,25 @@ class Steps {
  private:
   static care::Guide<> guide_of(const Guidance& guidance) {
     return care::Guide(care::GuideOptions().order(guidance.order));
+  }
+
+  torch::Tensor features() {
+    const bool mixed = setting_.dtype != torch::kFloat;
+    const care::Autocast autocast(
+        setting_.device, mixed ? setting_.dtype : torch::kBFloat16, mixed);
+    return net_->features(images_);
+  }
+
+  void train(const torch::Tensor& loss) {
+    optimizer_->zero_grad();
+    if (setting_.dtype == torch::kHalf) {
+      scaler_.scale(loss).backward();
+      scaler_.step(*optimizer_);
+    } else {
+      loss.backward();
+      optimizer_->step();
+    }
+    wait();
   }
 
   torch::Tensor classification(const torch::Tensor& logits) const {
@@ -124,6 +147,7 @@ class Steps {
   Setting setting_;
   trainer::ResNet net_{nullptr};
   std::unique_ptr<torch::optim::SGD> optimizer_;
+  care::GradScaler scaler_;
   torch::Tensor images_, target_, features_;
 };
 
@@ -194,6 +218,7 @@ int main(int argc, char** argv) {
   } else if (device.is_cuda()) {
     add(50, 128, torch::kFloat);
     add(50, 128, torch::kBFloat16);
+    add(50, 128, torch::kHalf);
   } else {
     for (const int64_t layers : {18, 50}) {
       for (const int64_t images : {16, 32}) {

@@ -11,6 +11,7 @@
 
 using care::GradScaler;
 using care::GradScalerOptions;
+using care_test::Tensors;
 
 namespace {
 
@@ -95,6 +96,36 @@ TEST_CASE("GradScaler: unscaled gradients can be clipped") {
   line.x.mutable_grad().clamp_(-1, 1);
   CHECK(scaler.step(line.optimizer));
   CHECK(line.value() == 0.5);
+}
+
+TEST_CASE("GradScaler: gradients of any dtype and size together") {
+  // The one that is not finite is found wherever it stands.
+  for (int64_t bad = -1; bad < 4; ++bad) {
+    CAPTURE(bad);
+    Tensors parameters{
+        torch::ones({2}),
+        torch::ones({}, torch::kDouble),
+        torch::ones({2, 3}, torch::kBFloat16),
+        torch::ones({4}),
+        torch::ones({0})};
+    for (auto& parameter : parameters) {
+      parameter.requires_grad_();
+      parameter.mutable_grad() = torch::full_like(parameter, 8.0);
+    }
+    torch::optim::SGD optimizer(parameters, 0.5);
+    if (bad >= 0) {
+      auto gradient = parameters[static_cast<size_t>(bad)].grad();
+      gradient.view(-1)[-1] = bad % 2 == 0
+          ? std::numeric_limits<double>::quiet_NaN()
+          : -std::numeric_limits<double>::infinity();
+    }
+    GradScaler scaler(GradScalerOptions().init_scale(8));
+    scaler.scale(torch::ones({}));
+    CHECK(scaler.step(optimizer) == (bad < 0));
+    for (const auto& parameter : parameters) {
+      CHECK(parameter.eq(bad < 0 ? 0.5 : 1.0).all().item<bool>());
+    }
+  }
 }
 
 TEST_CASE("GradScaler: refuses a second optimizer") {

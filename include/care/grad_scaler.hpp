@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 namespace care {
 
@@ -89,11 +90,11 @@ class GradScaler {
         "but got none: the gradients would be divided twice, or those of a "
         "second optimizer left out");
     torch::NoGradGuard no_grad;
-    finite_ = torch::Tensor();
+    std::vector<torch::Tensor> gradients;
     for (auto& group : optimizer.param_groups()) {
       for (const auto& parameter : group.params()) {
-        auto gradient = parameter.grad();
-        if (!gradient.defined()) {
+        const auto gradient = parameter.grad();
+        if (!gradient.defined() || gradient.numel() == 0) {
           continue;
         }
         TORCH_CHECK(
@@ -106,11 +107,20 @@ class GradScaler {
             "care::GradScaler::unscale: expected parameters in float32 (under "
             "Autocast they stay so), but got half ones, whose small gradients "
             "would be lost on the way down");
-        gradient.mul_(1 / scale_);
-        const auto finite = gradient.isfinite().all();
-        finite_ =
-            finite_.defined() ? finite_ & finite.to(finite_.device()) : finite;
+        gradients.push_back(gradient);
       }
+    }
+    finite_ = torch::Tensor();
+    if (!gradients.empty()) {
+      // All at once: on a GPU a launch for each gradient costs more than it
+      // does. The largest value is not finite where any is not.
+      at::_foreach_mul_(gradients, 1 / scale_);
+      auto largest =
+          at::_foreach_norm(gradients, std::numeric_limits<double>::infinity());
+      for (auto& value : largest) {
+        value = value.to(largest[0].device());
+      }
+      finite_ = torch::stack(largest).isfinite().all();
     }
     unscaled_ = &optimizer;
   }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/support.hpp"
 
+#include <care/amp.hpp>
 #include <care/attention/fusion.hpp>
 
 #include <limits>
@@ -85,6 +86,25 @@ TEST_CASE("fuse: brings maps to one size", "[attention][fusion]") {
   CHECK(
       fuse({torch::rand({1, 2, 6}), torch::rand({1, 6, 2})}, Fusion::kMax)
           .sizes() == torch::IntArrayRef({1, 2, 6}));
+}
+
+TEST_CASE("fuse: sizes are LibTorch's, also under autocast", "[attention]") {
+  torch::manual_seed(0);
+  const auto maps = torch::rand({2, 3, 5});
+  for (const care::Size size : {care::Size{7, 7}, {2, 9}, {3, 5}, {1, 1}}) {
+    const auto expected = torch::upsample_bilinear2d(
+                              care::normalise(maps).maps.unsqueeze(1),
+                              {size.height, size.width},
+                              /*align_corners=*/false)
+                              .squeeze(1);
+    CAPTURE(size.height, size.width);
+    CHECK(
+        care_test::allclose(fuse({maps}, Fusion::kMean, size), expected, 1e-6));
+    const care::Autocast mixed(torch::kCPU);
+    const auto fused = fuse({maps}, Fusion::kMean, size);
+    CHECK(fused.scalar_type() == torch::kFloat);
+    CHECK(care_test::allclose(fused, expected, 1e-6));
+  }
 }
 
 TEST_CASE("fuse: a flat map takes no part", "[attention][fusion]") {

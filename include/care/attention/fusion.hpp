@@ -7,9 +7,11 @@
 #include <care/normalise.hpp>
 #include <care/size.hpp>
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,28 @@ enum class Fusion {
   kMax, ///< where any layer looks
   kProduct, ///< where all layers look
 };
+
+namespace detail {
+
+/// Maps [N, h, w] at another size by bilinear interpolation (align_corners =
+/// false), as two products: the gradient of LibTorch's own has no deterministic
+/// algorithm on a GPU.
+inline torch::Tensor resized_maps(const torch::Tensor& maps, Size size) {
+  // Autocast would take the products to half precision.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+      c10::autocast_dispatch_keyset);
+  // What becomes of each unit vector: [from, to].
+  const auto axis = [&](int64_t from, int64_t to) {
+    const auto units = torch::eye(from, maps.options()).unsqueeze(0);
+    return torch::upsample_linear1d(units, {to}, /*align_corners=*/false)
+        .squeeze(0);
+  };
+  const auto rows = axis(maps.size(1), size.height);
+  const auto columns = axis(maps.size(2), size.width);
+  return torch::matmul(torch::matmul(rows.t(), maps), columns);
+}
+
+} // namespace detail
 
 /// One map per image from the maps of several layers.
 ///
@@ -84,15 +108,8 @@ inline torch::Tensor fuse(
     const auto normalised = normalise(map);
     auto next = normalised.maps;
     const auto flat = normalised.flat.view({n, 1, 1});
-    if (n > 0) {
-      next = torch::upsample_bilinear2d(
-                 next.unsqueeze(1),
-                 {target.height, target.width},
-                 /*align_corners=*/false)
-                 .squeeze(1)
-                 .clamp(0, 1); // it may be one ulp above
-    } else {
-      next = next.new_zeros({0, target.height, target.width});
+    if (map.size(1) != target.height || map.size(2) != target.width) {
+      next = detail::resized_maps(next, target).clamp(0, 1); // one ulp above?
     }
     if (fusion == Fusion::kProduct) {
       next = torch::where(flat, torch::ones_like(next), next);
