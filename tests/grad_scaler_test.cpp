@@ -4,6 +4,7 @@
 
 #include <care/grad_scaler.hpp>
 
+#include <torch/cuda.h>
 #include <torch/optim/sgd.h>
 
 #include <limits>
@@ -63,6 +64,18 @@ TEST_CASE("GradScaler: a step that is not finite is left out") {
   }
 }
 
+TEST_CASE("GradScaler: however many steps fail, the scale stays usable") {
+  Line line;
+  GradScaler scaler;
+  for (int i = 0; i < 400; ++i) {
+    REQUIRE_FALSE(line.step(scaler, std::numeric_limits<double>::infinity()));
+  }
+  CHECK(scaler.scale() == std::numeric_limits<float>::min());
+  CHECK(line.value() == 1);
+  CHECK(line.step(scaler, 1));
+  CHECK(line.value() == 0.5);
+}
+
 TEST_CASE("GradScaler: grows after good steps in a row") {
   Line line;
   GradScaler scaler(
@@ -98,15 +111,17 @@ TEST_CASE("GradScaler: unscaled gradients can be clipped") {
   CHECK(line.value() == 0.5);
 }
 
-TEST_CASE("GradScaler: gradients of any dtype and size together") {
+TEST_CASE("GradScaler: gradients of any dtype, size and device", "[gpu]") {
+  const torch::Device other(
+      torch::cuda::is_available() ? torch::kCUDA : torch::kCPU);
   // The one that is not finite is found wherever it stands.
   for (int64_t bad = -1; bad < 4; ++bad) {
     CAPTURE(bad);
     Tensors parameters{
         torch::ones({2}),
         torch::ones({}, torch::kDouble),
-        torch::ones({2, 3}, torch::kBFloat16),
-        torch::ones({4}),
+        torch::ones({2, 3}, torch::kBFloat16).to(other),
+        torch::ones({4}).to(other),
         torch::ones({0})};
     for (auto& parameter : parameters) {
       parameter.requires_grad_();
@@ -206,7 +221,7 @@ TEST_CASE("GradScaler: bad options name themselves") {
   CARE_REQUIRE_THROWS_AS(
       GradScaler(GradScalerOptions().init_scale(0)),
       c10::ValueError,
-      "expected an init_scale above 0, but got 0");
+      "expected an init_scale of at least 1.2e-38, but got 0");
   CARE_REQUIRE_THROWS_AS(
       GradScaler(GradScalerOptions().growth_factor(1)),
       c10::ValueError,

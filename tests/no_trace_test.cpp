@@ -160,7 +160,9 @@ TEST_CASE(
   CHECK(bytes_of(watched) == bytes_of(plain));
 }
 
-TEST_CASE("no trace: 2,000 guided steps leave the memory flat", "[trace]") {
+TEST_CASE(
+    "no trace: 2,000 guided steps leave the memory flat",
+    "[trace][gpu]") {
   torch::manual_seed(0);
   torch::Device device = torch::kCPU;
   SECTION("on the host") {}

@@ -601,6 +601,7 @@ TEST_CASE(
 
 TEST_CASE("saliency: the same on a GPU", "[saliency][gpu]") {
   if (!torch::cuda::is_available()) {
+    WARN("skipped: no GPU here");
     return;
   }
   const auto images = scenes();

@@ -9,6 +9,7 @@
 #include <torch/serialize/archive.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -18,7 +19,7 @@ namespace care {
 
 /// Options of `GradScaler`.
 struct GradScalerOptions {
-  /// The first scale, above 0. Default: 65536.
+  /// The first scale, at least the smallest normal float. Default: 65536.
   TORCH_ARG(double, init_scale) = 65536.0;
   /// What the scale is multiplied by after `growth_interval` steps, above 1.
   /// Default: 2.
@@ -54,9 +55,10 @@ class GradScaler {
         scale_(options.init_scale()) {
     const char* where = "care::GradScaler";
     TORCH_CHECK_VALUE(
-        std::isfinite(options.init_scale()) && options.init_scale() > 0,
+        std::isfinite(options.init_scale()) &&
+            options.init_scale() >= std::numeric_limits<float>::min(),
         where,
-        ": expected an init_scale above 0, but got ",
+        ": expected an init_scale of at least 1.2e-38, but got ",
         options.init_scale());
     TORCH_CHECK_VALUE(
         std::isfinite(options.growth_factor()) && options.growth_factor() > 1,
@@ -144,7 +146,9 @@ class GradScaler {
     }
     good_ = finite ? good_ + 1 : 0;
     if (!finite) {
-      scale_ *= options_.backoff_factor();
+      // Not so low that a float does not hold its inverse.
+      constexpr double kLeast = std::numeric_limits<float>::min();
+      scale_ = std::max(scale_ * options_.backoff_factor(), kLeast);
     } else if (good_ >= options_.growth_interval()) {
       const double larger = scale_ * options_.growth_factor();
       scale_ = larger <= std::numeric_limits<float>::max() ? larger : scale_;

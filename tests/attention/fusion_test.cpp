@@ -88,7 +88,9 @@ TEST_CASE("fuse: brings maps to one size", "[attention][fusion]") {
           .sizes() == torch::IntArrayRef({1, 2, 6}));
 }
 
-TEST_CASE("fuse: sizes are LibTorch's, also under autocast", "[attention]") {
+TEST_CASE(
+    "fuse: sizes are LibTorch's, also under autocast",
+    "[attention][fusion]") {
   torch::manual_seed(0);
   const auto maps = torch::rand({2, 3, 5});
   for (const care::Size size : {care::Size{7, 7}, {2, 9}, {3, 5}, {1, 1}}) {

@@ -28,7 +28,8 @@ namespace detail {
 
 /// Maps [N, h, w] at another size by bilinear interpolation (align_corners =
 /// false), as two products: the gradient of LibTorch's own has no deterministic
-/// algorithm on a GPU.
+/// algorithm on a GPU (products have; old LibTorches ask for
+/// CUBLAS_WORKSPACE_CONFIG there).
 inline torch::Tensor resized_maps(const torch::Tensor& maps, Size size) {
   // Autocast would take the products to half precision.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(
