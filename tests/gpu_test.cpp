@@ -111,6 +111,18 @@ Tensors step(
   return result;
 }
 
+/// A watched forward under autocast to `dtype`; in float without it.
+care::Seen watch_in(
+    torch::Dtype dtype,
+    const care::Guide<>& guide,
+    const nn::Sequential& net,
+    const torch::Tensor& images) {
+  const bool mixed = dtype != torch::kFloat;
+  const care::Autocast autocast(
+      images.device(), mixed ? dtype : torch::kBFloat16, mixed);
+  return guide.watch(net, images);
+}
+
 /// Whether a function of a device gives there what it gives on the host.
 void check_alike(
     const std::function<Tensors(torch::Device)>& of,
@@ -240,13 +252,7 @@ TEST_CASE("gpu: a guided step does not wait for the device", "[gpu]") {
       const auto regions =
           masks ? care::Regions(batch.masks) : care::Regions(batch.boxes);
       const auto train = [&](bool balanced) {
-        const auto seen = [&] {
-          const care::Autocast mixed(
-              device,
-              dtype == torch::kFloat ? torch::kHalf : dtype,
-              dtype != torch::kFloat);
-          return guide.watch(net, images);
-        }();
+        const auto seen = watch_in(dtype, guide, net, images);
         const auto classification = F::cross_entropy(seen.logits, target);
         const auto loss = balanced
             ? guide.loss(classification, seen, batch.target, regions, balance)
@@ -302,13 +308,7 @@ TEST_CASE("gpu: half with the loss scaler learns", "[gpu]") {
   double first = 0, last = 0;
   int64_t taken = 0;
   for (int i = 0; i < 300; ++i) {
-    const auto seen = [&] {
-      const care::Autocast mixed(
-          device,
-          dtype == torch::kFloat ? torch::kHalf : dtype,
-          dtype != torch::kFloat);
-      return guide.watch(net, images);
-    }();
+    const auto seen = watch_in(dtype, guide, net, images);
     REQUIRE(seen.features.scalar_type() == dtype);
     const auto loss = guide.loss(
         F::cross_entropy(
