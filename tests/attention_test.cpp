@@ -277,6 +277,10 @@ TEST_CASE("grad_cam: a linear head after pooling gives CAM", "[attention]") {
   for (const auto order : {GradientOrder::kFirst, GradientOrder::kFull}) {
     auto options = AttentionOptions().order(order);
     auto map = care::grad_cam(features, scores, options);
+    CARE_REQUIRE_THROWS_AS(
+        care::grad_cam_linear(features, weight.to(torch::kMeta), target),
+        c10::ValueError,
+        "expected features and weight on one device, but got cpu and meta");
     auto linear = care::grad_cam_linear(features, weight, target, options);
     CHECK(care_test::allclose(map, closed, 1e-12));
     CHECK(care_test::allclose(linear, closed, 1e-12));

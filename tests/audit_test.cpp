@@ -223,6 +223,15 @@ TEST_CASE("audit: saturated, with nothing outside to lower", "[audit]") {
   CHECK(audit.warnings().size() == 2); // saturated, and so inert
 }
 
+TEST_CASE("audit: an attention loss that does not count", "[audit]") {
+  torch::manual_seed(0);
+  AuditedNet net;
+  const care::Guide convex(care::GuideOptions().alpha(0));
+  check_warning(net.audit(convex, net.see()), "alpha is 0");
+  const care::Guide additive(care::GuideOptions().weight(0));
+  check_warning(net.audit(additive, net.see()), "weight is 0");
+}
+
 TEST_CASE("audit: flat maps", "[audit]") {
   AuditedNet net;
   torch::nn::init::zeros_(net.head->weight);

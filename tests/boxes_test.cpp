@@ -238,6 +238,17 @@ TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
   CHECK(tiny.crop(0, 0, {5, 5}, 1).num_boxes() == 1);
 }
 
+TEST_CASE("Boxes: pixels taken for fractions", "[boxes]") {
+  CARE_REQUIRE_THROWS_AS(
+      Boxes::from_lists(
+          {{{-0.1, 0, 0.5, 1.2}, {0, 0, 60, 80}}},
+          {224, 224},
+          BoxUnit::kFractions),
+      c10::ValueError,
+      "care::Boxes: expected boxes as fractions of the image, in [0, 1], but "
+      "got (0, 0, 60, 80) at index 1");
+}
+
 TEST_CASE("Boxes: fractions taken for pixels", "[boxes]") {
   const auto yolo = double_rows({0.5, 0.5, 0.2, 0.4, 0.1, 0.1, 0.2, 0.2000001});
   const auto image = index({0, 1});
@@ -511,6 +522,14 @@ TEST_CASE("Boxes: bad arguments", "[boxes]") {
       boxes.with_labels(torch::ones({3})),
       c10::TypeError,
       "expected label to hold integers");
+  CARE_REQUIRE_THROWS_AS(
+      boxes.with_labels(index({0, -1, -100})),
+      c10::ValueError,
+      "expected classes, or -1 for none, but got (-100) at index 2");
+  CARE_REQUIRE_THROWS_AS( // an order, which it would not put them into
+      boxes.filter(index({2, 0, 1})),
+      c10::TypeError,
+      "care::Boxes::filter: expected keep to hold bools, but got Long");
   CARE_REQUIRE_THROWS_AS(
       boxes.filter(torch::ones({2}, torch::kBool)),
       c10::ValueError,

@@ -230,6 +230,27 @@ TEST_CASE("gpu: regions and targets that lie there", "[gpu]") {
   }
 }
 
+TEST_CASE("gpu: a box off its image counts for nothing", "[gpu]") {
+  using namespace gpu_test;
+  if (no_gpu()) {
+    return;
+  }
+  const auto on = care::Boxes::from_lists({{{2, 3, 9, 8}}, {}}, {16, 16});
+  const care::Boxes with_others(
+      torch::tensor({{2, 3, 9, 8}, {-5, 0, -1, 10}, {20, 0, 30, 9}}),
+      torch::tensor({0, 0, 1}, torch::kLong),
+      2,
+      {16, 16});
+  const auto options = care::RasterizeOptions().margin(4);
+  const auto got =
+      care::rasterize(with_others.to(torch::kCUDA), {8, 8}, options);
+  const auto expected = care::rasterize(on.to(torch::kCUDA), {8, 8}, options);
+  CHECK(care_test::allclose(got.inside, expected.inside, 1e-6));
+  CHECK(care_test::allclose(got.outside, expected.outside, 1e-6));
+  const auto target = torch::zeros({2}, torch::kLong);
+  CHECK(care::Guide<>().count(target, with_others.to(torch::kCUDA)) == 1);
+}
+
 TEST_CASE("gpu: a guided step does not wait for the device", "[gpu]") {
   using namespace gpu_test;
   if (no_gpu()) {

@@ -924,6 +924,10 @@ TEST_CASE("Guide: bad input", "[guide]") {
       guide.loss(lc, seen, s.target, s.boxes, {0, 1}),
       c10::ValueError,
       "expected accumulation steps > 0 and guided >= 0, but got 0 and 1");
+  CARE_REQUIRE_THROWS_AS( // La would be more than a mean
+      guide.loss(lc, seen, s.target, s.boxes, {2, 1}),
+      c10::ValueError,
+      "expected accumulation.guided to count this batch's guided images too");
   {
     // A forward pass without gradients, not by way of `watch`.
     torch::NoGradGuard guard;

@@ -708,21 +708,49 @@ TEST_CASE("guide: frozen statistics of a module by reference", "[guide]") {
 }
 
 TEST_CASE("guide: frozen statistics under autocast", "[guide]") {
-  torch::manual_seed(6);
-  auto head = TellingHead();
+  // The loss within the region or, where losses belong, behind it: the head's
+  // second pass runs as its first one did.
+  const auto gradient = [](bool within) {
+    torch::manual_seed(6);
+    auto head = TellingHead();
+    const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
+    const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
+    const auto boxes = care::Boxes::from_lists({{{0, 0, 3, 3}}, {}}, {5, 5});
+    const auto target = torch::tensor({1, 0}, torch::kLong);
+    care::Seen seen;
+    care::GuidedLoss loss;
+    {
+      const care::Autocast on(torch::kCPU);
+      seen = guide.watch(features.to(torch::kBFloat16), *head);
+      if (within) {
+        loss = guide.loss(torch::zeros({}), seen, target, boxes);
+      }
+    }
+    if (!within) {
+      loss = guide.loss(torch::zeros({}), seen, target, boxes);
+    }
+    CHECK(loss.attention.guided == 1);
+    loss.backward();
+    return features.grad();
+  };
+  const auto within = gradient(true);
+  CHECK(within.abs().sum().item<double>() > 0);
+  CHECK(care_test::allclose(gradient(false), within, 1e-6));
+}
+
+TEST_CASE("guide: statistics that do not run cannot be frozen", "[guide]") {
+  auto head = nn::Sequential(
+      nn::BatchNorm2d(nn::BatchNormOptions(4).track_running_stats(false)),
+      nn::AdaptiveAvgPool2d(1),
+      nn::Flatten(),
+      nn::Linear(4, 3));
   const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
   const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
-  const auto boxes = care::Boxes::from_lists({{{0, 0, 3, 3}}, {}}, {5, 5});
-  const auto target = torch::tensor({1, 0}, torch::kLong);
-  care::GuidedLoss loss;
-  {
-    const care::Autocast on(torch::kCPU);
-    const auto seen = guide.watch(features.to(torch::kBFloat16), *head);
-    loss = guide.loss(torch::zeros({}), seen, target, boxes);
-  }
-  CHECK(loss.attention.guided == 1);
-  loss.backward();
-  CHECK(features.grad().abs().sum().item<double>() > 0);
+  CARE_REQUIRE_THROWS_AS(
+      guide.watch(features, head),
+      c10::ValueError,
+      "expected BatchNorms with running statistics, because of "
+      "frozen_statistics, but got torch::nn::BatchNorm2d(4");
 }
 
 TEST_CASE("guide: frozen statistics leave the head as it was", "[guide]") {

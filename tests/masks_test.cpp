@@ -218,6 +218,19 @@ TEST_CASE("polygon_mask: pixels or fractions", "[masks]") {
 }
 
 TEST_CASE("polygon_mask: bad input", "[masks]") {
+  CARE_REQUIRE_THROWS_AS( // between two rows of pixels' centres
+      care::polygon_mask(
+          torch::tensor({{-5.F, 10.6F}, {25.F, 10.6F}, {25.F, 10.9F}}),
+          {20, 20}),
+      c10::ValueError,
+      "expected a polygon over the middle of a pixel of the image of 20x20");
+  CARE_REQUIRE_THROWS_AS(
+      care::polygon_mask(
+          torch::tensor({{2.F, 2.F}, {9.F, 2.F}, {9.F, 9.F}}),
+          {20, 20},
+          care::BoxUnit::kFractions),
+      c10::ValueError,
+      "expected points as fractions of the image");
   CARE_REQUIRE_THROWS_AS( // points of an image of another size
       care::polygon_mask(
           torch::tensor({{60.F, 0.F}, {90.F, 0.F}, {90.F, 30.F}}), {40, 50}),

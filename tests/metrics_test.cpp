@@ -349,11 +349,11 @@ TEST_CASE("metrics: attention metrics refuse what does not fit") {
   CARE_REQUIRE_THROWS_AS(
       care::energy_pointing_game(maps, masks * 255),
       c10::ValueError,
-      "masks between 0 and 1");
+      "expected masks in [0, 1], but got values from 255 to 255 in masks[0]");
   CARE_REQUIRE_THROWS_AS(
       care::energy_pointing_game(maps, masks * kNaN),
       c10::ValueError,
-      "masks between 0 and 1");
+      "masks in [0, 1], but got values from nan");
   auto bad = maps.clone();
   bad[1][0][0] = kNaN;
   CARE_REQUIRE_THROWS_AS(
@@ -366,6 +366,10 @@ TEST_CASE("metrics: attention metrics refuse what does not fit") {
       care::energy_share(maps, maps, masks), c10::ValueError, "outside");
   CARE_REQUIRE_THROWS_AS(
       care::energy_share(maps, -maps, maps), c10::ValueError, "at least 0");
+  CARE_REQUIRE_THROWS_AS(
+      care::energy_share(maps, maps.to(torch::kMeta), maps),
+      c10::ValueError,
+      "expected maps and inside on one device, but got cpu and meta");
 }
 
 TEST_CASE("metrics: the bootstrap draws images and runs") {

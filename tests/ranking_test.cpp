@@ -157,7 +157,7 @@ TEST_CASE("groups: by the size of the region", "[metrics]") {
   CARE_REQUIRE_THROWS_AS(
       care::groups_by_size(masks * 255, {}),
       c10::ValueError,
-      "masks between 0 and 1");
+      "masks in [0, 1]");
   CARE_REQUIRE_THROWS_AS(
       care::groups_by_size(masks[0], {}), c10::ValueError, "[N, H, W]");
 }

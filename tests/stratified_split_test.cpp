@@ -150,6 +150,20 @@ TEST_CASE("stratified_split: draws again, and says what lacks", "[imbalance]") {
   CHECK(one.lacking == Targets{1});
 }
 
+TEST_CASE("stratified_split: a single group goes where it belongs") {
+  Targets targets(30, 0);
+  targets.resize(60, 1);
+  Groups groups(30, "");
+  groups.resize(60, "patient");
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const auto tenth = care::stratified_split(targets, groups, 0.1, seed);
+    CHECK(tenth.first.size() == 3);
+    CHECK(tenth.lacking == Targets{1});
+    const auto most = care::stratified_split(targets, groups, 0.9, seed);
+    CHECK(most.first.size() == 57);
+  }
+}
+
 TEST_CASE("stratified_split: refuses what cannot be split", "[imbalance]") {
   CARE_REQUIRE_THROWS_AS(
       care::stratified_split({}, {}, 0.5, 0),

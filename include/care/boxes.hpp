@@ -55,7 +55,8 @@ class Boxes {
   /// where all of them lie within [0, 1] although the image has more than 16
   /// pixels along each side: they will be fractions (YOLO's), which would
   /// guide into the corner pixel. Say BoxUnit::kPixels where a lesion of one
-  /// pixel may really lie there.
+  /// pixel may really lie there. Fractions beyond [-2, 2] are refused in turn:
+  /// they will be pixels.
   Boxes(
       torch::Tensor coordinates,
       torch::Tensor image,
@@ -68,6 +69,8 @@ class Boxes {
     detail::check_shapes(where, own_);
     if (!unit) {
       detail::check_not_fractions(where, "boxes", own_.xyxy, size);
+    } else if (*unit == BoxUnit::kFractions) {
+      detail::check_fractions(where, "boxes", own_.xyxy);
     }
     own_.xyxy = detail::to_xyxy(
         own_.xyxy, format, unit.value_or(BoxUnit::kPixels), size);
@@ -146,11 +149,16 @@ class Boxes {
   }
 
   /// The same boxes with a class index each: `[M]` integers, -1 for a box that
-  /// counts for whatever class its image has.
+  /// counts for whatever class its image has. c10::ValueError below that.
   Boxes with_labels(const torch::Tensor& label) const {
     detail::check_shape(
         "care::Boxes::with_labels", "label", label, {num_boxes()});
     detail::check_integral("care::Boxes::with_labels", "label", label);
+    const auto host = label.to(torch::kCPU);
+    detail::check_all(
+        host >= -1,
+        "care::Boxes::with_labels: expected classes, or -1 for none, but got ",
+        host);
     auto result = *this;
     result.own_.label = label.to(own_.image.options());
     return result;
@@ -236,6 +244,10 @@ class Boxes {
   /// The boxes for which `keep` (`[M]` bool) is true; all images stay.
   Boxes filter(const torch::Tensor& keep) const {
     detail::check_shape("care::Boxes::filter", "keep", keep, {num_boxes()});
+    TORCH_CHECK_TYPE(
+        keep.scalar_type() == torch::kBool,
+        "care::Boxes::filter: expected keep to hold bools, but got ",
+        c10::toString(keep.scalar_type()));
     return Boxes(detail::filter_boxes(own_, keep));
   }
 

@@ -343,6 +343,13 @@ class Guide {
       const Accumulation& accumulation,
       Balance* balance) const {
     const bool given = accumulation.guided > 0;
+    TORCH_CHECK_VALUE(
+        !given || accumulation.guided >= attended.pairs(),
+        "care::Guide::loss: expected accumulation.guided to count this batch's "
+        "guided images too, which are ",
+        attended.pairs(),
+        ", but got ",
+        accumulation.guided);
     const auto here = given ? accumulation.guided : attended.pairs();
     // By what the sum over this batch's maps is divided.
     const double count =

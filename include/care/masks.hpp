@@ -100,6 +100,7 @@ inline torch::Tensor polygon_mask(
   }
   const auto whole = torch::tensor({size.width, size.height}, torch::kDouble);
   if (unit == BoxUnit::kFractions) {
+    detail::check_fractions(where, "points", host);
     host = host * whole;
   }
   const auto low = std::get<0>(host.min(0)), high = std::get<0>(host.max(0));
@@ -140,6 +141,12 @@ inline torch::Tensor polygon_mask(
         inside[static_cast<int64_t>(v)][static_cast<int64_t>(u)] = true;
       }
     }
+    TORCH_CHECK_VALUE(
+        inside.any().item<bool>(),
+        where,
+        ": expected a polygon over the middle of a pixel of the image of ",
+        size,
+        " or with a point on it, but got one that has neither");
   }
   return inside.to(points.device());
 }

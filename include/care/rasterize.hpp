@@ -6,6 +6,7 @@
 #include <care/boxes.hpp>
 #include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/mask_ranges.hpp>
 #include <care/detail/to_device.hpp>
 #include <care/rasterize/detail/coverage.hpp>
 #include <care/rasterize/detail/distance.hpp>
@@ -126,7 +127,8 @@ inline RegionWeights rasterize_by_tensors(
 
   auto has_region = slots.used.any(1);
   if (options.margin() > 0) {
-    auto grown = to_slots(boxes.pad(options.margin()).xyxy(), slots);
+    auto grown = to_slots(boxes.pad(options.margin()).xyxy(), slots) *
+        slots.used.unsqueeze(2); // none round a box that is off the image
     grid = ElementaryGrid(grown, size.height, size.width);
     cells = grid.cells(options.mode(), map_size.height, map_size.width);
   }
@@ -223,32 +225,6 @@ inline torch::Tensor pixel_mask(const Boxes& boxes) {
 
 namespace detail {
 
-/// The least and the largest value of each mask [N, H, W]: [2, N] on the masks'
-/// device.
-inline torch::Tensor mask_ranges(
-    const char* where,
-    const torch::Tensor& masks) {
-  check_planes(where, "masks of shape [N, H, W]", masks);
-  const auto pixels = masks.detach().flatten(1);
-  return torch::stack({pixels.amin(1), pixels.amax(1)});
-}
-
-/// Throws c10::ValueError, by its number, for a mask of which the range (on the
-/// host) is not within [0, 1], or NaN.
-inline void check_mask_ranges(const char* where, const torch::Tensor& ranges) {
-  const auto bad = first_false((ranges[0] >= 0) & (ranges[1] <= 1));
-  TORCH_CHECK_VALUE(
-      bad < 0,
-      where,
-      ": expected masks in [0, 1], but got values from ",
-      ranges[0][bad].item<double>(),
-      " to ",
-      ranges[1][bad].item<double>(),
-      " in masks[",
-      bad,
-      "]");
-}
-
 /// `rasterize` for masks that were checked, `largest` [N] their largest values.
 inline RegionWeights rasterize_masks(
     const char* where,
@@ -326,6 +302,7 @@ class BoxMaskRasterizerImpl
     stream << "care::BoxMaskRasterizer("
            << (options.mode() == RasterMode::kAdjoint ? "adjoint" : "coverage")
            << ", start=" << options.start() << ", delta=" << options.delta()
+           << (options.distance() == Distance::kEuclidean ? ", euclidean" : "")
            << ", margin=" << options.margin() << ")";
   }
 

@@ -105,6 +105,8 @@ TEST_CASE("affine maps: composed and turned back", "[augment]") {
   for (const auto& bad :
        {AffineMap{1, 2, 0, 2, 4, 0},
         {1, 0, inf, 0, 1, 0},
+        {1, 0, 0, 0, inf, 0},
+        {1e200, 0, 0, 0, 1e200, 0},
         {0, 0, 0, 0, 0, 0}}) {
     CARE_REQUIRE_THROWS_AS(
         care::inverse(bad), c10::ValueError, "can be turned back");

@@ -92,6 +92,7 @@ inline torch::Tensor grad_cam_linear(
       features.size(1),
       "], but got ",
       detail::sizes_of(weight));
+  detail::check_same_device(where, "features and weight", features, weight);
   detail::check_classes(where, target, features.size(0), weight.size(0));
   auto rows = detail::at_least_float(weight.index_select(
       0, detail::to_device(target, weight.device()).to(torch::kLong)));

@@ -229,13 +229,7 @@ inline torch::Tensor score_gradients(
       features.size(0),
       ", but got ",
       detail::sizes_of(scores));
-  TORCH_CHECK_VALUE(
-      features.device() == scores.device(),
-      where,
-      ": expected features and scores on one device, but got ",
-      features.device(),
-      " and ",
-      scores.device());
+  detail::check_same_device(where, "features and scores", features, scores);
   TORCH_CHECK_VALUE(
       features.requires_grad() && scores.requires_grad(),
       where,

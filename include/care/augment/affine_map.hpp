@@ -41,7 +41,8 @@ namespace detail {
 /// Whether a map is finite and leaves the plane a plane.
 inline bool can_be_turned_back(const AffineMap& map) {
   const auto& [a, b, c, d, e, f] = map;
-  return std::isfinite(1 / (a * e - b * d)) && std::isfinite(c + f);
+  const double area = a * e - b * d; // infinite or NaN where an entry is
+  return std::isfinite(area) && std::isfinite(1 / area) && std::isfinite(c + f);
 }
 
 } // namespace detail

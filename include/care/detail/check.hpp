@@ -50,6 +50,22 @@ inline void check_planes(
       sizes_of(tensor));
 }
 
+inline void check_same_device(
+    const char* where,
+    const char* names,
+    const torch::Tensor& one,
+    const torch::Tensor& other) {
+  TORCH_CHECK_VALUE(
+      one.device() == other.device(),
+      where,
+      ": expected ",
+      names,
+      " on one device, but got ",
+      one.device(),
+      " and ",
+      other.device());
+}
+
 inline void check_integral(
     const char* where,
     const char* name,

@@ -294,10 +294,15 @@ Audit audit_batch(
     return audit;
   }
   const bool additive = options.weight().has_value();
+  const double factor = options.weight().value_or(options.alpha());
+  if (factor == 0) {
+    audit.add_inert(additive ? "weight is 0" : "alpha is 0");
+    return audit;
+  }
   measure_gradients(
       audit,
       additive ? classification : (1 - options.alpha()) * classification,
-      options.weight().value_or(options.alpha()) * attended.per_image.mean(),
+      factor * attended.per_image.mean(),
       parameters,
       seen.features);
   measure_coupling(audit, seen);

@@ -3,6 +3,7 @@
 #ifndef CARE_GUIDE_HEAD_HPP
 #define CARE_GUIDE_HEAD_HPP
 
+#include <care/amp.hpp>
 #include <care/detail/at_least_float.hpp>
 #include <care/detail/main_output.hpp>
 #include <care/detail/run_module.hpp>
@@ -76,6 +77,11 @@ class FrozenStatistics {
   template <class Norm>
   void add_if(torch::nn::Module& module) {
     if (auto* norm = dynamic_cast<Norm*>(&module)) {
+      TORCH_CHECK_VALUE(
+          norm->options.track_running_stats(),
+          "care::Guide::watch: expected BatchNorms with running statistics, "
+          "because of frozen_statistics, but got ",
+          *norm);
       for (auto* live : {&norm->running_mean, &norm->running_var}) {
         if (live->defined() && pairs_.count(live) == 0) {
           pairs_[live] = live->detach().clone();
@@ -142,7 +148,8 @@ Seen watch_head(
   return laid_out({at_least_float(run_head(head, known)), known}, options);
 }
 
-/// The same, with a frozen head of the statistics that `module` has before it.
+/// The same, with a frozen head of the statistics that `module` has before it,
+/// which runs later under the autocast of now.
 template <class Head>
 Seen watch_head(
     const GuideOptions& options,
@@ -158,11 +165,21 @@ Seen watch_head(
     return run_head(head, x.clone());
   };
   auto seen = watch_head(options, features, live_head);
-  seen.frozen_head = [call = kept_head(head),
-                      statistics](const torch::Tensor& x) mutable {
-    const FrozenMode frozen(statistics);
-    return call(x.clone());
-  };
+  const auto device = features.device();
+  const bool has_autocast = AutocastState::is_available(device.type());
+  const auto watched =
+      has_autocast ? AutocastState::of(device.type()) : AutocastState();
+  seen.frozen_head =
+      [call = kept_head(head), statistics, device, has_autocast, watched](
+          const torch::Tensor& x) mutable {
+        const FrozenMode frozen(statistics);
+        if (!has_autocast) {
+          return call(x.clone());
+        }
+        const auto dtype = watched.enabled ? watched.dtype : torch::kBFloat16;
+        const Autocast as_watched(device, dtype, watched.enabled);
+        return call(x.clone());
+      };
   return seen;
 }
 

@@ -5,6 +5,7 @@
 
 #include <care/boxes.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/mask_ranges.hpp>
 #include <care/rasterize.hpp>
 #include <care/region_weights.hpp>
 
@@ -83,8 +84,13 @@ using Speaking = std::function<torch::Tensor(const torch::Tensor&)>;
 
 inline Speaking speaking(const char* /*where*/, const Boxes& boxes) {
   return [boxes](const torch::Tensor& classes) {
-    return boxes.for_classes(classes).counting().boxes_per_image().to(
-               torch::kCPU) > 0;
+    auto those = boxes.for_classes(classes).counting();
+    if (!those.device().is_cpu()) { // where `rasterize` refuses none
+      const auto size = those.image_size();
+      those =
+          those.filter(lies_on(those.xyxy().detach(), size.height, size.width));
+    }
+    return those.boxes_per_image().to(torch::kCPU) > 0;
   };
 }
 inline Speaking speaking(const char* where, const torch::Tensor& masks) {

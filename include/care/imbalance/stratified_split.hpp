@@ -97,7 +97,7 @@ inline std::vector<size_t> groups_to_take(
       held = more;
     }
   }
-  if (taken.empty()) {
+  if (taken.empty() && members.size() > 1) {
     taken = {*std::min_element(members.begin(), members.end(), smaller)};
   } else if (taken.size() == members.size() && taken.size() > 1) {
     std::reverse(taken.begin(), taken.end()); // of equals the last one goes

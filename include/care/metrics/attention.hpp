@@ -4,6 +4,7 @@
 #define CARE_METRICS_ATTENTION_HPP
 
 #include <care/detail/check.hpp>
+#include <care/detail/mask_ranges.hpp>
 
 #include <torch/types.h>
 
@@ -49,17 +50,8 @@ inline torch::Tensor maps_at_masks(
       maps.size(0),
       ", H, W], but got ",
       sizes_of(masks));
-  TORCH_CHECK_VALUE(
-      masks.device() == maps.device(),
-      where,
-      ": expected maps and masks on one device, but got ",
-      maps.device(),
-      " and ",
-      masks.device());
-  TORCH_CHECK_VALUE(
-      ((masks >= 0) & (masks <= 1)).all().item<bool>(),
-      where,
-      ": expected masks between 0 and 1, but got values outside");
+  check_same_device(where, "maps and masks", maps, masks);
+  check_mask_ranges(where, mask_ranges(where, masks).to(torch::kCPU));
   if (maps.size(0) == 0) {
     return torch::empty_like(masks, torch::kDouble);
   }
@@ -107,6 +99,8 @@ inline torch::Tensor energy_share(
   detail::check_maps(where, maps);
   detail::check_shape(where, "inside", inside, maps.sizes());
   detail::check_shape(where, "outside", outside, maps.sizes());
+  detail::check_same_device(where, "maps and inside", maps, inside);
+  detail::check_same_device(where, "maps and outside", maps, outside);
   TORCH_CHECK_VALUE(
       ((inside >= 0) & (outside >= 0)).all().item<bool>(),
       where,

@@ -4,6 +4,7 @@
 #define CARE_METRICS_GROUPS_HPP
 
 #include <care/detail/check.hpp>
+#include <care/detail/mask_ranges.hpp>
 
 #include <torch/types.h>
 
@@ -109,10 +110,8 @@ inline torch::Tensor groups_by_size(
   const char* where = "care::groups_by_size";
   detail::check_planes(where, "masks of shape [N, H, W]", masks);
   const auto share = masks.detach().to(torch::kDouble).mean({1, 2});
-  TORCH_CHECK_VALUE(
-      ((masks >= 0) & (masks <= 1)).all().item<bool>(),
-      where,
-      ": expected masks between 0 and 1, but got values outside");
+  detail::check_mask_ranges(
+      where, detail::mask_ranges(where, masks).to(torch::kCPU));
   auto group = (share > 0).to(torch::kLong) - 1;
   double last = 0;
   for (const auto edge : edges) {

@@ -51,13 +51,7 @@ inline void check_shapes(const char* where, const BoxBatch& batch) {
       sizes_of(batch.xyxy));
   check_shape(where, "image", batch.image, {batch.xyxy.size(0)});
   check_integral(where, "image", batch.image);
-  TORCH_CHECK_VALUE(
-      batch.image.device() == batch.xyxy.device(),
-      where,
-      ": expected coordinates and image on one device, but got ",
-      batch.xyxy.device(),
-      " and ",
-      batch.image.device());
+  check_same_device(where, "coordinates and image", batch.xyxy, batch.image);
   TORCH_CHECK_VALUE(
       batch.images >= 0,
       where,
@@ -95,6 +89,24 @@ inline void check_not_fractions(
       size,
       "; say BoxUnit::kFractions if they are fractions of the image, "
       "BoxUnit::kPixels if they are not");
+}
+
+/// That numbers called fractions are not pixels. Those of a box that hangs over
+/// the image's border may be beyond [0, 1], but not by a whole image.
+inline void check_fractions(
+    const char* where,
+    const char* what,
+    const torch::Tensor& numbers) {
+  const auto host = numbers.detach().to(torch::kCPU);
+  check_all(
+      (host.abs() <= 2).all(1),
+      c10::str(
+          where,
+          ": expected ",
+          what,
+          " as fractions of the image, in [0, 1], but got ")
+          .c_str(),
+      host);
 }
 
 /// That every box is one, and lies on an image that there is.
@@ -189,6 +201,7 @@ inline BoxBatch join_boxes(
         i,
         " has ",
         part.size);
+    check_same_device(where, "all batches", parts[0].xyxy, part.xyxy);
     xyxy.push_back(part.xyxy);
     image.push_back(part.image + result.images);
     if (weighted) {

@@ -123,10 +123,36 @@ class Observer {
     return observer;
   }
 
+  /// While it lives, what operators do is not looked at: to ask for a history
+  /// may need some. (at::DisableRecordFunctionGuard sorts the thread's
+  /// callbacks anew, twice, which costs more than the look.)
+  class Unseen {
+   public:
+    Unseen() : first_(!std::exchange(is_on(), true)) {}
+    ~Unseen() {
+      is_on() = !first_;
+    }
+    Unseen(const Unseen&) = delete;
+    Unseen& operator=(const Unseen&) = delete;
+
+    /// Whether there is no other: the operator is the network's.
+    bool first() const {
+      return first_;
+    }
+
+   private:
+    static bool& is_on() {
+      thread_local bool on = false;
+      return on;
+    }
+    bool first_;
+  };
+
   static std::unique_ptr<at::ObserverContext> begin(
       const at::RecordFunction& /*unused*/) {
-    const at::DisableRecordFunctionGuard unseen;
-    for (auto* observer = current(); observer; observer = observer->outer_) {
+    const Unseen unseen;
+    for (auto* observer = current(); unseen.first() && observer;
+         observer = observer->outer_) {
       observer->look_again();
     }
     return nullptr;
@@ -135,7 +161,10 @@ class Observer {
   static void end(
       const at::RecordFunction& function,
       at::ObserverContext* /*unused*/) {
-    const at::DisableRecordFunctionGuard unseen; // a history may need operators
+    const Unseen unseen;
+    if (!unseen.first()) {
+      return;
+    }
     for (const auto& value : function.outputs()) {
       if (value.isTensor()) {
         offer(value.toTensor(), function);
@@ -158,7 +187,9 @@ class Observer {
 
   void add(const torch::Tensor& x, const std::string& operation) {
     if (!x.requires_grad() || !x.grad_fn()) {
-      without_history_.emplace_back(x.getIntrusivePtr());
+      if (may_get_a_history(x)) {
+        without_history_.emplace_back(x.getIntrusivePtr());
+      }
       if (is_one_of(operation, kConvolutions)) {
         frozen_ = c10::str(operation, " ", x.sizes());
         frozen_result_ = Weak(x.getIntrusivePtr());
@@ -203,6 +234,15 @@ class Observer {
         }
       }
     }
+  }
+
+  /// What may yet become a map, or a step to one: within an autograd::Function,
+  /// or as a buffer that is filled through its views. Statistics of norms,
+  /// indices of poolings and the like, which the graph keeps, would be looked
+  /// at again by each operator to come.
+  static bool may_get_a_history(const torch::Tensor& x) {
+    return x.is_floating_point() &&
+        (x.dim() >= 3 || !torch::GradMode::is_enabled());
   }
 
   /// What had no history and has one now, but not from an operator.

@@ -89,13 +89,7 @@ inline void check_guidance(
   check_shape(where, "regions.weight", regions.weight, {maps.size(0)});
   for (const auto* part :
        {&regions.inside, &regions.outside, &regions.weight}) {
-    TORCH_CHECK_VALUE(
-        part->device() == maps.device(),
-        where,
-        ": expected maps and regions on one device, but got ",
-        maps.device(),
-        " and ",
-        part->device());
+    check_same_device(where, "maps and regions", maps, *part);
   }
 }
 

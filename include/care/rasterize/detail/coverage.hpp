@@ -4,6 +4,7 @@
 #define CARE_RASTERIZE_DETAIL_COVERAGE_HPP
 
 #include <care/boxes/detail/batch.hpp>
+#include <care/detail/to_device.hpp>
 #include <care/rasterize/mode.hpp>
 
 #include <torch/types.h>
@@ -157,13 +158,19 @@ class ElementaryGrid {
     /// The same sums of bilinear weights: a running sum over whole pixels plus
     /// the covered share of the pixel in which the edge lies.
     torch::Tensor adjoint_upto(const torch::Tensor& cut, int64_t cells) const {
-      auto weight = pixel_weights(pixels, cells, RasterMode::kAdjoint, cut);
-      auto before = weight.cumsum(0) - weight;
+      // On the host: a device's running sum may refuse to be deterministic.
+      const auto table = pixel_weights(
+          pixels,
+          cells,
+          RasterMode::kAdjoint,
+          torch::empty({0}, torch::kDouble));
+      const auto weight = to_device(table, cut.device());
+      const auto before = to_device(table.cumsum(0) - table, cut.device());
       auto pixel = cut.detach().floor().clamp(0, pixels - 1);
       auto part = cut - pixel;
       auto row = pixel.to(torch::kLong).flatten();
-      auto pick = [&](const torch::Tensor& table) {
-        return table.index_select(0, row).view(
+      auto pick = [&](const torch::Tensor& sums) {
+        return sums.index_select(0, row).view(
             {cut.size(0), cut.size(1), cells});
       };
       return pick(before) + part.unsqueeze(2) * pick(weight);
