@@ -6,6 +6,7 @@
 #include "auto_boxes/sheet.hpp"
 #include "common/csv.hpp"
 #include "common/generated.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
 
@@ -161,6 +162,12 @@ void run(Settings s) {
     s.input = common::write_generated_set(s.out / "generated", {});
   }
   const auto rows = chosen(s);
+  trainer::Lock lock(s.out / ".lock");
+  if (!lock.take(LOCK_EX | LOCK_NB)) {
+    throw std::runtime_error(
+        "--out: expected a folder that no other run works in, but got " +
+        s.out.string());
+  }
   auto_boxes::FindSettings settings;
   settings.threads = trainer::threads_or_all(s.threads);
   settings.identity = auto_boxes::identity(s.finder);

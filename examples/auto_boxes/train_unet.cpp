@@ -7,6 +7,7 @@
 #include "common/progress.hpp"
 #include "resnet_trainer/checkpoint.hpp"
 #include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/optimizer.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
@@ -337,13 +338,18 @@ void run(Settings s) {
   trainer::Progress state; // its best figure is the last loss here
   state.identity = identity(task);
   const fs::path checkpoint = s.out.string() + ".checkpoint";
+  look_through(task); // before there is a lock: a fault makes no folder
+  trainer::Lock lock(fs::absolute(s.out.string() + ".lock"));
+  if (!lock.take(LOCK_EX | LOCK_NB)) {
+    throw std::runtime_error(
+        "--out: expected a file that no other training writes, but got " +
+        s.out.string());
+  }
   if (!s.fresh && fs::exists(checkpoint)) {
     trainer::load_checkpoint(
         checkpoint, state, *net, *net, optimizer, sampler, torch::kCPU);
   }
-  look_through(task);
 
-  fs::create_directories(fs::absolute(s.out).parent_path());
   const auto loader = make_loader(task, task.train, sampler, /*learns=*/true);
   const auto count = static_cast<int64_t>(task.train.size());
   common::Progress progress("U-Net", s.epochs * count, state.epoch * count);

@@ -3,12 +3,16 @@
 #include "common/csv.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h> // join
 
 #include <map>
 #include <set>
+#include <utility>
 
 namespace common {
+
+std::string csv_number(double number) {
+  return fmt::format("{:.7g}", number);
+}
 
 std::string manifest_of(
     const std::vector<trainer::Row>& rows,
@@ -37,8 +41,11 @@ std::string manifest_of(
       set("box_label", box.label);
       set("confidence",
           row.has_confidence ? fmt::format("{:.4g}", box.confidence) : "");
-      lines.emplace_back(
-          start + fmt::format("{:.7g}", fmt::join(box.xyxy, ",")), rest);
+      std::string sides;
+      for (const auto side : box.xyxy) {
+        sides += (sides.empty() ? "" : ",") + csv_number(side);
+      }
+      lines.emplace_back(start + sides, rest);
     }
     if (row.boxes.empty()) {
       lines.emplace_back(start + ",,,", rest);

@@ -26,6 +26,9 @@ inline std::string csv_field(const std::string& text) {
   return plain ? text : csv_quoted(text);
 }
 
+/// A number as a manifest has it: seven digits.
+std::string csv_number(double number);
+
 /// The way to a file from a folder, whether they are spelled with links or not;
 /// the file's own name stays as it is.
 inline std::string way_to(

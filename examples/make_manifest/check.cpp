@@ -1,5 +1,6 @@
 // Looks at every picture that a format tells of.
 // SPDX-License-Identifier: Apache-2.0
+#include "common/csv.hpp"
 #include "common/files.hpp"
 #include "common/progress.hpp"
 #include "make_manifest/formats.hpp"
@@ -46,6 +47,15 @@ void add_parts(Told& told, const cv::Mat& mask, double least_part) {
   }
 }
 
+/// Whether nothing of the box is left in the digits that a manifest has.
+bool is_empty(const Box& box) {
+  const auto same = [](double a, double b) {
+    return common::csv_number(a) == common::csv_number(b);
+  };
+  return !(box[0] < box[2] && box[1] < box[3]) || same(box[0], box[2]) ||
+      same(box[1], box[3]);
+}
+
 /// The boxes brought to the stored picture; those that are none go.
 void settle_boxes(
     Told& told,
@@ -64,8 +74,9 @@ void settle_boxes(
       cut[i] = std::clamp(box[i], 0.0, length);
       beyond = std::max(beyond, std::abs(box[i] - cut[i]));
     }
-    const bool inverted = !(box[0] < box[2] && box[1] < box[3]);
-    const bool lost = inverted || !(cut[0] < cut[2] && cut[1] < cut[3]);
+    cut = as_stored(cut, stored, orientation);
+    const bool inverted = is_empty(box);
+    const bool lost = inverted || is_empty(cut);
     if (lost || beyond > 0.5) { // less is rounding
       suspicious.add(
           region.where,
@@ -76,7 +87,7 @@ void settle_boxes(
               fmt::join(box, ", "),
               lost ? "left out" : "cut"));
     }
-    box = as_stored(cut, stored, orientation);
+    box = cut;
     if (!lost) {
       kept.push_back(region);
     }
@@ -175,6 +186,9 @@ class Keys {
 void check_words(const Told& row, Complaints& suspicious) {
   for (const auto& [expected, got] : trainer::faults_of(row)) {
     suspicious.add(row.where, expected, got);
+  }
+  if (trainer::utf8_end(row.label) < row.label.size()) { // boxes' are of it
+    suspicious.add(row.where, "a label in UTF-8", "other bytes");
   }
   for (const auto& region : row.boxes) {
     if (region.label.find('|') != std::string::npos) {

@@ -3,6 +3,7 @@
 #include "make_manifest/formats.hpp"
 
 #include "common/csv.hpp"
+#include "common/files.hpp"
 
 #include <algorithm>
 #include <stdexcept>
@@ -69,6 +70,14 @@ std::vector<Told> read_folder(const Source& source, Complaints&) {
     }
   }
   return told;
+}
+
+std::string text_of(const fs::path& file) {
+  auto text = common::read_file(file);
+  if (text.compare(0, 3, "\xEF\xBB\xBF") == 0) {
+    text.erase(0, 3);
+  }
+  return text;
 }
 
 std::vector<fs::path> files_of(

@@ -82,6 +82,10 @@ std::vector<Told> read_nih(const Source& source, Complaints& suspicious);
 std::vector<Told> read_vindr(const Source& source, Complaints& suspicious);
 std::vector<Told> read_folder(const Source& source, Complaints& suspicious);
 
+/// The whole file, without a byte order mark. Throws std::runtime_error where
+/// it cannot be read.
+std::string text_of(const std::filesystem::path& file);
+
 /// The files of a folder with that ending, at any depth, sorted. Throws
 /// std::runtime_error if there are none.
 std::vector<std::filesystem::path> files_of(

@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "make_manifest/formats.hpp"
 
-#include <set>
-#include <stdexcept>
+#include <algorithm>
 
 namespace make_manifest {
 namespace {
@@ -30,18 +29,29 @@ std::string needed(
 }
 
 const std::vector<std::string> kImage{"image", "image_id", "image_name"};
-const std::vector<std::string> kGroup{"lesion_id", "patient_id"};
+const std::vector<std::string> kGroup{"patient_id", "lesion_id"};
 
-/// Each picture's lesion or, where the file tells none, patient.
+/// The line's patient or, where it tells none, lesion: what one patient's
+/// lesions share must not be in two parts.
+std::string group_of(const trainer::Csv& csv, const trainer::Csv::Line& line) {
+  std::string group;
+  for (const auto& name : kGroup) {
+    group = group.empty() ? csv.field(line, name) : group;
+  }
+  return group;
+}
+
+/// The pictures' groups, of a file of their own.
 std::map<std::string, std::string> groups_of(
     const std::filesystem::path& file,
     Complaints& suspicious) {
   std::map<std::string, std::string> groups;
   if (!file.empty()) {
     const trainer::Csv csv(file);
-    const auto image = needed(csv, kImage), group = needed(csv, kGroup);
+    const auto image = needed(csv, kImage);
+    needed(csv, kGroup);
     for (const auto& line : csv.lines()) {
-      const auto name = csv.field(line, group);
+      const auto name = group_of(csv, line);
       const auto& first =
           groups.emplace(csv.field(line, image), name).first->second;
       if (first != name) {
@@ -61,7 +71,6 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
   const trainer::Csv csv(source.input);
   const auto image = needed(csv, kImage);
   const auto diagnosis = first_of(csv, {"dx", "diagnosis"});
-  const auto own_group = first_of(csv, kGroup);
   const auto groups = groups_of(source.more, suspicious);
   std::vector<Told> told;
   for (const auto& line : csv.lines()) {
@@ -75,7 +84,8 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
       for (const auto& [name, place] : csv.columns()) {
         const auto& field = line.fields[place];
         double share = 0;
-        const bool is_class = name != image && name != own_group &&
+        const bool is_class = name != image &&
+            std::count(kGroup.begin(), kGroup.end(), name) == 0 &&
             name != "score_weight" && name != "validation_weight"; // ISIC 2019
         if (is_class && !trainer::parse_number(field, share)) {
           csv.fail(line, "a number for " + name, "'" + field + "'");
@@ -93,7 +103,7 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
       continue;
     }
     picture.label = labels[0];
-    picture.group = csv.field(line, own_group);
+    picture.group = group_of(csv, line);
     if (!source.more.empty()) {
       const auto found = groups.find(picture.path);
       if (found == groups.end()) {

@@ -50,7 +50,7 @@ const Format kFormats[] = {
      "ISIC, HAM10000",
      "ground truth with a column for each class, or metadata with a diagnosis",
      "--groups",
-     "CSV with lesion_id or patient_id",
+     "CSV with patient_id or lesion_id",
      read_isic},
     {"rsna",
      "RSNA pneumonia",
@@ -102,7 +102,8 @@ void add_options(CLI::App& app, const Format& format, Settings& s) {
       ->needs(masks);
   add("--table", s.table, "CSV: path and label, group, split or fold")
       ->check(CLI::ExistingFile);
-  add("--only", s.only, "labels to keep, a,b,...")->delimiter(',');
+  add("--only", s.only, "a label to keep; repeat for more")
+      ->allow_extra_args(false);
   add("--unlabelled", s.unlabelled, "label of pictures with no label or box");
   add("--exif", s.exif, "whether boxes know of EXIF orientation")
       ->check(CLI::IsMember({"apply", "ignore"}));
@@ -150,8 +151,8 @@ bool settle_label(Told& told, const Settings& s) {
     }
   }
   told.boxes = kept;
+  labels.erase("");
   if (told.label.empty()) {
-    labels.erase("");
     told.label = labels.empty() ? s.unlabelled
                                 : fmt::format("{}", fmt::join(labels, "|"));
     return true;
@@ -162,7 +163,7 @@ bool settle_label(Told& told, const Settings& s) {
       own.push_back(label);
     }
   }
-  if (own.empty() && kept.empty()) {
+  if (own.empty() && labels.empty()) { // a box without one has the picture's
     return false;
   }
   told.label =

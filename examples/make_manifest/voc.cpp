@@ -1,26 +1,31 @@
 // Pascal VOC: an XML file for each picture, as labelImg writes them.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/files.hpp"
 #include "make_manifest/formats.hpp"
 
 #include <fmt/format.h>
 #include <pugixml.hpp>
 
 #include <algorithm>
+#include <cstddef>
 
 namespace make_manifest {
 
 std::vector<Told> read_voc(const Source& source, Complaints& suspicious) {
   std::vector<Told> told;
   for (const auto& file : files_of(source.input, ".xml")) {
-    const auto text = common::read_file(file);
-    const auto where = [&](std::ptrdiff_t offset) {
-      const auto end = text.begin() + std::max<std::ptrdiff_t>(0, offset);
+    const auto text = text_of(file);
+    const auto where = [&](std::ptrdiff_t offset) { // beyond it: of UTF-16
+      const auto size = static_cast<std::ptrdiff_t>(text.size());
+      const auto end =
+          text.begin() + std::clamp<std::ptrdiff_t>(offset, 0, size);
       return fmt::format(
           "{}:{}", file.string(), 1 + std::count(text.begin(), end, '\n'));
     };
     pugi::xml_document xml;
-    const auto outcome = xml.load_buffer(text.data(), text.size());
+    const auto outcome = xml.load_buffer(
+        text.data(),
+        text.size(),
+        pugi::parse_default | pugi::parse_trim_pcdata);
     const auto annotation = xml.child("annotation");
     if (!outcome || !annotation) {
       suspicious.add(
@@ -58,6 +63,10 @@ std::vector<Told> read_voc(const Source& source, Complaints& suspicious) {
             line,
             "an object with a name and a bndbox of four numbers",
             "another");
+        continue;
+      }
+      if (trainer::utf8_end(label) < label.size()) {
+        suspicious.add(line, "a name in UTF-8", "other bytes");
         continue;
       }
       box[0] -= source.from_one ? 1 : 0;

@@ -1,6 +1,5 @@
 // YOLO: a text file for each picture, a line for each box or polygon.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/files.hpp"
 #include "make_manifest/formats.hpp"
 
 #include <fmt/format.h>
@@ -8,7 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <fstream>
+#include <cstddef>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -19,9 +18,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// The file with the classes' names. Throws where it is not UTF-8.
+std::string utf8_of(const fs::path& file) {
+  const auto text = text_of(file);
+  const auto end =
+      text.begin() + static_cast<std::ptrdiff_t>(trainer::utf8_end(text));
+  if (end != text.end()) {
+    throw std::runtime_error(fmt::format(
+        "{}:{}: expected UTF-8, but got other bytes",
+        file.string(),
+        1 + std::count(text.begin(), end, '\n')));
+  }
+  return text;
+}
+
 /// The lines of classes.txt.
 std::vector<std::string> lines_of(const fs::path& file) {
-  std::ifstream stream(file);
+  std::istringstream stream(utf8_of(file));
   std::vector<std::string> names;
   size_t count = 0; // up to the last that is not empty
   for (std::string line; std::getline(stream, line);) {
@@ -43,8 +56,8 @@ std::vector<std::string> lines_of(const fs::path& file) {
 /// "- a" or lines "0: a".
 std::vector<std::string> names_of(const fs::path& file) {
   using std::regex;
-  const auto text = std::regex_replace(
-      "\n" + common::read_file(file), regex("([ \t\n])#[^\n]*"), "$1");
+  const auto text =
+      std::regex_replace("\n" + utf8_of(file), regex("([ \t\n])#[^\n]*"), "$1");
   auto at = text.begin(), end = at; // what is to be read; all of it behind
   const auto fail = [&](const std::string& got) {
     throw std::runtime_error(fmt::format(
@@ -144,7 +157,7 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
     picture.fractions = true;
     const auto files = source.pictures.find(picture.path);
     seen.insert(files.begin(), files.end());
-    std::ifstream stream(file);
+    std::istringstream stream(text_of(file));
     int number = 0;
     for (std::string line; std::getline(stream, line);) {
       const auto where = file.string() + ":" + std::to_string(++number);

@@ -36,7 +36,13 @@ size_t utf8_length(const char* text, size_t left) {
       return 0;
     }
   }
-  return length;
+  const int second = length > 2 ? static_cast<unsigned char>(text[1]) : 0;
+  const bool barred = lead == 0xe0 ? second < 0xa0 // overlong
+      : lead == 0xed               ? second >= 0xa0 // a surrogate
+      : lead == 0xf0               ? second < 0x90 // overlong
+      : lead == 0xf4               ? second >= 0x90 // beyond U+10FFFF
+                                   : false;
+  return barred ? 0 : length;
 }
 
 } // namespace
@@ -82,7 +88,9 @@ Csv::Csv(std::filesystem::path file) : file_(std::move(file)) {
   lines_.erase(lines_.begin());
   const auto count = header_.fields.size();
   for (size_t i = 0; i < count; ++i) {
-    columns_.emplace(header_.fields[i], i);
+    if (!header_.fields[i].empty()) {
+      columns_.emplace(header_.fields[i], i);
+    }
   }
   for (auto& line : lines_) {
     while (line.fields.size() > count && line.fields.back().empty()) {

@@ -34,7 +34,7 @@ class Csv {
   const std::vector<Line>& lines() const {
     return lines_;
   }
-  /// The columns; of several with one name the first.
+  /// The columns with a name; of several with one the first.
   const std::map<std::string, size_t>& columns() const {
     return columns_;
   }

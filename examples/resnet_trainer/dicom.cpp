@@ -101,6 +101,9 @@ bool is_whole(const std::vector<unsigned char>& bytes) {
     }
     in_pixels = in_pixels || pixels;
     if (group == 2 && element == 0x0010) {
+      if (open) {
+        return false;
+      }
       const auto from = bytes.begin() + std::ptrdiff_t(start);
       syntax.assign(from, from + std::ptrdiff_t(length));
       syntax.erase(std::min(syntax.find('\0'), syntax.size()));

@@ -93,7 +93,7 @@ Row read_row(const Csv& csv, const Csv::Line& line, const fs::path& folder) {
     const auto known = [&name = name](const std::vector<std::string>& list) {
       return std::find(list.begin(), list.end(), name) != list.end();
     };
-    if (!name.empty() && !known(kNeeded) && !known(kOptional)) {
+    if (!known(kNeeded) && !known(kOptional)) {
       row.more[name] = line.fields[place];
     }
   }

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -159,10 +160,18 @@ Options parse_options(
   }
   options.size.resize(2, options.size.front());
   options.split.seed = static_cast<uint64_t>(options.seed);
+  const auto read = [&](const CLI::Option& option) {
+    try {
+      return value_of(option);
+    } catch (const std::exception& error) { // of a file that cannot be read
+      std::cerr << name << ": " << error.what() << '\n';
+      std::exit(1);
+    }
+  };
   for (const auto* option : app.get_options()) {
     if (option->count() > 0) {
       options.given.push_back(option->get_name());
-      const auto value = value_of(*option);
+      const auto value = read(*option);
       const bool is_default = option->get_name() == "--optimizer"
           ? options.optimizer == Options().optimizer // a number by now
           : value == option->get_default_str();

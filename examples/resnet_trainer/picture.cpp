@@ -69,6 +69,15 @@ bool is_cut_off_jpeg(const Bytes& bytes) {
   return true;
 }
 
+/// Whether it is of a kind whose black may be not quite black: JPEG, JPEG 2000,
+/// or WebP but for its lossless kind.
+bool may_lose(const Bytes& bytes) {
+  return begins_with(bytes, kJpeg) || begins_with(bytes, "jP  \r\n", 4) ||
+      begins_with(bytes, "\xff\x4f\xff\x51") ||
+      (begins_with(bytes, "RIFF") && begins_with(bytes, "WEBP", 8) &&
+       !begins_with(bytes, "VP8L", 12));
+}
+
 /// The significant bits a sample that a PNG names (its chunk sBIT), the most of
 /// its colours; 0: it names none.
 int significant_bits(const Bytes& bytes) {
@@ -228,13 +237,13 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
     return std::to_string(s.width) + " x " + std::to_string(s.height);
   };
   cv::Mat mask;
-  bool jpeg = false;
+  bool lossy = false;
   std::string reason;
   std::error_code none_there;
   try {
     if (fs::is_regular_file(file, none_there)) {
       auto bytes = read_bytes(file);
-      jpeg = begins_with(bytes, kJpeg);
+      lossy = may_lose(bytes);
       mask = decoded(bytes);
     }
   } catch (const std::runtime_error& error) {
@@ -251,8 +260,9 @@ cv::Mat read_mask(const fs::path& file, cv::Size size) {
   std::vector<cv::Mat> channels;
   cv::split(mask, channels);
   cv::Mat lesion(size, CV_8U, cv::Scalar(0));
+  const int half = mask.depth() == CV_16U ? 32768 : 128;
   for (size_t c = 0; c < channels.size() && c < 3; ++c) {
-    lesion |= jpeg ? channels[c] >= 128 : channels[c] != 0;
+    lesion |= lossy ? channels[c] >= half : channels[c] != 0;
   }
   if (channels.size() == 4 && cv::countNonZero(lesion) % size.area() == 0 &&
       cv::countNonZero(channels[3]) % size.area() != 0) {

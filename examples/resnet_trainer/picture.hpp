@@ -29,9 +29,9 @@ cv::Mat read_picture(const std::filesystem::path& file);
 /// lesion.
 ///
 /// Lesion is what is not black, whatever the depth and also in a palette; in a
-/// JPEG, whose black is never quite black, from half of white on. Throws
-/// std::runtime_error that names the file where it cannot be read, has another
-/// size, or has its shape in its transparency alone.
+/// JPEG, JPEG 2000 or lossy WebP, whose black is never quite black, from half
+/// of white on. Throws std::runtime_error that names the file where it cannot
+/// be read, has another size, or has its shape in its transparency alone.
 cv::Mat read_mask(const std::filesystem::path& file, cv::Size size);
 
 /// The picture at another size: along each side a mean over areas where it

@@ -284,6 +284,17 @@ std::vector<Row> Data::shown(const std::vector<Row>& test, size_t most) const {
 }
 
 std::string fingerprint(const std::vector<Row>& rows, bool masks) {
+  // The way to its mask from the picture's folder, however both are spelled.
+  const auto mask_of = [](const Row& row) {
+    const auto whole = [](const fs::path& path) {
+      return fs::absolute(path).lexically_normal();
+    };
+    return row.mask.empty()
+        ? ""
+        : whole(row.mask)
+              .lexically_relative(whole(row.file).parent_path())
+              .generic_string();
+  };
   std::string text;
   for (const auto& row : rows) {
     text += fmt::format(
@@ -293,7 +304,7 @@ std::string fingerprint(const std::vector<Row>& rows, bool masks) {
         row.split,
         row.fold,
         row.group);
-    text += masks ? row.mask.filename().string() + "\n" : "";
+    text += masks ? mask_of(row) + "\n" : "";
     for (const auto& box : row.boxes) {
       text += fmt::format("{},{}\n", fmt::join(box.xyxy, ","), box.confidence);
     }

@@ -76,6 +76,7 @@ int run(const Options& o) {
   }
   const auto jobs = chosen(plan, o.only);
   const study::Runs runs(plan, o.out);
+  const auto before = runs.count_finished(jobs);
   bool is_other = false;
   const auto others = start_others(o.processes, is_other);
   auto machine = o.machine;
@@ -96,7 +97,9 @@ int run(const Options& o) {
     std::cout << common::read_file(o.out / "results.md") << '\n';
   }
   std::cout << fmt::format(
-      "{}\n\ntrained {} networks\n", verdict, outcome.trained);
+      "{}\n\ntrained {} networks\n",
+      verdict,
+      others.empty() ? outcome.trained : runs.count_finished(jobs) - before);
   if (const auto page = o.out / "report.html"; std::filesystem::exists(page)) {
     std::cout << "Report: " << page.string() << '\n';
   }
@@ -130,7 +133,8 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option(
          "--most", o.most, "train at most this many networks; 0: report alone")
-      ->check(CLI::Range(-1, 1000000));
+      ->check(CLI::Range(-1, 1000000))
+      ->excludes("--processes"); // each would train as many
   app.add_flag("--list", o.list, "say which networks there are, and end");
   app.add_option(
          "--only", o.only, "train this one of the list, without a report")

@@ -135,6 +135,13 @@ class Runs {
     return outcome;
   }
 
+  /// How many of these are finished, by whichever process.
+  int64_t count_finished(const std::vector<Job>& jobs) const {
+    return std::count_if(jobs.begin(), jobs.end(), [&](const Job& job) {
+      return is_finished(job);
+    });
+  }
+
   /// All finished runs of the plan, in its order.
   std::vector<Finished> finished() const {
     std::vector<Finished> all;

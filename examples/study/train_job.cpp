@@ -39,11 +39,13 @@ struct Task {
   trainer::Input input = input_of(recipe, machine.device);
 };
 
+/// `learns`: without a last batch of one, as the trainer.
 template <class Sampler>
 auto make_loader(
     const Task& task,
     const std::vector<Row>& rows,
-    Sampler sampler) {
+    Sampler sampler,
+    bool learns = false) {
   const auto [width, height] = size_of(task.recipe);
   trainer::PicturesOptions options;
   options.size = {height, width};
@@ -51,11 +53,14 @@ auto make_loader(
   options.cache = true;
   options.masks = task.recipe.masks();
   options.any_mask_size = task.arm.boxes == "shuffled";
-  const auto batch = static_cast<size_t>(task.recipe.batch);
+  const auto batch = task.recipe.batch;
+  const auto count = static_cast<int64_t>(rows.size());
   return torch::data::make_data_loader(
       trainer::Pictures(rows, task.data.classes, options),
       std::move(sampler),
-      torch::data::DataLoaderOptions(batch).workers(1));
+      torch::data::DataLoaderOptions(static_cast<size_t>(batch))
+          .drop_last(learns && trainer::ends_in_one(count, batch, batch))
+          .workers(1));
 }
 
 trainer::Predictions ask(
@@ -145,7 +150,7 @@ Network train(
     trainer::to_channels_last(*net);
   }
   sampler.seek(state.epoch);
-  const auto loader = make_loader(task, rows, sampler);
+  const auto loader = make_loader(task, rows, sampler, /*learns=*/true);
   trainer::StepOptions step;
   step.bfloat16 = recipe.precision == Precision::kBFloat16;
   step.augment = augmentation_of(recipe, arm).seed(seed);

@@ -8,6 +8,7 @@
 #include "auto_boxes/finder.hpp"
 #include "auto_boxes/score.hpp"
 #include "auto_boxes/sheet.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/manifest.hpp"
 #include "resnet_trainer/picture.hpp"
 
@@ -446,6 +447,20 @@ TEST_CASE("auto_boxes: a failed start claims no folder") {
   const auto same = run(in + " --out " + in);
   CHECK(same.status == 1);
   CHECK(contains(same.text, "expected another folder"));
+}
+
+TEST_CASE("auto_boxes: two runs do not share a folder") {
+  const Folder folder;
+  write(folder.path / "in/a.png", red_square(20, 20, 40));
+  const auto out = folder.path / "out";
+  trainer::Lock lock(out / ".lock");
+  REQUIRE(lock.take(LOCK_EX | LOCK_NB));
+  const auto second =
+      run((folder.path / "in").string() + " --out " + out.string());
+  INFO(second.text);
+  CHECK(second.status == 1);
+  CHECK(contains(second.text, "--out: expected a folder that no other run"));
+  CHECK_FALSE(fs::exists(out / "manifest.csv"));
 }
 
 TEST_CASE("auto_boxes: takes a folder as it is, but not its own results") {

@@ -37,9 +37,43 @@ TEST_CASE("csv: empty and doubled columns matter only where they are read") {
   csv.expect({"path"}, {"label"});
   REQUIRE(csv.lines().size() == 1);
   CHECK(csv.field(csv.lines()[0], "note") == "1");
+  CHECK(csv.field(csv.lines()[0], "") == "");
+  CHECK(csv.columns().size() == 2); // those with a name
   CHECK(contains(
       care_test::error_of([&] { csv.expect({"path"}, {"note"}); }),
       ":1: expected each column once, but got 'note' twice"));
+}
+
+TEST_CASE("csv: a column without a name has no fields to find") {
+  const care_test::Folder folder;
+  const Csv csv(care_test::write_text(
+      folder.path / "a.csv", ",path\n7,a.png\n")); // as pandas numbers lines
+  CHECK(csv.field(csv.lines()[0], "") == "");
+  CHECK(csv.field(csv.lines()[0], "path") == "a.png");
+}
+
+TEST_CASE("csv: UTF-8 has no surrogates, overlong forms or further planes") {
+  for (const std::string bad :
+       {"\xC1\xBF",
+        "\xE0\x9F\xBF",
+        "\xED\xA0\x80",
+        "\xED\xBF\xBF",
+        "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80",
+        "\xF5\x80\x80\x80"}) {
+    CAPTURE(bad);
+    CHECK(trainer::utf8_end("a" + bad) == 1);
+  }
+  for (const std::string good :
+       {"\xC2\x80",
+        "\xE0\xA0\x80",
+        "\xED\x9F\xBF",
+        "\xEE\x80\x80",
+        "\xF0\x90\x80\x80",
+        "\xF4\x8F\xBF\xBF"}) {
+    CAPTURE(good);
+    CHECK(trainer::utf8_end(good) == good.size());
+  }
 }
 
 TEST_CASE("csv: names the line and the fault") {

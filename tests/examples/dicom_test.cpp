@@ -140,6 +140,15 @@ TEST_CASE("dicom: says that a file is cut off, wherever it is") {
   }
 }
 
+TEST_CASE("dicom: a transfer syntax without a length is damage") {
+  const care_test::Folder folder;
+  const auto file = care_test::write_text(
+      folder.path / "a.dcm",
+      std::string(128, '\0') + "DICM" +
+          std::string("\2\0\x10\0UN\0\0\xff\xff\xff\xff", 12));
+  CHECK(contains(error_of([&] { read_picture(file); }), "damaged"));
+}
+
 #else
 
 TEST_CASE("dicom: says what to install where there is no GDCM") {

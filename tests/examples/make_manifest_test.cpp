@@ -508,6 +508,146 @@ TEST_CASE("make_manifest: rsna") {
   }
 }
 
+TEST_CASE("make_manifest: --only drops a label with its unlabelled boxes") {
+  const Work work;
+  work.picture("images/a.png");
+  work.picture("images/b.png");
+  work.text(
+      "labels.csv",
+      "patientId,x,y,width,height,Target\na,,,,,0\nb,1,2,10,5,1\n");
+  const std::string rsna = "rsna labels.csv --images images --only ";
+  REQUIRE(work.run(rsna + "'No Lung Opacity'").status == 0);
+  auto rows = work.rows();
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].label == "No Lung Opacity");
+  REQUIRE(work.run(rsna + "'Lung Opacity'").status == 0);
+  rows = work.rows();
+  REQUIRE(rows.size() == 1);
+  CHECK((rows[0].corners() == Boxes{{1, 2, 11, 7}}));
+}
+
+TEST_CASE("make_manifest: --only takes a label with a comma") {
+  const Work work;
+  work.picture("set/Melanoma, NOS/a.png");
+  work.picture("set/nevus/b.png");
+  work.picture("set/other/c.png");
+  const auto run = work.run("folder set --only 'Melanoma, NOS' --only nevus");
+  CAPTURE(run.text);
+  REQUIRE(run.status == 0);
+  CHECK(
+      trainer::labels_of(work.rows()) ==
+      std::vector<std::string>{"Melanoma, NOS", "nevus"});
+}
+
+TEST_CASE("make_manifest: isic groups by patient, else by lesion") {
+  const Work work;
+  for (const char* id : {"ISIC_1", "ISIC_2", "ISIC_3"}) {
+    work.picture(std::string("images/") + id + ".png");
+  }
+  const std::string groups = "ISIC_1,L1,P1\nISIC_2,L2,\nISIC_3,L3,P1\n";
+  work.text("groups.csv", "image,lesion_id,patient_id\n" + groups);
+  work.text("truth.csv", "image,MEL,NV\nISIC_1,0,1\nISIC_2,1,0\nISIC_3,1,0\n");
+  // With lesions that are numbers, and lines that are numbered.
+  work.text(
+      "both.csv",
+      ",image,lesion_id,patient_id,MEL,NV\n0,ISIC_1,1,P1,0,1\n"
+      "1,ISIC_2,2,,1,0\n2,ISIC_3,3,P1,1,0\n");
+  work.text("dx.csv", "image,lesion_id,patient_id,dx\nISIC_1,L1,P1,nv\n");
+  const auto found = [&](const std::string& input) {
+    const auto run = work.run("isic " + input + " --images images");
+    INFO(run.text);
+    REQUIRE(run.status == 0);
+    CHECK(complaints_of(run.text) == 0);
+    std::vector<std::string> all;
+    for (const auto& row : work.rows()) {
+      all.push_back(row.label + " " + row.group);
+    }
+    return all;
+  };
+  using All = std::vector<std::string>;
+  CHECK(
+      found("truth.csv --groups groups.csv") ==
+      All{"NV P1", "MEL L2", "MEL P1"});
+  CHECK(found("both.csv") == All{"NV P1", "MEL 2", "MEL P1"});
+  CHECK(found("dx.csv") == All{"nv P1"});
+}
+
+TEST_CASE("make_manifest: names are in UTF-8, with or without its mark") {
+  const Work work;
+  work.picture("images/a.png");
+  const std::string mark = "\xEF\xBB\xBF", box = "0 .5 .5 .5 .5\n";
+  const auto yolo = [&](const char* names) {
+    return work.run(
+        std::string("yolo labels --images images --names ") + names);
+  };
+  work.text("labels/a.txt", mark + box);
+  work.text("classes.txt", mark + "mole\nvein\n");
+  work.text("data.yaml", mark + "names: [mole, vein]\n");
+  for (const char* names : {"classes.txt", "data.yaml"}) {
+    const auto run = yolo(names);
+    CAPTURE(run.text);
+    REQUIRE(run.status == 0);
+    CHECK(complaints_of(run.text) == 0);
+    CHECK(work.rows().at(0).label == "mole");
+  }
+  work.text("classes.txt", "mole\nn\xE6vus\n");
+  work.text("data.yaml", "names:\n- mole\n- n\xE6vus\n");
+  auto run = yolo("classes.txt");
+  CHECK(run.status == 1);
+  CHECK(contains(run.text, "classes.txt:2: expected UTF-8"));
+  run = yolo("data.yaml");
+  CHECK(run.status == 1);
+  CHECK(contains(run.text, "data.yaml:3: expected UTF-8"));
+
+  work.text(
+      "xml/a.xml",
+      mark +
+          annotation(
+              "a.png",
+              object("n\xE6vus", "1 2 3 4") +
+                  object("\n\t mole\n", "5 6 7 8")));
+  run = work.run("voc xml --images images");
+  CAPTURE(run.text);
+  CHECK(run.status == 0);
+  CHECK(complaints_of(run.text) == 1);
+  CHECK(contains(run.text, "xml/a.xml:4: expected a name in UTF-8"));
+  CHECK(work.rows().at(0).label == "mole"); // trimmed
+  CHECK((work.rows()[0].corners() == Boxes{{5, 6, 7, 8}}));
+
+  CHECK(contains(
+      work.run("folder images --unlabelled n\xE6vus").text,
+      "images/a.png: expected a label in UTF-8"));
+}
+
+TEST_CASE("make_manifest: a label file that cannot be read ends it") {
+  const Work work;
+  work.picture("images/a.png");
+  work.picture("images/b.png");
+  work.text("classes.txt", "mole\n");
+  work.text("labels/a.txt", "0 .5 .5 .5 .5\n");
+  fs::create_symlink("nowhere.txt", work.path / "labels/b.txt");
+  const auto run = work.run("yolo labels --images images --names classes.txt");
+  CHECK(run.status == 1);
+  CHECK(contains(run.text, "cannot read 'labels/b.txt'"));
+  CHECK_FALSE(fs::exists(work.manifest));
+}
+
+TEST_CASE("make_manifest: a box that its digits leave empty is left out") {
+  const Work work;
+  work.picture("images/a.png");
+  work.text(
+      "xml/a.xml",
+      annotation(
+          "a.png",
+          object("mole", "20 5 20.000001 9") + object("mole", "1 2 3 4")));
+  const auto run = work.run("voc xml --images images");
+  CAPTURE(run.text);
+  CHECK(run.status == 0);
+  CHECK(contains(
+      run.text, "xml/a.xml:4: expected xmin < xmax and ymin < ymax, but got"));
+  CHECK((work.rows().at(0).corners() == Boxes{{1, 2, 3, 4}}));
+}
+
 TEST_CASE("make_manifest: nih and vindr, several labels a picture") {
   const Work work;
   for (const char* name : {"a.png", "b.png", "c.png"}) {
@@ -740,7 +880,7 @@ TEST_CASE("make_manifest: writes over nothing that it reads") {
   REQUIRE(work.run("folder set --masks masks --only a").status == 0);
   REQUIRE(work.rows()[0].mask.filename() == "1.png");
   work.picture("more/b/4.png");
-  REQUIRE(work.more("folder more --append --only a,b").status == 0);
+  REQUIRE(work.more("folder more --append --only a --only b").status == 0);
   CHECK(work.rows().size() == 2);
   fs::rename(work.path / "masks", work.path / "unplugged");
   work.picture("third/a/5.png");
@@ -773,7 +913,7 @@ TEST_CASE("make_manifest: says what of its options found nothing") {
   const Work work;
   work.picture("set/a/1.png");
   work.picture("set/b/1.png");
-  const auto only = work.run("folder set --only a,Nope");
+  const auto only = work.run("folder set --only a --only Nope");
   CHECK(only.status == 1);
   CHECK(
       contains(only.text, "--only: expected one of 'a', 'b', but got 'Nope'"));

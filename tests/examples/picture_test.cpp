@@ -187,6 +187,30 @@ TEST_CASE("picture: a mask is a JPEG by its bytes, not by its name") {
   CHECK(cv::countNonZero(trainer::read_mask(file, {32, 32})) == 13 * 32);
 }
 
+TEST_CASE("picture: a mask of any lossy kind is lesion from half of white on") {
+  const care_test::Folder folder;
+  const auto count =
+      [&](const char* kind, const cv::Mat& mask, const std::vector<int>& how) {
+        std::vector<uchar> bytes;
+        cv::imencode(kind, mask, bytes, how);
+        const auto file =
+            write_text(folder.path / "m.png", {bytes.begin(), bytes.end()});
+        return cv::countNonZero(trainer::read_mask(file, mask.size()));
+      };
+  cv::Mat faint(64, 64, CV_8UC3, cv::Scalar(0, 0, 0));
+  cv::Mat light = faint.clone();
+  faint.colRange(0, 32) = cv::Scalar(9, 9, 9); // as a lossy black may be
+  light.colRange(0, 32) = cv::Scalar(250, 250, 250);
+  const std::vector<int> lossy{cv::IMWRITE_WEBP_QUALITY, 90};
+  CHECK(count(".webp", faint, lossy) == 0);
+  CHECK(count(".webp", light, lossy) == 32 * 64);
+  CHECK(count(".webp", faint, {cv::IMWRITE_WEBP_QUALITY, 101}) == 32 * 64);
+  if (cv::haveImageWriter("m.jp2")) {
+    CHECK(count(".jp2", faint, {}) == 0);
+    CHECK(count(".jp2", light, {}) == 32 * 64);
+  }
+}
+
 TEST_CASE("picture: takes samples of floats, refuses infinite ones") {
   const care_test::Folder folder;
   const auto file = folder.path / "a.tiff";

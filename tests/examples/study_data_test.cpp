@@ -224,6 +224,21 @@ TEST_CASE("study: a fingerprint is of the rows, not of spellings", "[study]") {
   CHECK(paths_of(data.rows) == std::vector<std::string>{"a/b", "c"});
 }
 
+TEST_CASE("study: a fingerprint is of the masks' folders, too", "[study]") {
+  const Folder folder;
+  const auto print = [&](const fs::path& manifest, const std::string& mask) {
+    const auto file = folder.path / manifest;
+    fs::create_directories(file.parent_path());
+    care_test::write_text(
+        file, kHeader + ",mask\na.png,cat,,,,," + mask + "\n");
+    return study::fingerprint(trainer::read_manifest(file), /*masks=*/true);
+  };
+  const auto one = print("m.csv", "m1/a.png");
+  CHECK(print("m.csv", "m2/a.png") != one);
+  CHECK(print("m.csv", "./m1/../m1/a.png") == one);
+  CHECK(print("moved/m.csv", "m1/a.png") == one);
+}
+
 TEST_CASE("study: a name with a comma is a name", "[study]") {
   // shared/cases/13-comma-in-a-class-name
   const Folder folder;

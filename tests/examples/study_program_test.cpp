@@ -276,6 +276,7 @@ TEST_CASE("study: weights are their file's bytes, not its path", "[study]") {
   INFO(first.text);
   REQUIRE(first.status == 0);
   CHECK(runs_in(out).size() == 2);
+  CHECK(contains(first.text, "trained 2 networks")); // by both processes
   fs::copy_file(file, folder.path / "copy");
   const auto again = start(folder.path / "." / "copy", "");
   CHECK(again.status == 0);
@@ -326,6 +327,9 @@ TEST_CASE("study: pictures are looked at before a folder is claimed") {
 
   care_test::write_text(set, csv);
   care_test::write_text(folder.path / "8.png", bytes);
+  const auto unclear = run(settings, out, "--most 1 --processes 2");
+  CHECK(unclear.status != 0);
+  CHECK(contains(unclear.text, "excludes"));
   const auto nothing = run(settings, out, "--most 0");
   CHECK(nothing.status == 0);
   CHECK_FALSE(contains(nothing.text, "report.html"));
@@ -353,6 +357,29 @@ TEST_CASE("study: pictures are looked at before a folder is claimed") {
   const auto divided = run(settings, out);
   CHECK(divided.status == 1);
   CHECK(contains(divided.text, "the runs there were made with learnt = "));
+}
+
+TEST_CASE("study: one picture left waits for another epoch", "[study]") {
+  const Folder folder;
+  const auto set = care_test::write_small_set(folder.path, 12);
+  std::istringstream lines(care_test::read_text(set));
+  std::string line, csv;
+  for (int i = -1; std::getline(lines, line); ++i) { // batches of 8 and 1
+    csv += line + (i < 0 ? ",split\n" : i < 9 ? ",train\n" : ",test\n");
+  }
+  care_test::write_text(set, csv);
+  auto json = tiny();
+  json.erase("counts");
+  json.erase("test_count");
+  json["data"] = set.string();
+  json["rare"] = {"rare"};
+  json["seeds"] = {0};
+  json["recipe"]["epochs"] = 1;
+  json["recipe"]["last_stride"] = 2; // maps of 1 x 1, one value for BatchNorm
+  json["arms"] = Json::array({{{"name", "plain"}}});
+  const auto outcome = run(write_settings(folder, json), folder.path / "out");
+  INFO(outcome.text);
+  CHECK(outcome.status == 0);
 }
 
 TEST_CASE("study: a failed start claims no folder", "[study]") {

@@ -238,6 +238,11 @@ TEST_CASE("trainer: starts from weights", "[trainer]") {
   CHECK(none.status == 1);
   CHECK(contains(none.text, "expected weights that fit the network"));
   CHECK(contains(from(data, "").text, "expected a file of torch.save"));
+  const auto unreadable = from("/dev/null", "");
+  CHECK(unreadable.status == 1);
+  CHECK(
+      unreadable.text ==
+      "resnet_trainer: /dev/null: expected a file, but it cannot be opened\n");
   CHECK_FALSE(fs::exists(second)); // a failed start claims no folder
 }
 

@@ -10,6 +10,7 @@
 #include "common/generated.hpp"
 #include "common/masks.hpp"
 #include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/manifest.hpp"
 #include "resnet_trainer/picture.hpp"
 
@@ -405,6 +406,20 @@ TEST_CASE("unet: one picture left for the last batch waits for another epoch") {
   INFO(outcome.text);
   CHECK(outcome.status == 0);
   CHECK(contains(outcome.text, " on 4 of lesion"));
+}
+
+TEST_CASE("unet: two trainings do not write one network") {
+  const Folder folder;
+  const auto set = small_set(folder.path / "set");
+  const auto net = folder.path / "unet.pt";
+  trainer::Lock lock(net.string() + ".lock");
+  REQUIRE(lock.take(LOCK_EX | LOCK_NB));
+  const auto second = train(
+      "--data " + set.string() + " --size 48 --epochs 1 --out " + net.string());
+  INFO(second.text);
+  CHECK(second.status == 1);
+  CHECK(contains(second.text, "--out: expected a file that no other training"));
+  CHECK_FALSE(fs::exists(net));
 }
 
 TEST_CASE("unet: a picture with a box needs a mask of its own") {

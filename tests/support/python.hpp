@@ -18,7 +18,7 @@ inline std::filesystem::path python() {
   if (const char* given = std::getenv("CARE_PYTHON")) {
     return given;
   }
-  return data_dir() / "../../build/venv/bin/python";
+  return data_dir() / "../../build/ci/python/bin/python";
 }
 
 /// Runs a script of tests/tools and requires that it succeeds; false, aloud, if
