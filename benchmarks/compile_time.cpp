@@ -5,7 +5,7 @@
 //
 // Compiles, without optimisation, a file that includes one header of the
 // library, and one that includes the LibTorch headers alone which that header
-// includes, directly or through others of the library; and the 30-line example
+// includes, directly or through others of the library; and the 45-line example
 // beside the same training loop without the library. Seconds are the compiler's
 // own (user and system), so another process that wants the core does little
 // harm. `own` is the difference. The compiler is that of the build unless
@@ -183,7 +183,7 @@ int main(int argc, char** argv) {
   }
   auto example = text_of(CARE_EXAMPLE);
   const auto plain = text_of(CARE_PLAIN_EXAMPLE);
-  cases.push_back({"the 30-line example", example, plain});
+  cases.push_back({"the 45-line example", example, plain});
   const std::string everything = "care/care.hpp";
   example.replace(
       example.find(everything), everything.size(), "care/guide.hpp");
