@@ -163,11 +163,9 @@ void run(Settings s) {
   }
   const auto rows = chosen(s);
   trainer::Lock lock(s.out / ".lock");
-  if (!lock.take(LOCK_EX | LOCK_NB)) {
-    throw std::runtime_error(
-        "--out: expected a folder that no other run works in, but got " +
-        s.out.string());
-  }
+  lock.take_alone(
+      "--out: expected a folder that no other run works in, but got " +
+      s.out.string());
   auto_boxes::FindSettings settings;
   settings.threads = trainer::threads_or_all(s.threads);
   settings.identity = auto_boxes::identity(s.finder);

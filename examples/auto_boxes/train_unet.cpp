@@ -340,11 +340,9 @@ void run(Settings s) {
   const fs::path checkpoint = s.out.string() + ".checkpoint";
   look_through(task); // before there is a lock: a fault makes no folder
   trainer::Lock lock(fs::absolute(s.out.string() + ".lock"));
-  if (!lock.take(LOCK_EX | LOCK_NB)) {
-    throw std::runtime_error(
-        "--out: expected a file that no other training writes, but got " +
-        s.out.string());
-  }
+  lock.take_alone(
+      "--out: expected a file that no other training writes, but got " +
+      s.out.string());
   if (!s.fresh && fs::exists(checkpoint)) {
     trainer::load_checkpoint(
         checkpoint, state, *net, *net, optimizer, sampler, torch::kCPU);

@@ -73,11 +73,7 @@ std::vector<Told> read_folder(const Source& source, Complaints&) {
 }
 
 std::string text_of(const fs::path& file) {
-  auto text = common::read_file(file);
-  if (text.compare(0, 3, "\xEF\xBB\xBF") == 0) {
-    text.erase(0, 3);
-  }
-  return text;
+  return trainer::without_mark(common::read_file(file));
 }
 
 std::vector<fs::path> files_of(

@@ -3,6 +3,8 @@
 #include "make_manifest/formats.hpp"
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 namespace make_manifest {
 namespace {
@@ -31,15 +33,34 @@ std::string needed(
 const std::vector<std::string> kImage{"image", "image_id", "image_name"};
 const std::vector<std::string> kGroup{"patient_id", "lesion_id"};
 
-/// The line's patient or, where it tells none, lesion: what one patient's
-/// lesions share must not be in two parts.
-std::string group_of(const trainer::Csv& csv, const trainer::Csv::Line& line) {
-  std::string group;
-  for (const auto& name : kGroup) {
-    group = group.empty() ? csv.field(line, name) : group;
+/// The group of each line: its patient; where it tells none, that of another
+/// line of its lesion; else its lesion. What one patient's pictures share must
+/// not be in two parts.
+class Groups {
+ public:
+  explicit Groups(const trainer::Csv& csv) : csv_(csv) {
+    for (const auto& line : csv.lines()) {
+      const auto patient = csv.field(line, "patient_id");
+      if (!patient.empty()) {
+        patients_.emplace(csv.field(line, "lesion_id"), patient);
+      }
+    }
+    patients_.erase(""); // of lines without a lesion
   }
-  return group;
-}
+
+  std::string of(const trainer::Csv::Line& line) const {
+    const auto patient = csv_.field(line, "patient_id");
+    const auto lesion = csv_.field(line, "lesion_id");
+    const auto known = patients_.find(lesion);
+    return !patient.empty()        ? patient
+        : known != patients_.end() ? known->second
+                                   : lesion;
+  }
+
+ private:
+  const trainer::Csv& csv_;
+  std::map<std::string, std::string> patients_; // of lesions
+};
 
 /// The pictures' groups, of a file of their own.
 std::map<std::string, std::string> groups_of(
@@ -50,8 +71,9 @@ std::map<std::string, std::string> groups_of(
     const trainer::Csv csv(file);
     const auto image = needed(csv, kImage);
     needed(csv, kGroup);
+    const Groups all(csv);
     for (const auto& line : csv.lines()) {
-      const auto name = group_of(csv, line);
+      const auto name = all.of(line);
       const auto& first =
           groups.emplace(csv.field(line, image), name).first->second;
       if (first != name) {
@@ -71,6 +93,7 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
   const trainer::Csv csv(source.input);
   const auto image = needed(csv, kImage);
   const auto diagnosis = first_of(csv, {"dx", "diagnosis"});
+  const Groups own_groups(csv);
   const auto groups = groups_of(source.more, suspicious);
   std::vector<Told> told;
   for (const auto& line : csv.lines()) {
@@ -103,7 +126,7 @@ std::vector<Told> read_isic(const Source& source, Complaints& suspicious) {
       continue;
     }
     picture.label = labels[0];
-    picture.group = group_of(csv, line);
+    picture.group = own_groups.of(line);
     if (!source.more.empty()) {
       const auto found = groups.find(picture.path);
       if (found == groups.end()) {

@@ -62,6 +62,13 @@ size_t utf8_end(const std::string& text) {
   return at;
 }
 
+std::string without_mark(std::string text) {
+  if (text.compare(0, 3, "\xEF\xBB\xBF") == 0) {
+    text.erase(0, 3);
+  }
+  return text;
+}
+
 Csv::Csv(std::filesystem::path file) : file_(std::move(file)) {
   std::ifstream stream(file_, std::ios::binary);
   if (!stream || std::filesystem::is_directory(file_)) {
@@ -70,9 +77,7 @@ Csv::Csv(std::filesystem::path file) : file_(std::move(file)) {
   }
   std::string text{
       std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (text.compare(0, 3, "\xEF\xBB\xBF") == 0) {
-    text.erase(0, 3);
-  }
+  text = without_mark(std::move(text));
   if (utf8_end(text) < text.size()) {
     const auto end = text.begin() + static_cast<std::ptrdiff_t>(utf8_end(text));
     fail(

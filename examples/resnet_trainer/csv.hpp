@@ -14,6 +14,9 @@ namespace trainer {
 /// How many of the text's bytes, from the front, are UTF-8.
 size_t utf8_end(const std::string& text);
 
+/// The text without a byte order mark before it.
+std::string without_mark(std::string text);
+
 /// The finite number that is the whole text (but for spaces round it), whatever
 /// the user's language; false: it is none.
 bool parse_number(const std::string& text, double& number);

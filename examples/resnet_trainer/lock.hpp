@@ -49,6 +49,14 @@ class Lock {
     return taken;
   }
 
+  /// Takes it alone, without waiting. Throws std::runtime_error that says
+  /// `refusal` where another process holds it.
+  void take_alone(const std::string& refusal) {
+    if (!take(LOCK_EX | LOCK_NB)) {
+      throw std::runtime_error(refusal);
+    }
+  }
+
  private:
   std::filesystem::path path_;
   int file_;

@@ -70,7 +70,7 @@ bool is_cut_off_jpeg(const Bytes& bytes) {
 }
 
 /// Whether it is of a kind whose black may be not quite black: JPEG, JPEG 2000,
-/// or WebP but for its lossless kind.
+/// or WebP but for its plain lossless kind (with metadata it counts as lossy).
 bool may_lose(const Bytes& bytes) {
   return begins_with(bytes, kJpeg) || begins_with(bytes, "jP  \r\n", 4) ||
       begins_with(bytes, "\xff\x4f\xff\x51") ||

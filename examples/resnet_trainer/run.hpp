@@ -333,11 +333,9 @@ void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
   std::unique_ptr<Lock> lock;
   if (team.rank == 0) {
     lock = std::make_unique<Lock>(out / ".lock");
-    if (!lock->take(LOCK_EX | LOCK_NB)) {
-      throw std::runtime_error(
-          "--out: expected a folder that no other training works in, but got " +
-          o.out);
-    }
+    lock->take_alone(
+        "--out: expected a folder that no other training works in, but got " +
+        o.out);
   }
   const auto go = [&](const auto& sampler) {
     return train(o, task, model, input, sampler, team);

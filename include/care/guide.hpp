@@ -168,7 +168,8 @@ class Guide {
   /// and target those of the rows.
   /// Throws c10::ValueError for shapes that do not fit, for features that are
   /// not on the way to the logits and for options that `seen` does not serve
-  /// (frozen_statistics, several target_layers); c10::IndexError for a class
+  /// (frozen_statistics, several target_layers), and for an accumulation whose
+  /// guided images are fewer than this batch's; c10::IndexError for a class
   /// outside [0, K). Warns once of logits that are probabilities.
   GuidedLoss loss(
       const torch::Tensor& classification,

@@ -75,9 +75,10 @@ inline Boxes boxes_from_masks(
 ///
 /// `points` [P, 2]: x, y in pixels (the image's corner is 0, 0), P >= 3; the
 /// last joins the first. Throws c10::ValueError for other shapes, for points
-/// that are not finite, for a polygon wholly beside the image, and, as `Boxes`
-/// does, where all lie within [0, 1] and no `unit` says what they are. Cost:
-/// P H W.
+/// that are not finite, for a polygon wholly beside the image or so thin that
+/// it holds no centre and has no point on it, and, as `Boxes` does, where all
+/// lie within [0, 1] and no `unit` says what they are or fractions lie beyond
+/// [-2, 2]. Cost: P H W.
 inline torch::Tensor polygon_mask(
     const torch::Tensor& points,
     Size size,

@@ -570,6 +570,12 @@ TEST_CASE("make_manifest: isic groups by patient, else by lesion") {
       All{"NV P1", "MEL L2", "MEL P1"});
   CHECK(found("both.csv") == All{"NV P1", "MEL 2", "MEL P1"});
   CHECK(found("dx.csv") == All{"nv P1"});
+  // A lesion whose patient one line names, another does not.
+  work.text(
+      "parted.csv",
+      "image,lesion_id,patient_id,dx\nISIC_1,L1,,nv\nISIC_2,L1,P1,nv\n"
+      "ISIC_3,,P2,mel\n");
+  CHECK(found("parted.csv") == All{"nv P1", "nv P1", "mel P2"});
 }
 
 TEST_CASE("make_manifest: names are in UTF-8, with or without its mark") {

@@ -291,15 +291,24 @@ TEST_CASE("study: weights are their file's bytes, not its path", "[study]") {
   CHECK(contains(removed.text, "the runs there were made with weights = "));
 }
 
-TEST_CASE("study: pictures are looked at before a folder is claimed") {
-  const Folder folder;
-  const auto set = care_test::write_small_set(folder.path, 12);
-  auto text = care_test::read_text(set);
-  std::string csv;
-  std::istringstream lines(text);
-  for (int i = -1; std::getline(lines, text); ++i) {
-    csv += text + (i < 0 ? ",split" : i < 6 ? ",train" : ",test") + "\n";
+namespace {
+
+/// A manifest's text with its first pictures to learn from, the rest to test.
+std::string in_parts(const fs::path& manifest, int to_learn_from) {
+  std::istringstream lines(care_test::read_text(manifest));
+  std::string line, csv;
+  for (int i = -1; std::getline(lines, line); ++i) {
+    csv += line +
+        (i < 0                   ? ",split"
+             : i < to_learn_from ? ",train"
+                                 : ",test") +
+        "\n";
   }
+  return csv;
+}
+
+/// One arm, seed and epoch on a set of `write_small_set`.
+Json tiny_of(const fs::path& set, const std::string& arm) {
   auto json = tiny();
   json.erase("counts");
   json.erase("test_count");
@@ -307,7 +316,17 @@ TEST_CASE("study: pictures are looked at before a folder is claimed") {
   json["rare"] = {"rare"};
   json["seeds"] = {0};
   json["recipe"]["epochs"] = 1;
-  json["arms"] = Json::array({{{"name", "a|b"}}});
+  json["arms"] = Json::array({{{"name", arm}}});
+  return json;
+}
+
+} // namespace
+
+TEST_CASE("study: pictures are looked at before a folder is claimed") {
+  const Folder folder;
+  const auto set = care_test::write_small_set(folder.path, 12);
+  const auto csv = in_parts(set, 6);
+  const auto json = tiny_of(set, "a|b");
   const auto out = folder.path / "out";
   const auto settings = write_settings(folder, json);
   // A box that is off its picture, and half a picture to test.
@@ -362,21 +381,9 @@ TEST_CASE("study: pictures are looked at before a folder is claimed") {
 TEST_CASE("study: one picture left waits for another epoch", "[study]") {
   const Folder folder;
   const auto set = care_test::write_small_set(folder.path, 12);
-  std::istringstream lines(care_test::read_text(set));
-  std::string line, csv;
-  for (int i = -1; std::getline(lines, line); ++i) { // batches of 8 and 1
-    csv += line + (i < 0 ? ",split\n" : i < 9 ? ",train\n" : ",test\n");
-  }
-  care_test::write_text(set, csv);
-  auto json = tiny();
-  json.erase("counts");
-  json.erase("test_count");
-  json["data"] = set.string();
-  json["rare"] = {"rare"};
-  json["seeds"] = {0};
-  json["recipe"]["epochs"] = 1;
+  care_test::write_text(set, in_parts(set, 9)); // batches of 8 and 1
+  auto json = tiny_of(set, "plain");
   json["recipe"]["last_stride"] = 2; // maps of 1 x 1, one value for BatchNorm
-  json["arms"] = Json::array({{{"name", "plain"}}});
   const auto outcome = run(write_settings(folder, json), folder.path / "out");
   INFO(outcome.text);
   CHECK(outcome.status == 0);

@@ -108,10 +108,9 @@ inline torch::Tensor groups_by_size(
     const torch::Tensor& masks,
     const std::vector<double>& edges) {
   const char* where = "care::groups_by_size";
-  detail::check_planes(where, "masks of shape [N, H, W]", masks);
-  const auto share = masks.detach().to(torch::kDouble).mean({1, 2});
   detail::check_mask_ranges(
       where, detail::mask_ranges(where, masks).to(torch::kCPU));
+  const auto share = masks.detach().to(torch::kDouble).mean({1, 2});
   auto group = (share > 0).to(torch::kLong) - 1;
   double last = 0;
   for (const auto edge : edges) {

@@ -92,7 +92,7 @@ inline void check_not_fractions(
 }
 
 /// That numbers called fractions are not pixels. Those of a box that hangs over
-/// the image's border may be beyond [0, 1], but not by a whole image.
+/// the image's border may be beyond [0, 1], but hardly beyond [-2, 2].
 inline void check_fractions(
     const char* where,
     const char* what,

@@ -237,11 +237,11 @@ class Observer {
   }
 
   /// What may yet become a map, or a step to one: within an autograd::Function,
-  /// or as a buffer that is filled through its views. Statistics of norms,
+  /// or as a buffer that is filled through its views. Statistics of BatchNorms,
   /// indices of poolings and the like, which the graph keeps, would be looked
   /// at again by each operator to come.
   static bool may_get_a_history(const torch::Tensor& x) {
-    return x.is_floating_point() &&
+    return !c10::isIntegralType(x.scalar_type(), /*includeBool=*/true) &&
         (x.dim() >= 3 || !torch::GradMode::is_enabled());
   }
 
