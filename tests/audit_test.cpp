@@ -308,3 +308,39 @@ TEST_CASE("audit: reports that a head couples the images", "[audit]") {
   norm->eval();
   CHECK(net.audit(guide, guide.watch(forward)).batch_coupling == 0);
 }
+
+TEST_CASE("audit: tokens before images", "[audit]") {
+  care::Audit audit;
+  audit.batches = audit.measured = audit.guided = 1;
+  audit.batch_coupling = 0.97;
+  check_warning(
+      audit, "97 % of the gradient of an image's score lies in other");
+}
+
+TEST_CASE("audit: batches are added up by what was measured", "[audit]") {
+  care::Audit one, two;
+  one.batches = one.measured = 1;
+  one.guided = 3;
+  one.saturated = one.flat = 1;
+  one.attention_norm = 6;
+  one.batch_coupling = 0.5;
+  one.strength = 0.25;
+  two.batches = 3;
+  two.measured = 2;
+  two.guided = 4;
+  two.saturated = 2;
+  two.strength = 1;
+  two.add_inert("first");
+  two.add_inert("second");
+  one += two;
+  CHECK(one.batches == 4);
+  CHECK(one.measured == 3);
+  CHECK(one.guided == 7);
+  CHECK(one.saturated == 3);
+  CHECK(one.flat == 1);
+  CHECK(one.attention_norm == Approx(2));
+  CHECK(one.batch_coupling == Approx(0.5 / 3));
+  CHECK(one.strength == 1); // the last one's
+  CHECK(one.inert_batches == 2);
+  CHECK(one.inert_cause == "first");
+}

@@ -551,7 +551,8 @@ TEST_CASE("Boxes: bad arguments", "[boxes]") {
   CARE_REQUIRE_THROWS_AS(
       boxes.select(index({1, 1})),
       c10::ValueError,
-      "care::Boxes::select: expected each image at most once");
+      "care::Boxes::select: expected each image at most once, but images[0] is "
+      "1, and so is a later one");
   CARE_REQUIRE_THROWS_AS(
       boxes.resize({0, 4}),
       c10::ValueError,

@@ -363,6 +363,78 @@ TEST_CASE("guide: logits that are probabilities are warned of", "[guide]") {
   CHECK(said);
 }
 
+TEST_CASE("guide: a fine map before a small head is guided", "[guide]") {
+  // Before a mean over h w cells Grad-CAM is divided by their number.
+  torch::manual_seed(0);
+  const auto values = torch::rand({2, 4, 128, 96});
+  const auto weight = torch::randn({4, 3});
+  const auto target = torch::tensor({0, 2}, torch::kLong);
+  const auto boxes =
+      care::Boxes::from_lists({{{5, 9, 60, 80}}, {{1, 1, 44, 70}}}, {128, 96});
+  const auto gradient = [&](const auto& guide, double factor) {
+    const auto features = values.clone().requires_grad_();
+    const auto logits = torch::matmul(features.mean({2, 3}), weight * factor);
+    const auto loss =
+        guide.loss(torch::zeros({}), {logits, features}, target, boxes);
+    CHECK(loss.attention.flat.template item<int64_t>() == 0);
+    loss.backward();
+    return features.grad();
+  };
+  const auto check = [&](const auto& guide) {
+    const auto usual = gradient(guide, 1);
+    CHECK(usual.abs().max().template item<double>() > 0);
+    CHECK(care_test::allclose(gradient(guide, 1e-4), usual, 1e-8, 1e-3));
+  };
+  check(care::Guide<>());
+  check(care::Guide<care::GradCam, care::EnergyLoss>());
+  check(care::Guide<care::GradCam, care::L1GuidanceLoss>());
+}
+
+TEST_CASE("guide: labels of boxes beyond the logits' classes", "[guide]") {
+  const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
+  auto head = nn::Linear(4, 3);
+  const care::Seen seen{head(features.mean({2, 3})), features};
+  const auto boxes =
+      care::Boxes::from_lists({{{0, 0, 2, 2}}, {{1, 1, 4, 4}}}, {5, 5});
+  const care::Guide<> guide;
+  for (const auto& target :
+       {torch::tensor({0, 2}, torch::kLong),
+        torch::tensor({{1, 1, 1}, {0, 0, 1}}, torch::kLong)}) {
+    CARE_REQUIRE_THROWS_AS(
+        guide.loss(
+            torch::zeros({}),
+            seen,
+            target,
+            boxes.with_labels(care_test::longs({-1, 3}))),
+        c10::IndexError,
+        "care::Guide::loss: expected box labels in [0, 3), or -1 for every "
+        "class, but labels[1] is 3");
+  }
+}
+
+TEST_CASE("guide: height and width swapped are warned of", "[guide]") {
+  const auto features = torch::rand({2, 4, 4, 5}).requires_grad_();
+  auto head = nn::Linear(4, 3);
+  const care::Seen seen{head(features.mean({2, 3})), features};
+  const auto target = torch::tensor({0, 2}, torch::kLong);
+  const care::Guide<> guide;
+  const auto warned = [&](const care::Regions& regions) {
+    const care_test::Warnings warnings;
+    guide.loss(torch::zeros({}), seen, target, regions);
+    return warnings.count("are height and width swapped?");
+  };
+  const auto boxes = [](int64_t height, int64_t width) {
+    return care::Boxes::from_lists(
+        {{{0, 0, 20, 20}}, {{9, 3, 30, 31}}}, {height, width});
+  };
+  CHECK(warned(boxes(32, 40)) == 0);
+  CHECK(warned(boxes(32, 32)) == 0);
+  CHECK(warned(boxes(40, 32)) == 1);
+  CHECK(warned(torch::ones({2, 32, 40})) == 0);
+  CHECK(warned(torch::ones({2, 40, 32})) == 1);
+  CHECK(warned(care::rasterize(boxes(32, 40), {4, 5})) == 0);
+}
+
 TEST_CASE("guide: options that a Seen does not serve", "[guide]") {
   torch::manual_seed(0);
   const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
@@ -403,6 +475,12 @@ TEST_CASE("guide: options that a Seen does not serve", "[guide]") {
       layers.watch(features, pooled),
       c10::ValueError,
       "care::Guide::watch: expected a forward to choose a map from");
+  auto uneven = seen;
+  uneven.more = {torch::rand({3, 4, 5, 5}).requires_grad_()};
+  CARE_REQUIRE_THROWS_AS(
+      layers.loss(torch::zeros({}), uneven, target, boxes),
+      c10::ValueError,
+      "expected features of 2 images in every layer, but got [3, 4, 5, 5]");
 }
 
 TEST_CASE("guide: multi-label, a map for each image and class", "[guide]") {
@@ -705,6 +783,24 @@ TEST_CASE("guide: frozen statistics of a module by reference", "[guide]") {
   const std::vector<bool> expected{true, false, true, false, true, false};
   CHECK(head->was_training == expected);
   CHECK(head->is_training());
+}
+
+TEST_CASE("guide: a frozen head outlives its network", "[guide]") {
+  torch::manual_seed(5);
+  const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
+  const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
+  const auto seen = [&] {
+    auto head = TellingHead();
+    return guide.watch(features, *head);
+  }();
+  guide
+      .loss(
+          torch::zeros({}),
+          seen,
+          torch::tensor({1, 0}, torch::kLong),
+          care::Boxes::from_lists({{{0, 0, 3, 3}}, {}}, {5, 5}))
+      .backward();
+  CHECK(features.grad().abs().sum().item<double>() > 0);
 }
 
 TEST_CASE("guide: frozen statistics under autocast", "[guide]") {

@@ -20,16 +20,12 @@ enum class Normalisation {
 };
 
 /// The range (or maximum) at and below which a map of this dtype counts as
-/// flat; 1 over it bounds the gradient of the normalisation.
+/// flat; 1 over it bounds the gradient of the normalisation. (Small: before a
+/// mean over h w cells a gradient is divided by their number, and so is a
+/// Grad-CAM map, however much it has to say.)
 inline double flat_range(torch::Dtype dtype) {
-  switch (dtype) {
-    case torch::kDouble:
-      return 1e-12;
-    case torch::kHalf:
-      return 1e-4; // so that 1 / range is finite in half precision
-    default:
-      return 1e-6;
-  }
+  // In half precision 1 / range shall be finite.
+  return dtype == torch::kHalf ? 1e-4 : 1e-12;
 }
 
 /// Maps brought to [0, 1], and which of them had nothing to say.

@@ -21,8 +21,8 @@ namespace care {
 /// features; constant gradients (first order) make w a constant, the features
 /// in it included, and gradients with a history (full order) are followed
 /// through all of w. Throws c10::ValueError for wrong shapes.
-/// A channel whose features sum to no more than `flat_range` of the sum of
-/// their absolute values (an empty one, or a signed one that cancels out) has
+/// A channel whose features sum to no more than a millionth of the sum of their
+/// absolute values (an empty one, or a signed one that cancels out) has
 /// weight 0: the quotient would be 0/0 or noise.
 /// Source: Fu et al. 2020.
 struct XGradCam {
@@ -36,8 +36,7 @@ struct XGradCam {
         detail::at_least_float(detail::features_in_weight(features, gradients));
     const auto sum = inside.sum({2, 3});
     // The smallest sums are left out too, before a quotient of them overflows.
-    const auto least = flat_range(features.scalar_type()) *
-        inside.abs().sum({2, 3}).clamp_min(1e-24);
+    const auto least = 1e-6 * inside.abs().sum({2, 3}).clamp_min(1e-24);
     const auto empty = sum.abs() <= least;
     const auto weights = (gradients * inside).sum({2, 3}) /
         torch::where(empty, torch::ones_like(sum), sum);

@@ -118,12 +118,19 @@ struct Audit {
           batches));
     }
     if (guided > 0 && flat == guided) {
-      result.push_back(fmt::format("all {} guided maps are flat", guided));
+      result.push_back(
+          fmt::format("all {} guided maps are flat or not finite", guided));
     } else if (guided > 0 && saturated == guided) {
       result.push_back(fmt::format(
           "all {} guided maps are saturated: their inner term is at tau and "
           "has no gradient; raise tau",
           guided));
+    }
+    if (batch_coupling > 0.9) {
+      result.push_back(fmt::format(
+          "{:.0f} % of the gradient of an image's score lies in other images: "
+          "are the features [T, N, C], tokens before images?",
+          100 * batch_coupling));
     }
     return result;
   }

@@ -10,12 +10,14 @@
 #include <care/guide/options.hpp>
 #include <care/guide/regions.hpp>
 #include <care/seen.hpp>
+#include <care/size.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <variant>
 
 namespace care::detail {
 
@@ -95,6 +97,39 @@ inline Seen laid_out(Seen seen, const GuideOptions& options) {
     }
   }
   return seen;
+}
+
+/// Warns once where the maps lie and the regions' picture stands, or the other
+/// way round: then height and width were most likely swapped.
+inline void check_orientation(
+    const char* where,
+    const Size& map,
+    const Regions& regions) {
+  Size frame;
+  if (const auto* boxes = std::get_if<Boxes>(&regions.form())) {
+    frame = boxes->image_size();
+  } else if (const auto* masks = std::get_if<torch::Tensor>(&regions.form())) {
+    frame = {masks->size(1), masks->size(2)};
+  } else {
+    return;
+  }
+  const bool lies = map.width > map.height && frame.width < frame.height;
+  const bool stands = map.width < map.height && frame.width > frame.height;
+  if (lies || stands) {
+    TORCH_WARN_ONCE(
+        where,
+        ": the maps are ",
+        map.height,
+        "x",
+        map.width,
+        " (height x width), but the ",
+        name_of(regions),
+        " are those of images of ",
+        frame.height,
+        "x",
+        frame.width,
+        ": are height and width swapped?");
+  }
 }
 
 /// Checks that logits, features, target and regions speak of the same images
@@ -201,6 +236,8 @@ inline void check_batch(
       images,
       " images, but got those of ",
       given);
+  check_orientation(
+      where, seen.layout().map_size(seen.features.sizes()), regions);
   const auto end = probabilities_by(logits);
   if (!end.empty()) {
     TORCH_WARN_ONCE(

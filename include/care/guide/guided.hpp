@@ -41,8 +41,8 @@ struct Guided {
 /// that have a region which speaks for it. In one round each row of logits
 /// stands for one class: what else its images are guided for, in multi-label
 /// data, is in further rounds. `target` is that of the rows, `rows` the row
-/// each image leads to (see `Seen`); with `classes` their values are checked
-/// against it.
+/// each image leads to (see `Seen`); with `classes` their values and the labels
+/// of boxes are checked against it.
 inline std::vector<Guided> guided_images(
     const char* where,
     const torch::Tensor& target,
@@ -53,6 +53,9 @@ inline std::vector<Guided> guided_images(
   std::vector<Guided> rounds;
   if (are_none(regions)) {
     return rounds;
+  }
+  if (classes) {
+    check_labels(where, regions, *classes);
   }
   const auto images = num_images(where, regions);
   const auto speak = speaking(where, regions);

@@ -119,8 +119,8 @@ inline void check_not_frozen(const GuideOptions& options) {
   TORCH_CHECK_VALUE(
       !options.frozen_statistics(),
       "care::Guide::watch: expected the head as a module, because of "
-      "frozen_statistics, but got a function; use watch(features, module) or "
-      "watch(features, function, module)");
+      "frozen_statistics, but got a whole network or a function; use "
+      "watch(features, module) or watch(features, function, module)");
 }
 
 /// Runs `head` on `features` and keeps both, recording also where gradients are

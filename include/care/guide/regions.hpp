@@ -147,6 +147,28 @@ inline Speaking speaking(const char* where, const Regions& regions) {
       [&](const auto& form) { return speaking(where, form); }, regions.form());
 }
 
+/// That no box speaks for a class beyond those of the logits.
+inline void check_labels(
+    const char* where,
+    const Regions& regions,
+    int64_t classes) {
+  const auto* boxes = std::get_if<Boxes>(&regions.form());
+  if (boxes == nullptr || !boxes->has_labels()) {
+    return;
+  }
+  const auto labels = boxes->labels().to(torch::kCPU);
+  const auto bad = first_false(labels < classes);
+  TORCH_CHECK_INDEX(
+      bad < 0,
+      where,
+      ": expected box labels in [0, ",
+      classes,
+      "), or -1 for every class, but labels[",
+      bad,
+      "] is ",
+      labels[bad < 0 ? 0 : bad].item<int64_t>());
+}
+
 /// Boxes of which there are none: nothing more need be asked.
 inline bool are_none(const Regions& regions) {
   const auto* boxes = std::get_if<Boxes>(&regions.form());

@@ -165,13 +165,19 @@ inline BoxBatch select_images(
     check_in_range(where, "images", "images", rows, 0, batch.images);
   }
   auto position = torch::full({batch.images}, -1, batch.image.options());
-  position.index_copy_(
-      0, rows, torch::arange(rows.size(0), batch.image.options()));
-  TORCH_CHECK_VALUE(
-      !on_host || (position >= 0).sum().item<int64_t>() == rows.size(0),
-      where,
-      ": expected each image at most once, but got ",
-      images);
+  const auto order = torch::arange(rows.size(0), batch.image.options());
+  position.index_copy_(0, rows, order);
+  if (on_host) { // of equal ones the last one counts
+    const auto bad = first_false(position.index_select(0, rows) == order);
+    TORCH_CHECK_VALUE(
+        bad < 0,
+        where,
+        ": expected each image at most once, but images[",
+        bad,
+        "] is ",
+        rows[bad < 0 ? 0 : bad].item<int64_t>(),
+        ", and so is a later one");
+  }
   auto moved = batch;
   moved.image = position.index_select(0, batch.image);
   auto result = filter_boxes(moved, moved.image >= 0);
