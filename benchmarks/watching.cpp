@@ -4,13 +4,15 @@
 //   watching [--net resnet18] [--batch 16] [--size 224] [--pairs 9]
 //   [--small-pairs 400] [--threads 0]
 //
-// ResNet-18, or DenseNet-121 with its 121 norms. Watching costs a callback for
+// ResNet-18, DenseNet-121 with its 121 BatchNorms or ConvNeXt-Tiny with its 23
+// LayerNorms. Watching costs a callback for
 // each operator and a walk through the last nodes of the graph: the same for
 // small images as for large ones. So it is measured where it can be seen, as
 // the difference between watched and plain forwards of two 64x64 images, in
 // turn; and stated as a share of a forward at full size, whose own ratio is
 // printed beside it.
 #include "bench.hpp"
+#include "networks/convnext.hpp"
 #include "networks/densenet.hpp"
 #include "resnet_trainer/resnet.hpp"
 
@@ -29,28 +31,38 @@ namespace {
 
 using Forward = std::function<torch::Tensor(const torch::Tensor&)>;
 
+struct Network {
+  Forward forward; ///< empty: there is none of that name
+  care::TargetLayer layer = {};
+};
+
 bench::Contest take_turns(
-    const Forward& net,
+    const Network& net,
     const torch::Tensor& images,
     int64_t pairs) {
-  auto forward = [&] { return net(images); };
+  auto forward = [&] { return net.forward(images); };
   return bench::in_turns(
       pairs,
       {[&] { auto logits = forward(); },
-       [&] { auto seen = care::capture(forward); }});
+       [&] { auto seen = care::capture(forward, {net.layer}); }});
 }
 
-/// Empty: there is none of that name.
-Forward network(const std::string& name) {
+Network network(const std::string& name) {
   if (name == "densenet121") {
     networks::DenseNet net(networks::DenseNetOptions{});
-    return [net](const auto& images) mutable { return net(images); };
+    return {[net](const auto& images) mutable { return net(images); }};
+  }
+  if (name == "convnext_tiny") {
+    networks::ConvNext net(networks::ConvNextOptions{});
+    return {
+        [net](const auto& images) mutable { return net(images); },
+        care::TargetLayer().channels_last()};
   }
   if (name == "resnet18") {
     trainer::ResNetOptions options;
     options.classes = 7;
     trainer::ResNet net(options);
-    return [net](const auto& images) mutable { return net(images); };
+    return {[net](const auto& images) mutable { return net(images); }};
   }
   return {};
 }
@@ -66,10 +78,11 @@ int main(int argc, char** argv) {
   const auto threads = bench::set_threads(argc, argv);
   torch::manual_seed(0);
   const auto net = network(name);
-  if (!net) {
+  if (!net.forward) {
     std::fprintf(
         stderr,
-        "watching: --net: expected resnet18 or densenet121, but got '%s'\n",
+        "watching: --net: expected resnet18, densenet121 or convnext_tiny, "
+        "but got '%s'\n",
         name.c_str());
     return 1;
   }

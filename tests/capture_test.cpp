@@ -15,7 +15,6 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -228,7 +227,8 @@ TEST_CASE("capture: says why there is nothing to find", "[capture]") {
     CARE_REQUIRE_THROWS(care::capture(forward), "torch::NoGradGuard is on");
   }
   CARE_REQUIRE_THROWS(
-      care::capture([&] { return forward().detach(); }), "detached");
+      care::capture([&] { return forward().detach(); }),
+      "they have none: detached, or every parameter is frozen");
   CARE_REQUIRE_THROWS(
       care::capture([&] { return forward().unsqueeze(0); }), "[N, K]");
   auto head = nn::Linear(3, 2);
@@ -236,7 +236,7 @@ TEST_CASE("capture: says why there is nothing to find", "[capture]") {
       care::capture([&] {
         return head(torch::rand({2, 3}));
       }),
-      "none");
+      "but there is none. Seen with a gradient history:\n  none");
 }
 
 TEST_CASE("capture: leaves no observer and no graph behind", "[capture]") {
@@ -262,18 +262,41 @@ TEST_CASE("capture: leaves no observer and no graph behind", "[capture]") {
   CHECK_FALSE(at::hasThreadLocalCallbacks());
 }
 
+TEST_CASE("capture: statistics and indices are not looked at again") {
+  auto body = conv3(3, 4);
+  nn::BatchNorm2d bn(4);
+  nn::GroupNorm gn(nn::GroupNormOptions(2, 4));
+  const auto x = torch::rand({2, 3, 8, 8});
+  const auto keep = [](const care::detail::SeenMap&) { return false; };
+  care::detail::Observer observer(false, keep);
+  // The graph keeps them all.
+  const auto y = torch::max_pool2d(gn(bn(body(x))), 2);
+  observer.stop();
+  CHECK(observer.waiting() == 0);
+  CHECK(y.requires_grad());
+
+  // A buffer is, until it has a history.
+  care::detail::Observer again(false, keep);
+  const auto buffer = torch::zeros({2, 4, 4, 4});
+  again.stop();
+  CHECK(again.waiting() > 0);
+}
+
 TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
   auto bn = nn::BatchNorm2d(4);
   auto first = conv3(3, 4), second = conv3(4, 4);
   using Weak = c10::weak_intrusive_ptr<c10::StorageImpl>;
   std::vector<Weak> storages;
+  std::vector<void*> places;
   const auto note = [&](const torch::Tensor& x) {
     storages.push_back(x.storage().getWeakStorageImpl());
+    places.push_back(x.data_ptr());
     return x;
   };
   size_t gone = 0;
   const auto forward = [&] {
     storages.clear();
+    places.clear();
     auto x = torch::relu(note(bn(first(torch::rand({2, 3, 8, 8})))));
     for (int i = 0; i < 4; ++i) {
       x = torch::relu(note(bn(second(x))));
@@ -294,7 +317,7 @@ TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
   const auto third = care::capture(
       forward, {care::TargetLayer().operation("aten::batch_norm", 3)});
   CHECK(gone == 0);
-  CHECK_FALSE(third.features.equal(seen.features));
+  CHECK(third.features.data_ptr() == places[2]); // all live: none is another's
 }
 
 TEST_CASE("capture: a map of which the network let go", "[capture]") {
@@ -317,23 +340,17 @@ TEST_CASE("capture: a map of which the network let go", "[capture]") {
 
 TEST_CASE("capture: in several threads at once", "[capture]") {
   std::vector<int64_t> channels(4, 0);
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < channels.size(); ++i) {
-    threads.emplace_back([&, i] {
-      const auto width = static_cast<int64_t>(i) + 2;
-      auto body = conv3(3, width);
-      auto head = nn::Linear(width, 2);
-      for (int k = 0; k < 20; ++k) {
-        const auto seen = care::capture([&] {
-          return head(body(torch::rand({1, 3, 6, 6})).relu().mean({2, 3}));
-        });
-        channels[i] = seen.features.size(1);
-      }
-    });
-  }
-  for (auto& thread : threads) {
-    thread.join();
-  }
+  care_test::in_threads(channels.size(), [&](size_t i) {
+    const auto width = static_cast<int64_t>(i) + 2;
+    auto body = conv3(3, width);
+    auto head = nn::Linear(width, 2);
+    for (int k = 0; k < 20; ++k) {
+      const auto seen = care::capture([&] {
+        return head(body(torch::rand({1, 3, 6, 6})).relu().mean({2, 3}));
+      });
+      channels[i] = seen.features.size(1);
+    }
+  });
   CHECK(channels == std::vector<int64_t>({2, 3, 4, 5}));
 }
 
@@ -391,6 +408,13 @@ TEST_CASE(
         return c.result.size(1) == 4 && c.operation == "aten::relu";
       })),
       net->first));
+  // Criteria narrow each other.
+  CHECK(torch::equal(
+      taken(TargetLayer().stride(2).operation("aten::relu")), net->second));
+  CARE_REQUIRE_THROWS(
+      taken(TargetLayer().stride(1).operation("aten::relu", 3)),
+      "that the TargetLayer asks for (operation aten::relu, result 3, stride "
+      "1)");
   // The tensor itself, not a copy of its values: gradients reach it.
   const auto seen = care::capture(net, x, {TargetLayer().stride(2)});
   const auto scores =
@@ -638,6 +662,32 @@ TEST_CASE("capture: captures may nest", "[capture]") {
   CHECK(within.features.sizes() == seen.features.sizes());
   CHECK_FALSE(torch::equal(within.features, seen.features));
   CHECK_FALSE(at::hasThreadLocalCallbacks());
+
+  // One that fails within another.
+  const auto around = care::capture([&] {
+    CHECK_THROWS_AS(
+        care::capture([&]() -> torch::Tensor {
+          inner->forward(x);
+          throw std::runtime_error("a forward that fails");
+        }),
+        std::runtime_error);
+    return outer->forward(x);
+  });
+  CHECK(torch::equal(around.features, seen.features));
+  CHECK_FALSE(at::hasThreadLocalCallbacks());
+}
+
+TEST_CASE("capture: a table of positions is no map of the images") {
+  auto body = conv3(3, 4);
+  nn::Linear head(4, 2);
+  const auto table = torch::rand({1, 4, 6, 6}).requires_grad_();
+  const auto x = torch::rand({2, 3, 6, 6});
+  const auto forward = [&] { return head((body(x) + table * 2).mean({2, 3})); };
+  CARE_REQUIRE_THROWS_AS(
+      care::capture(forward, {care::TargetLayer().operation("aten::mul")}),
+      c10::ValueError,
+      "expected a map of 2 images, as the logits are, but got aten::mul [1, 4, "
+      "6, 6]");
 }
 
 TEST_CASE("capture: says that the backbone is frozen", "[capture]") {
@@ -1019,4 +1069,9 @@ TEST_CASE("capture: a tap in the forward", "[capture]") {
     net->forward(x);
   }
   CARE_REQUIRE_THROWS(tap->take(), "NoGradGuard");
+  CHECK(c10::str(tap) == "care::Tap()");
+  const auto copy = std::dynamic_pointer_cast<nn::SequentialImpl>(net->clone());
+  REQUIRE(copy);
+  copy->forward(x); // through a tap of its own
+  CARE_REQUIRE_THROWS(tap->take(), "there was none");
 }

@@ -210,6 +210,30 @@ struct Unseen : Function<Unseen> {
   }
 };
 
+/// Its result is complex.
+struct Spectrum : Function<Spectrum> {
+  static Tensor forward(AutogradContext*, const Tensor& x) {
+    return torch::fft::fft2(x);
+  }
+  static variable_list backward(AutogradContext*, variable_list g) {
+    return {torch::real(torch::fft::ifft2(g[0])) * 35};
+  }
+};
+
+/// All but the head of a network: none of its maps is seen.
+struct Whole : Function<Whole> {
+  static Tensor forward(
+      AutogradContext*,
+      const Tensor& x,
+      const Tensor& weight,
+      bool convolves) {
+    return pool(convolves ? torch::conv2d(x, weight) : x * weight[0]);
+  }
+  static variable_list backward(AutogradContext*, variable_list) {
+    return {Tensor(), Tensor(), Tensor()};
+  }
+};
+
 } // namespace
 
 // -------------------------------------------------- channels last, tokens ---
@@ -623,6 +647,30 @@ TEST_CASE("capture: maps that autograd Functions make", "[capture]") {
       return pool(last);
     });
   }
+  SECTION("a complex one") {
+    auto head = nn::Linear(8, 2);
+    const auto x = torch::rand({2, 8, 5, 7});
+    Tensor last;
+    const auto seen = care::capture([&] {
+      last = Spectrum::apply(second(x));
+      return head(pool(last).abs());
+    });
+    CHECK(seen.features.is_same(last));
+  }
+  SECTION("one that is the whole network") {
+    auto head = nn::Linear(8, 2);
+    const auto x = torch::rand({2, 8, 5, 7});
+    const auto weight = torch::rand({8, 8, 1, 1}).requires_grad_();
+    for (const bool convolves : {false, true}) {
+      CAPTURE(convolves);
+      const auto forward = [&] {
+        return head(Whole::apply(x, weight, convolves));
+      };
+      CARE_REQUIRE_THROWS_AS(
+          care::capture(forward), c10::ValueError, "what runs within");
+      CARE_REQUIRE_THROWS(care::capture(forward), "Whole");
+    }
+  }
 }
 
 // ------------------------------------------------------------- in place ---
@@ -717,6 +765,21 @@ TEST_CASE("capture: pooled and copied maps edited in place", "[capture]") {
       last = torch::zeros({kImages, 8, 5, 7});
       last.slice(1, 0, 4).copy_(second(x).slice(1, 0, 4));
       last.slice(1, 4, 8).copy_(x.slice(1, 4, 8));
+      return pool(last);
+    });
+  }
+  SECTION("a buffer of tokens or of rows, filled part by part") {
+    check_taken([&](const Tensor& x, Tensor& last) {
+      auto tokens = torch::zeros({kImages, 8, 35});
+      tokens.slice(1, 0, 4).copy_(second(x).slice(1, 0, 4).flatten(2));
+      tokens.slice(1, 4, 8).copy_(x.slice(1, 4, 8).flatten(2));
+      last = torch::relu(tokens.view({kImages, 8, 5, 7}));
+      return pool(last);
+    });
+    check_taken([&](const Tensor& x, Tensor& last) {
+      auto rows = torch::zeros({kImages * 35, 8});
+      rows.slice(1, 0, 8).copy_(channels_last(second(x)).reshape({-1, 8}));
+      last = torch::relu(channels_first(rows.view({kImages, 5, 7, 8})));
       return pool(last);
     });
   }

@@ -329,7 +329,8 @@ TEST_CASE("capture: tokens by operator and number", "[layout]") {
       norm_of(-1),
       c10::ValueError,
       "expected a spatial map [N, T, C] with T = prefix + h * w = 1 + 3 * 5 = "
-      "16 that the TargetLayer asks for behind the logits, but there is none "
+      "16 that the TargetLayer asks for (operation aten::layer_norm, result "
+      "-1) behind the logits, but there is none "
       "(of aten::layer_norm [2, 16, 8] the prefix alone reaches the logits)");
   CARE_REQUIRE_THROWS(norm_of(9), "but the forward has 5 of them");
 

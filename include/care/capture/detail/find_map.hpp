@@ -165,6 +165,13 @@ inline bool is_detached(
       observer.volume().empty() && !observer.maps().empty();
 }
 
+/// Whether a convolution had no gradient history. (Those of an
+/// autograd::Function never have one: what runs there is hidden, not frozen.)
+inline bool is_frozen(const Observer& observer, const FoundMaps& found) {
+  return !observer.frozen().empty() &&
+      (found.passed.empty() || !observer.frozen_without_gradients());
+}
+
 /// Why there may be no map, for an error message.
 inline std::string why_none(
     const Observer& observer,
@@ -174,7 +181,7 @@ inline std::string why_none(
   std::string text;
   if (!found.prefix.empty()) {
     text = "of " + found.prefix + " the prefix alone reaches the logits";
-  } else if (!observer.frozen().empty()) {
+  } else if (is_frozen(observer, found)) {
     text = observer.frozen() +
         " has no gradient history: is the backbone frozen, or detached from "
         "its head?";
@@ -189,6 +196,31 @@ inline std::string why_none(
         "detached from it?";
   }
   return text.empty() ? text : " (" + text + ")";
+}
+
+/// What a layer is chosen by, for an error message.
+inline std::string wanted(const TargetLayer& layer) {
+  std::string text;
+  const auto add = [&](const std::string& criterion) {
+    text += (text.empty() ? " (" : ", ") + criterion;
+  };
+  if (!layer.operation().empty()) {
+    add("operation " + layer.operation());
+  }
+  if (layer.count() != 0) {
+    add(c10::str("result ", layer.count()));
+  }
+  if (layer.stride()) {
+    add(c10::str("stride ", *layer.stride()));
+  }
+  if (layer.map_size()) {
+    add(c10::str(
+        "size ", layer.map_size()->height, "x", layer.map_size()->width));
+  }
+  if (layer.where()) {
+    add("a predicate");
+  }
+  return text.empty() ? text : text + ")";
 }
 
 /// What to do about a network whose backbone has no gradient history.
@@ -227,7 +259,7 @@ inline torch::Tensor find_map(
       "features by hand. Seen:",
       maps.str());
   if (found.maps.empty() && frozen == Frozen::kNoFeatures &&
-      (!observer.frozen().empty() || is_detached(observer, found, layer))) {
+      (is_frozen(observer, found) || is_detached(observer, found, layer))) {
     return {};
   }
   TORCH_CHECK_VALUE(
@@ -235,7 +267,8 @@ inline torch::Tensor find_map(
       where,
       ": expected a spatial map ",
       layout.str(),
-      layer.is_default() ? "" : " that the TargetLayer asks for",
+      layer.is_default() ? ""
+                         : " that the TargetLayer asks for" + wanted(layer),
       " behind the logits, but there is none",
       why_none(observer, found, layer),
       ". Seen with a gradient history:",
@@ -265,8 +298,9 @@ inline torch::Tensor find_map(
       where,
       ": expected a map of ",
       logits.size(0),
-      " images, but got ",
-      map.str());
+      " images, as the logits are, but got ",
+      map.str(),
+      " (where images share a row of logits, make a Seen with rows by hand)");
   TORCH_CHECK_VALUE(
       map.result.defined(),
       where,

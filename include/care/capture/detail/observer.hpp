@@ -69,6 +69,7 @@ class Observer {
       return;
     }
     detach();
+    const Unseen unseen; // by the observers around this one
     look_again();
     for (const auto& map : maps_) { // those that were edited in place
       if (map.result.defined() && map.result.grad_fn()) { // not by detach_
@@ -88,9 +89,17 @@ class Observer {
   const std::string& frozen() const {
     return frozen_;
   }
+  /// Whether gradients were off there, as within an autograd::Function.
+  bool frozen_without_gradients() const {
+    return frozen_without_gradients_;
+  }
   /// The last result [N, C, D, h, w].
   const std::string& volume() const {
     return volume_;
+  }
+  /// How many results without a history are still looked at again.
+  size_t waiting() const {
+    return without_history_.size();
   }
 
  private:
@@ -192,6 +201,7 @@ class Observer {
       }
       if (is_one_of(operation, kConvolutions)) {
         frozen_ = c10::str(operation, " ", x.sizes());
+        frozen_without_gradients_ = !torch::GradMode::is_enabled();
         frozen_result_ = Weak(x.getIntrusivePtr());
       }
       return;
@@ -312,6 +322,7 @@ class Observer {
   std::vector<Weak> without_history_;
   std::map<std::pair<std::string, int64_t>, int64_t> counts_; // by their axes
   std::string frozen_;
+  bool frozen_without_gradients_ = false;
   torch::optional<Weak> frozen_result_; // nothing else gets its address
   std::string volume_;
 };
