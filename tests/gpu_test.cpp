@@ -450,7 +450,7 @@ TEST_CASE("gpu: metrics, boxes of maps, and the audit", "[gpu]") {
             care::inside_outside_ratio(m, where),
             care::pointing_game(m, where),
             care::best_iou(m, where),
-            care::iou_at(0.5, m, where),
+            care::iou_at(m, where, 0.5),
             care::means_by_group(epg, t, 3).mean,
             care::groups_by_size(where, {0.05, 0.2}),
             care::one_vs_rest_auc(s, t),

@@ -206,23 +206,23 @@ TEST_CASE("metrics: IoU of the map above a threshold with the region") {
   const auto masks =
       torch::tensor({{{1.0, 0.0}, {1.0, 0.0}}, {{1.0, 0.0}, {1.0, 0.0}}});
   CHECK(care_test::allclose(
-      care::iou_at(0.5, maps, masks), doubles({1.0 / 3, kNaN})));
+      care::iou_at(maps, masks, 0.5), doubles({1.0 / 3, kNaN})));
   CHECK(care_test::allclose(
-      care::iou_at(0.3, maps, masks), doubles({2.0 / 3, kNaN})));
+      care::iou_at(maps, masks, 0.3), doubles({2.0 / 3, kNaN})));
   CHECK(care_test::allclose(
-      care::iou_at(0.7, maps, masks), doubles({0.5, kNaN})));
+      care::iou_at(maps, masks, 0.7), doubles({0.5, kNaN})));
   // The minimum counts as 0: raising every positive cell changes nothing.
   CHECK(care_test::allclose(
-      care::iou_at(0.5, maps + 10, masks), doubles({1.0 / 3, kNaN})));
+      care::iou_at(maps + 10, masks, 0.5), doubles({1.0 / 3, kNaN})));
   // A flat map brought up is still flat.
   const auto large =
       torch::zeros({2, 33, 47}).index_fill(2, torch::tensor({0, 1, 2}), 1);
   const auto iou =
-      care::iou_at(0.5, maps.index({torch::tensor({1, 1})}), large);
+      care::iou_at(maps.index({torch::tensor({1, 1})}), large, 0.5);
   CHECK(care_test::allclose(iou, doubles({kNaN, kNaN})));
   for (const double threshold : {-0.1, 1.0, kNaN}) {
     CARE_REQUIRE_THROWS_AS(
-        care::iou_at(threshold, maps, masks), c10::ValueError, "threshold");
+        care::iou_at(maps, masks, threshold), c10::ValueError, "threshold");
   }
 }
 
@@ -244,7 +244,7 @@ TEST_CASE("metrics: a region smaller than a pixel") {
         map.unsqueeze(1), {224, 224}, /*align_corners=*/false);
     const auto seen = (up[0] > 0.5 * up[0].max()).sum().item<double>();
     CHECK(care_test::allclose(
-        care::iou_at(0.5, map, masks), doubles({4 / seen, 0})));
+        care::iou_at(map, masks, 0.5), doubles({4 / seen, 0})));
     CHECK(care::best_iou(map, masks)[0].item<double>() == Approx(1));
   }
   // Where a pixel is covered by half, the others count no more than before.
@@ -314,7 +314,7 @@ TEST_CASE("metrics: the best IoU over all thresholds") {
   const auto best = care::best_iou(map, mask).item<double>();
   double found = 0;
   for (int i = 0; i < 4000; ++i) {
-    found = std::max(found, care::iou_at(i / 4000.0, map, mask).item<double>());
+    found = std::max(found, care::iou_at(map, mask, i / 4000.0).item<double>());
   }
   CHECK(found == Approx(best));
 }
@@ -325,7 +325,7 @@ TEST_CASE("metrics: attention metrics take an empty batch and no gradient") {
   CHECK(
       care::energy_pointing_game(maps, masks).sizes() == torch::IntArrayRef{0});
   CHECK(care::pointing_game(maps, masks).sizes() == torch::IntArrayRef{0});
-  CHECK(care::iou_at(0.5, maps, masks).sizes() == torch::IntArrayRef{0});
+  CHECK(care::iou_at(maps, masks, 0.5).sizes() == torch::IntArrayRef{0});
   CHECK(care::best_iou(maps, masks).sizes() == torch::IntArrayRef{0});
   CHECK(care::chance_adjusted_energy(maps, masks).numel() == 0);
   CHECK(care::inside_outside_ratio(maps, masks).numel() == 0);
@@ -357,7 +357,7 @@ TEST_CASE("metrics: attention metrics refuse what does not fit") {
   auto bad = maps.clone();
   bad[1][0][0] = kNaN;
   CARE_REQUIRE_THROWS_AS(
-      care::iou_at(0.5, bad, masks), c10::ValueError, "map 1 is not");
+      care::iou_at(bad, masks, 0.5), c10::ValueError, "map 1 is not");
   CARE_REQUIRE_THROWS_AS(
       care::energy_pointing_game(maps.to(torch::kLong), masks),
       c10::TypeError,
@@ -430,6 +430,9 @@ TEST_CASE("metrics: the bootstrap interval of a mean is the normal one") {
   const auto b = care::bootstrap_interval(mean, 400, 2, options);
   CHECK(a.low == b.low);
   CHECK(a.high == b.high);
+  const auto other = care::bootstrap_interval(
+      mean, 400, 2, care::BootstrapOptions().repeats(50).seed(9));
+  CHECK((other.low != a.low || other.high != a.high));
 }
 
 TEST_CASE("metrics: runs that differ widen the interval") {
@@ -501,4 +504,14 @@ TEST_CASE("metrics: the bootstrap refuses what does not fit") {
       care::bootstrap_interval(zero, 1, 1, Options().level(1)),
       c10::ValueError,
       "level");
+  int calls = 0;
+  CARE_REQUIRE_THROWS_AS(
+      care::bootstrap_intervals(
+          [&](const Indices&, const Indices&) {
+            return std::vector<double>(++calls == 1 ? 2 : 3, 0.0);
+          },
+          3,
+          1),
+      c10::ValueError,
+      "expected 2 figures from every call, but got 3");
 }

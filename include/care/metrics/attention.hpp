@@ -189,9 +189,9 @@ inline torch::Tensor pointing_game(
 /// Arguments, NaN and errors as in `energy_pointing_game`; a flat map is NaN
 /// too.
 inline torch::Tensor iou_at(
-    double threshold,
     const torch::Tensor& maps,
-    const torch::Tensor& image_masks) {
+    const torch::Tensor& image_masks,
+    double threshold) {
   TORCH_CHECK_VALUE(
       threshold >= 0 && threshold < 1,
       "care::iou_at: expected a threshold in [0, 1), but got ",
