@@ -2,6 +2,7 @@
 // each against the split of the same network by hand.
 // SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
+#include "support/files.hpp"
 #include "support/googlenet.hpp"
 #include "support/scripted.hpp"
 #include "support/sequential.hpp"
@@ -19,7 +20,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <string>
 #include <tuple>
@@ -335,15 +335,13 @@ care_test::GoogLeNet googlenet() {
 /// A TorchScript network as it comes from a file.
 torch::jit::Module scripted() {
   torch::manual_seed(3);
-  const auto path =
-      std::filesystem::temp_directory_path() / "care_attach_test.pt";
+  const care_test::Folder folder;
+  const auto path = folder.path / "net.pt";
   care_test::ScriptedOptions options;
   options.channels = 8;
   options.classes = kClasses;
   care_test::write_scripted(path.string(), options);
-  auto net = torch::jit::load(path.string());
-  std::filesystem::remove(path);
-  return net;
+  return torch::jit::load(path.string());
 }
 
 template <class Net>

@@ -143,6 +143,38 @@ TEST_CASE("balance: bad options name themselves") {
       Balance(BalanceOptions().limit(0)), c10::ValueError, "limit");
 }
 
+TEST_CASE("balance: a ratio of 0 turns the attention off") {
+  const Losses losses;
+  Balance balance(BalanceOptions().ratio(0));
+  balance.update(losses.of_norm(6), losses.of_norm(2), {losses.x});
+  CHECK(balance.weight().item<double>() == 0);
+}
+
+TEST_CASE("balance: alpha and weight of the options are not used") {
+  const GuidedBatch batch;
+  const auto total = [&](const care::GuideOptions& options) {
+    const care::Guide<> guide(options);
+    Balance balance;
+    const auto seen = batch.seen(guide);
+    return guide
+        .loss(
+            F::cross_entropy(seen.logits, batch.target),
+            seen,
+            batch.target,
+            batch.boxes,
+            balance)
+        .total;
+  };
+  const auto expected = total({});
+  for (const double share : {0.25, 1.0}) {
+    CAPTURE(share);
+    CHECK(care_test::identical(
+        total(care::GuideOptions().alpha(share)), expected));
+    CHECK(care_test::identical(
+        total(care::GuideOptions().weight(share)), expected));
+  }
+}
+
 TEST_CASE("balance: a copy is one of its own") {
   const GuidedBatch batch;
   const care::Guide<> guide;

@@ -182,6 +182,18 @@ TEST_CASE("corrected_resampled_t: by hand", "[metrics]") {
   CHECK(same.high == 0.25);
 }
 
+TEST_CASE("corrected_resampled_error: by hand", "[metrics]") {
+  // Variance 0.01: sqrt((1/3 + 1/2) 0.01).
+  CHECK(
+      care::corrected_resampled_error({0.1, 0.2, 0.3}, 0.5) ==
+      Approx(std::sqrt(0.01 * 5 / 6)));
+  CHECK(care::corrected_resampled_error({0.25, 0.25}, 1) == 0);
+  CARE_REQUIRE_THROWS_AS(
+      care::corrected_resampled_error({0.1}, 1),
+      c10::ValueError,
+      "care::corrected_resampled_error: expected at least 2 differences");
+}
+
 TEST_CASE("corrected_resampled_t: bad input", "[metrics]") {
   CARE_REQUIRE_THROWS_AS(
       care::corrected_resampled_t({0.1}, 1),

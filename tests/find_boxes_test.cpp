@@ -6,9 +6,9 @@
 #include <care/rasterize.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <ctime>
 #include <limits>
 #include <random>
 #include <tuple>
@@ -346,11 +346,10 @@ TEST_CASE("find_boxes: noise with every component kept", "[find_boxes]") {
                      .min_confidence(0);
   for (const double gap : {-1.0, 0.0, 0.001, 0.02}) {
     CAPTURE(gap);
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = std::clock(); // of this process
     const auto found = care::find_boxes(noise, options.merge_gap(gap));
-    const std::chrono::duration<double> took =
-        std::chrono::steady_clock::now() - start;
-    CHECK(took.count() < 8); // a second, unoptimised and alone
+    const auto took = static_cast<double>(std::clock() - start);
+    CHECK(took / CLOCKS_PER_SEC < 8); // a second, unoptimised
     if (gap < 0) {
       CHECK(found.boxes.num_boxes() > 50000);
     } else if (gap > 0) {

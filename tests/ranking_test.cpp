@@ -11,8 +11,6 @@ using care_test::doubles;
 using care_test::kNaN;
 using care_test::longs;
 
-namespace {} // namespace
-
 TEST_CASE("ranking: AUC and average precision by hand", "[metrics]") {
   // Class 0, falling: in, in and out level, out. Pairs in order: 1, 1, 1/2, 1.
   // Precision 1 at the first half of the recall, 2/3 at the second.

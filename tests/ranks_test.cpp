@@ -8,7 +8,6 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 namespace F = torch::nn::functional;
@@ -92,21 +91,15 @@ std::vector<torch::Tensor> of_team(
   Team team(static_cast<int64_t>(shares.size()));
   std::vector<std::vector<torch::Tensor>> all(shares.size());
   std::vector<double> weights(shares.size());
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < shares.size(); ++i) {
-    threads.emplace_back([&, i] {
-      care::Balance balance;
-      all[i] = gradients(
-          batch,
-          shares[i],
-          [&](const torch::Tensor& x) { return team.sum(x); },
-          balanced ? &balance : nullptr);
-      weights[i] = balance.weight().item<double>();
-    });
-  }
-  for (auto& thread : threads) {
-    thread.join();
-  }
+  care_test::in_threads(shares.size(), [&](size_t i) {
+    care::Balance balance;
+    all[i] = gradients(
+        batch,
+        shares[i],
+        [&](const torch::Tensor& x) { return team.sum(x); },
+        balanced ? &balance : nullptr);
+    weights[i] = balance.weight().item<double>();
+  });
   weight = weights[0];
   for (size_t i = 1; i < shares.size(); ++i) {
     CHECK(weights[i] == weight);

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <limits>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -170,14 +171,9 @@ TEST_CASE("segmentation_boxes: every kind of model", "[segmentation]") {
         boxes_of(care::segmentation_boxes(x, call, tight())), truth()));
   }
   SECTION("a TorchScript file") {
-    const auto path = std::filesystem::temp_directory_path() /
-        ("care_segmentation_" +
-         std::to_string(
-             std::filesystem::hash_value(std::filesystem::current_path())) +
-         ".pt");
-    dark_script().save(path.string());
-    auto script = torch::jit::load(path.string());
-    std::filesystem::remove(path);
+    std::stringstream file;
+    dark_script().save(file);
+    auto script = torch::jit::load(file);
     script.train();
     CHECK(care_test::identical(
         boxes_of(care::segmentation_boxes(x, script, tight())), truth()));

@@ -435,7 +435,7 @@ TEST_CASE("auto_boxes: a failed start claims no folder") {
   const auto refused = [&](const std::string& more, const std::string& text) {
     const auto outcome = run(in + " --out " + out + " " + more);
     INFO(outcome.text);
-    CHECK(outcome.status != 0);
+    CHECK(outcome.is_refusal());
     CHECK(contains(outcome.text, text));
     CHECK_FALSE(fs::exists(out));
   };

@@ -759,7 +759,7 @@ TEST_CASE("make_manifest: folder, masks and a table of one's own") {
 
   for (const char* alone : {"--pattern {}_m.png", "--least-part .1"}) {
     run = work.run(std::string("folder flat ") + alone);
-    CHECK(run.status != 0);
+    CHECK(run.is_refusal());
     CHECK(contains(run.text, "requires --masks"));
   }
 }

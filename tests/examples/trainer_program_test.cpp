@@ -161,7 +161,7 @@ TEST_CASE("trainer: masks that are the boxes train as they do", "[trainer]") {
   const auto refused = [&](const fs::path& manifest) {
     const auto run = train(
         manifest, "--regions masks --out " + (folder.path / "none").string());
-    CHECK(run.status != 0);
+    CHECK(run.is_refusal());
     return run.text;
   };
   CHECK(contains(
@@ -258,11 +258,11 @@ TEST_CASE("trainer: goes on exactly where it was killed", "[trainer]") {
     REQUIRE(
         train(data, std::string(more) + " --out " + whole.string()).status ==
         0);
-    care_test::kill_when_there(
+    REQUIRE(care_test::kill_when_there(
         CARE_TRAINER,
         "--data " + data.string() + kSmall + " " + more + " --out " +
             parts.string(),
-        parts / "metrics.csv");
+        parts / "metrics.csv"));
     const auto rest =
         train(data, std::string(more) + " --out " + parts.string());
     CAPTURE(rest.text);
@@ -424,7 +424,7 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
            {"--lr 0", "--lr"}}) {
     CAPTURE(options);
     const auto run = train(data, options + " --out " + out.string());
-    CHECK(run.status != 0);
+    CHECK(run.is_refusal());
     CHECK(contains(run.text, fault));
     CHECK_FALSE(fs::exists(out)); // a failed start claims no folder
   }
@@ -485,7 +485,7 @@ TEST_CASE("trainer: a bad test picture ends it before it begins", "[trainer]") {
       "none of 'c'"));
   const auto taken = train(data, "--out " + data.string());
   CHECK(contains(taken.text, "--out: "));
-  CHECK(taken.status != 0);
+  CHECK(taken.is_refusal());
 }
 
 TEST_CASE("trainer: learns several labels a picture", "[trainer]") {

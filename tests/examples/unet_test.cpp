@@ -462,7 +462,8 @@ TEST_CASE("unet: a killed training goes on and gives the same", "[slow]") {
   INFO(whole.text);
   REQUIRE(whole.status == 0);
   const auto checkpoint = folder.path / "b.pt.checkpoint";
-  care_test::kill_when_there(CARE_TRAIN_UNET, arguments("b.pt"), checkpoint);
+  REQUIRE(care_test::kill_when_there(
+      CARE_TRAIN_UNET, arguments("b.pt"), checkpoint));
   REQUIRE(fs::exists(checkpoint)); // else it had finished, or never started
   const auto other =
       care_test::run_program(CARE_TRAIN_UNET, arguments("b.pt") + " --lr 1");

@@ -23,6 +23,11 @@ namespace care_test {
 struct ProgramOutcome {
   int status = 0;
   std::string text; // what it printed, on both streams
+
+  /// Whether it ended with an error of its own, not by a signal.
+  bool is_refusal() const {
+    return status != 0 && status < 128; // as the shell tells signals
+  }
 };
 
 /// Runs a program to its end.
@@ -87,17 +92,27 @@ class Child {
   pid_t pid_;
 };
 
-/// Starts the program and kills it as soon as `file` is there, or after a
-/// minute.
-inline void kill_when_there(
+/// Waits until that is so, at most a minute; false: it did not come.
+template <class Condition>
+bool is_so_soon(const Condition& condition) {
+  for (int i = 0; i < 6000 && !condition(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return condition();
+}
+
+inline bool is_there_soon(const std::filesystem::path& file) {
+  return is_so_soon([&] { return std::filesystem::exists(file); });
+}
+
+/// Starts the program and kills it as soon as `file` is there; false: it did
+/// not come.
+inline bool kill_when_there(
     const std::string& program,
     const std::string& arguments,
     const std::filesystem::path& file) {
-  Child child(program, arguments);
-  for (int i = 0; i < 6000 && !std::filesystem::exists(file); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  child.kill();
+  const Child child(program, arguments);
+  return is_there_soon(file);
 }
 
 } // namespace care_test

@@ -5,11 +5,13 @@
 
 #include "support/catch.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <iterator>
 #include <limits>
 #include <map>
@@ -61,6 +63,22 @@ inline torch::Tensor doubles(const std::vector<double>& values) {
 
 inline torch::Tensor longs(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kLong);
+}
+
+/// Runs work(0), work(1), ... each in a thread of its own, and rethrows the
+/// first one's error when all have ended.
+template <class Work>
+void in_threads(size_t count, const Work& work) {
+  std::vector<std::future<void>> all;
+  for (size_t i = 0; i < count; ++i) {
+    all.push_back(std::async(std::launch::async, [&work, i] { work(i); }));
+  }
+  for (auto& each : all) {
+    each.wait();
+  }
+  for (auto& each : all) {
+    each.get();
+  }
 }
 
 /// Whether both tensors have the same shape and values:
