@@ -5,12 +5,11 @@
 //   [--small-pairs 400] [--threads 0]
 //
 // ResNet-18, DenseNet-121 with its 121 BatchNorms or ConvNeXt-Tiny with its 23
-// LayerNorms. Watching costs a callback for
-// each operator and a walk through the last nodes of the graph: the same for
-// small images as for large ones. So it is measured where it can be seen, as
-// the difference between watched and plain forwards of two 64x64 images, in
-// turn; and stated as a share of a forward at full size, whose own ratio is
-// printed beside it.
+// LayerNorms. Watching costs a callback for each operator and a walk through
+// the last nodes of the graph: the same for small images as for large ones. So
+// it is measured where it can be seen, as the difference between watched and
+// plain forwards of two 64x64 images, in turn; and stated as a share of a
+// forward at full size, whose own ratio is printed beside it.
 #include "bench.hpp"
 #include "networks/convnext.hpp"
 #include "networks/densenet.hpp"

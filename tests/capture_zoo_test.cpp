@@ -6,6 +6,7 @@
 
 #include <care/attention.hpp>
 #include <care/capture.hpp>
+#include <care/guide.hpp>
 
 #include <torch/nn.h>
 
@@ -656,6 +657,20 @@ TEST_CASE("capture: maps that autograd Functions make", "[capture]") {
       return head(pool(last).abs());
     });
     CHECK(seen.features.is_same(last));
+  }
+  SECTION("in the head of a backbone without gradients, the loss off") {
+    auto hidden = nn::Linear(8, 8), head = nn::Linear(8, 2);
+    const auto x = torch::rand({2, 8, 5, 7});
+    const care::Guide<> off(care::GuideOptions().weight(0.0));
+    const auto seen = off.watch([&] {
+      Tensor pooled;
+      {
+        torch::NoGradGuard no_grad;
+        pooled = pool(second(x));
+      }
+      return head(Swish::apply(hidden(pooled)));
+    });
+    CHECK_FALSE(seen.features.defined());
   }
   SECTION("one that is the whole network") {
     auto head = nn::Linear(8, 2);

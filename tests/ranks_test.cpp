@@ -5,6 +5,7 @@
 
 #include <care/guide.hpp>
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -29,7 +30,9 @@ class Team {
       all_here_.notify_all();
     } else {
       const auto round = round_;
-      all_here_.wait(lock, [&] { return round_ != round; });
+      const auto has_come = all_here_.wait_for(
+          lock, std::chrono::minutes(1), [&] { return round_ != round; });
+      TORCH_CHECK(has_come, "a rank did not come");
     }
     return result_.clone();
   }

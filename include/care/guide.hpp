@@ -169,8 +169,9 @@ class Guide {
   /// Throws c10::ValueError for shapes that do not fit, for features that are
   /// not on the way to the logits and for options that `seen` does not serve
   /// (frozen_statistics, several target_layers), and for an accumulation whose
-  /// guided images are fewer than this batch's; c10::IndexError for a class
-  /// outside [0, K). Warns once of logits that are probabilities.
+  /// guided images are fewer than this batch's; c10::IndexError for a class or
+  /// a box's label outside [0, K). Warns once of logits that are probabilities,
+  /// and of boxes on images that stand where the maps lie.
   GuidedLoss loss(
       const torch::Tensor& classification,
       const Seen& seen,

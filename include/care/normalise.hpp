@@ -20,9 +20,8 @@ enum class Normalisation {
 };
 
 /// The range (or maximum) at and below which a map of this dtype counts as
-/// flat; 1 over it bounds the gradient of the normalisation. (Small: before a
-/// mean over h w cells a gradient is divided by their number, and so is a
-/// Grad-CAM map, however much it has to say.)
+/// flat; 1 over it bounds the gradient of the normalisation. So small, because
+/// a Grad-CAM map before a mean over h w cells is divided by their number.
 inline double flat_range(torch::Dtype dtype) {
   // In half precision 1 / range shall be finite.
   return dtype == torch::kHalf ? 1e-4 : 1e-12;

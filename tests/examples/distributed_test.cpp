@@ -17,9 +17,9 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace F = torch::nn::functional;
@@ -375,7 +375,7 @@ TEST_CASE("distributed: each fault is one clear error") {
   // Rank 0 says how many there are.
   const auto other = parallel::free_port();
   std::string of_first;
-  std::thread first([&] {
+  auto first = std::async(std::launch::async, [&] {
     try {
       parallel::Ranks({0, 2, "127.0.0.1", other}, std::chrono::seconds(8));
     } catch (const std::exception& error) {
@@ -387,7 +387,7 @@ TEST_CASE("distributed: each fault is one clear error") {
               std::to_string(other),
           "--timeout 5"),
       "WORLD_SIZE: expected 2 as rank 0 has it, but got 4"));
-  first.join();
+  first.get();
   CHECK(contains(of_first, "rank 1 did not come"));
 
   // A taken port.

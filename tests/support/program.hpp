@@ -39,7 +39,9 @@ inline ProgramOutcome run_program(
   const auto command =
       program + " " + arguments + " > " + log.string() + " 2>&1 < /dev/null";
   const int status = std::system(command.c_str());
-  return {WEXITSTATUS(status), read_text(log)};
+  return {
+      WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+      read_text(log)};
 }
 
 /// A program that runs beside the test, in silence; killed at the latest when

@@ -65,8 +65,8 @@ inline torch::Tensor longs(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kLong);
 }
 
-/// Runs work(0), work(1), ... each in a thread of its own, and rethrows the
-/// first one's error when all have ended.
+/// Runs work(0), work(1), ... each in a thread of its own, and rethrows an
+/// error, if any, when all have ended.
 template <class Work>
 void in_threads(size_t count, const Work& work) {
   std::vector<std::future<void>> all;

@@ -129,7 +129,8 @@ struct Audit {
     if (batch_coupling > 0.9) {
       result.push_back(fmt::format(
           "{:.0f} % of the gradient of an image's score lies in other images: "
-          "are the features [T, N, C], tokens before images?",
+          "are the features [T, N, C], tokens before images (or is there a "
+          "BatchNorm in the head, and few images)?",
           100 * batch_coupling));
     }
     return result;
@@ -278,8 +279,9 @@ Audit audit_batch(
   const bool history = seen.features.requires_grad();
   audit.probability_batches = look_like_probabilities(seen.logits) ? 1 : 0;
   audit.detached_batches = recording && !classification.requires_grad() ? 1 : 0;
+  const int64_t classes = is_binary(seen.logits) ? 2 : seen.logits.size(1);
   const auto guided = guided_images(
-      where, target, regions, seen.rows, options.classes(), torch::nullopt);
+      where, target, regions, seen.rows, options.classes(), classes);
   if (guided.empty()) {
     audit.unguided_batches = 1;
     return audit;

@@ -99,20 +99,17 @@ inline Seen laid_out(Seen seen, const GuideOptions& options) {
   return seen;
 }
 
-/// Warns once where the maps lie and the regions' picture stands, or the other
-/// way round: then height and width were most likely swapped.
+/// Warns once where the maps lie and the boxes' images stand, or the other way
+/// round: then height and width may have been swapped.
 inline void check_orientation(
     const char* where,
     const Size& map,
     const Regions& regions) {
-  Size frame;
-  if (const auto* boxes = std::get_if<Boxes>(&regions.form())) {
-    frame = boxes->image_size();
-  } else if (const auto* masks = std::get_if<torch::Tensor>(&regions.form())) {
-    frame = {masks->size(1), masks->size(2)};
-  } else {
-    return;
+  const auto* boxes = std::get_if<Boxes>(&regions.form());
+  if (boxes == nullptr) {
+    return; // masks may have any size
   }
+  const auto frame = boxes->image_size();
   const bool lies = map.width > map.height && frame.width < frame.height;
   const bool stands = map.width < map.height && frame.width > frame.height;
   if (lies || stands) {
@@ -122,13 +119,12 @@ inline void check_orientation(
         map.height,
         "x",
         map.width,
-        " (height x width), but the ",
-        name_of(regions),
-        " are those of images of ",
+        " (height x width), but the boxes lie on images of ",
         frame.height,
         "x",
         frame.width,
-        ": are height and width swapped?");
+        ": are height and width swapped? (Not if the network's strides differ "
+        "in the two.)");
   }
 }
 

@@ -55,7 +55,7 @@ inline std::vector<Guided> guided_images(
     return rounds;
   }
   if (classes) {
-    check_labels(where, regions, *classes);
+    check_box_labels(where, regions, *classes);
   }
   const auto images = num_images(where, regions);
   const auto speak = speaking(where, regions);

@@ -148,25 +148,20 @@ inline Speaking speaking(const char* where, const Regions& regions) {
 }
 
 /// That no box speaks for a class beyond those of the logits.
-inline void check_labels(
+inline void check_box_labels(
     const char* where,
     const Regions& regions,
     int64_t classes) {
   const auto* boxes = std::get_if<Boxes>(&regions.form());
-  if (boxes == nullptr || !boxes->has_labels()) {
-    return;
+  if (boxes != nullptr && boxes->has_labels()) {
+    check_in_range(
+        where,
+        "box labels (-1: every class)",
+        "labels",
+        boxes->labels().to(torch::kCPU),
+        -1,
+        classes);
   }
-  const auto labels = boxes->labels().to(torch::kCPU);
-  const auto bad = first_false(labels < classes);
-  TORCH_CHECK_INDEX(
-      bad < 0,
-      where,
-      ": expected box labels in [0, ",
-      classes,
-      "), or -1 for every class, but labels[",
-      bad,
-      "] is ",
-      labels[bad < 0 ? 0 : bad].item<int64_t>());
 }
 
 /// Boxes of which there are none: nothing more need be asked.

@@ -165,8 +165,8 @@ inline bool is_detached(
       observer.volume().empty() && !observer.maps().empty();
 }
 
-/// Whether a convolution had no gradient history. (Those of an
-/// autograd::Function never have one: what runs there is hidden, not frozen.)
+/// Whether a frozen convolution is why. (Within an autograd::Function gradients
+/// are off, as under a NoGradGuard: behind one it cannot be told.)
 inline bool is_frozen(const Observer& observer, const FoundMaps& found) {
   return !observer.frozen().empty() &&
       (found.passed.empty() || !observer.frozen_without_gradients());
@@ -189,7 +189,10 @@ inline std::string why_none(
     text = "maps are 2-D, and this network has volumes, such as " +
         observer.volume();
   } else if (!found.passed.empty()) {
-    text = "what runs within " + found.passed + " is hidden";
+    text = "what runs within " + found.passed + " is hidden" +
+        (observer.frozen().empty()
+             ? ""
+             : ", or the backbone ran without gradients: " + observer.frozen());
   } else if (is_detached(observer, found, layer)) {
     text =
         "what the head was given has no gradient history: is the backbone "
@@ -199,7 +202,7 @@ inline std::string why_none(
 }
 
 /// What a layer is chosen by, for an error message.
-inline std::string wanted(const TargetLayer& layer) {
+inline std::string criteria_of(const TargetLayer& layer) {
   std::string text;
   const auto add = [&](const std::string& criterion) {
     text += (text.empty() ? " (" : ", ") + criterion;
@@ -259,7 +262,7 @@ inline torch::Tensor find_map(
       "features by hand. Seen:",
       maps.str());
   if (found.maps.empty() && frozen == Frozen::kNoFeatures &&
-      (is_frozen(observer, found) || is_detached(observer, found, layer))) {
+      (!observer.frozen().empty() || is_detached(observer, found, layer))) {
     return {};
   }
   TORCH_CHECK_VALUE(
@@ -267,8 +270,9 @@ inline torch::Tensor find_map(
       where,
       ": expected a spatial map ",
       layout.str(),
-      layer.is_default() ? ""
-                         : " that the TargetLayer asks for" + wanted(layer),
+      layer.is_default()
+          ? ""
+          : " that the TargetLayer asks for" + criteria_of(layer),
       " behind the logits, but there is none",
       why_none(observer, found, layer),
       ". Seen with a gradient history:",
