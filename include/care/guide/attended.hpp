@@ -148,7 +148,7 @@ Attended attend(
     const Seen& seen,
     const torch::Tensor& target,
     const Regions& regions) {
-  const auto classes = is_binary(seen.logits) ? 2 : seen.logits.size(1);
+  const auto classes = num_classes(seen.logits);
   Attended result;
   for (const auto& round : guided_images(
            where, target, regions, seen.rows, options.classes(), classes)) {

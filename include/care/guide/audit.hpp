@@ -279,9 +279,13 @@ Audit audit_batch(
   const bool history = seen.features.requires_grad();
   audit.probability_batches = look_like_probabilities(seen.logits) ? 1 : 0;
   audit.detached_batches = recording && !classification.requires_grad() ? 1 : 0;
-  const int64_t classes = is_binary(seen.logits) ? 2 : seen.logits.size(1);
   const auto guided = guided_images(
-      where, target, regions, seen.rows, options.classes(), classes);
+      where,
+      target,
+      regions,
+      seen.rows,
+      options.classes(),
+      num_classes(seen.logits));
   if (guided.empty()) {
     audit.unguided_batches = 1;
     return audit;

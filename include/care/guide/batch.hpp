@@ -26,6 +26,11 @@ inline bool is_binary(const torch::Tensor& logits) {
   return logits.dim() == 1 || logits.size(1) == 1;
 }
 
+/// How many classes the logits speak for.
+inline int64_t num_classes(const torch::Tensor& logits) {
+  return is_binary(logits) ? 2 : logits.size(1);
+}
+
 /// A target [N, K] of 0 and 1. One of [N, 1] is that of a binary head.
 inline bool is_multi_label(const torch::Tensor& target) {
   return target.dim() == 2 && target.size(1) != 1;
@@ -101,7 +106,7 @@ inline Seen laid_out(Seen seen, const GuideOptions& options) {
 
 /// Warns once where the maps lie and the boxes' images stand, or the other way
 /// round: then height and width may have been swapped.
-inline void check_orientation(
+inline void warn_if_turned(
     const char* where,
     const Size& map,
     const Regions& regions) {
@@ -195,7 +200,7 @@ inline void check_batch(
     check_shape(where, "rows", seen.rows, {images});
     check_integral(where, "rows", seen.rows);
   }
-  const auto classes = is_binary(logits) ? 2 : logits.size(1);
+  const auto classes = num_classes(logits);
   if (is_binary(logits)) {
     binary_classes(where, target, n);
   } else if (target.defined() && target.dim() == 2) {
@@ -232,8 +237,7 @@ inline void check_batch(
       images,
       " images, but got those of ",
       given);
-  check_orientation(
-      where, seen.layout().map_size(seen.features.sizes()), regions);
+  warn_if_turned(where, seen.layout().map_size(seen.features.sizes()), regions);
   const auto end = probabilities_by(logits);
   if (!end.empty()) {
     TORCH_WARN_ONCE(
