@@ -102,7 +102,7 @@ class Autocast {
         "for, but got ",
         device_);
     before_ = detail::AutocastState::of(device_);
-    if (enabled && dtype != before_.dtype) {
+    if (dtype != before_.dtype) { // also for a region inside of this one
       at::autocast::clear_cache(); // its copies are of the other dtype
     }
     detail::AutocastState{enabled, dtype}.set(device_);

@@ -77,9 +77,11 @@ class GradScaler {
         options.growth_interval());
   }
 
-  /// The loss, a scalar, times the scale: call `backward` on it.
+  /// The loss, a scalar, times the scale: call `backward` on it. Begins a step
+  /// anew where the last one ended after `unscale`.
   torch::Tensor scale(const torch::Tensor& loss) {
     scaled_ = true;
+    unscaled_ = nullptr; // of a step that was left out after all
     return loss * scale_;
   }
 

@@ -96,14 +96,15 @@ class Guide {
         map_(std::move(map)),
         schedule_(options.schedule()) {
     detail::check_options("care::Guide", options_);
+    if constexpr (std::is_same_v<Loss, CareLoss>) {
+      detail::check_options("care::Guide", loss_.options);
+    }
   }
 
   /// The CARE loss with its own lambda, tau, normalisation; its reduction is
   /// not used.
   Guide(const GuideOptions& options, const AttentionLossOptions& loss)
-      : Guide(options, CareLoss{loss}) {
-    detail::check_options("care::Guide", loss);
-  }
+      : Guide(options, CareLoss{loss}) {}
 
   /// Runs the forward of a network that knows nothing of this and keeps its
   /// logits with the features behind them: `capture`, which see.
@@ -194,8 +195,8 @@ class Guide {
   }
 
   /// The attention figures of a batch, whatever the schedule says: for
-  /// validation (also under torch::NoGradGuard) and the control arm. Otherwise
-  /// as `loss`.
+  /// validation (also under torch::NoGradGuard) and the control arm. Call it
+  /// before `backward`, which frees the graph. Otherwise as `loss`.
   AttentionFigures evaluate(
       const Seen& given,
       const torch::Tensor& target,

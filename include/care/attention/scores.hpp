@@ -257,9 +257,11 @@ inline torch::Tensor score_gradients(
       mean.defined()) {
     const auto cells = static_cast<double>(features.size(2) * features.size(3));
     const auto of_mean = gradient_of(mean);
-    gradient = (of_mean.to(dtype) / cells)
-                   .view({features.size(0), features.size(1), 1, 1})
-                   .expand(features.sizes());
+    if (of_mean.defined()) {
+      gradient = (of_mean.to(dtype) / cells)
+                     .view({features.size(0), features.size(1), 1, 1})
+                     .expand(features.sizes());
+    }
   } else {
     gradient = gradient_of(features);
   }

@@ -3,6 +3,7 @@
 #ifndef CARE_GUIDE_BALANCE_HPP
 #define CARE_GUIDE_BALANCE_HPP
 
+#include <care/detail/check.hpp>
 #include <care/guide/gradients.hpp>
 #include <care/guide/ranks.hpp>
 
@@ -92,6 +93,7 @@ class Balance {
         : square_of("attention", attention, features);
     if (sum) { // each process's gradients are too large by the same factor
       const auto sums = sum(torch::stack({c, a}));
+      detail::check_shape("care::Balance", "what sum returns", sums, {2});
       c = sums[0];
       a = sums[1];
     }

@@ -97,7 +97,8 @@ class GuideOptions {
   /// and then average their gradients: what adds a tensor up over all of them.
   /// La is then the mean over the guided images of all shares, and `Balance`
   /// sees the gradients of the whole batch. Each process must call `loss` for
-  /// each of its batches, also for one without a guided image. Costs a small
+  /// each of its batches, also for one without a guided image. It is given
+  /// tensors on the host, by `Balance` on the network's device. Costs a small
   /// sum over the processes per batch, and waits for it. Default: none.
   TORCH_ARG(SumOverRanks, sum_over_ranks);
 

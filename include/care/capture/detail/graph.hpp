@@ -67,8 +67,14 @@ class SeenMaps {
         continue;
       }
       check_unfused(place.first->name());
-      for (const auto& edge : place.first->next_edges()) {
-        open.push_back(place_of(edge));
+      const auto& edges = place.first->next_edges();
+      // A convolution's weights come from no map, though a copy of them, in
+      // another dtype or normalised, may have a map's size.
+      const auto ways = is_convolution(operator_of(*place.first))
+          ? std::min<size_t>(edges.size(), 1)
+          : edges.size();
+      for (size_t i = 0; i < ways; ++i) {
+        open.push_back(place_of(edges[i]));
       }
     }
     return found;

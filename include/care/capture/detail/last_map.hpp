@@ -203,9 +203,11 @@ class LastMapSearch {
   }
 
   bool is_volume(const Place& place) {
-    const auto sizes = layouts_.sizes(place);
+    if (layouts_.sizes(place).size() != 5) {
+      return false;
+    }
     const auto& axes = layouts_.of(place);
-    return sizes.size() == 5 && axes && find_axis(*axes, Role::kH) == 3 &&
+    return axes && find_axis(*axes, Role::kH) == 3 &&
         find_axis(*axes, Role::kW) == 4;
   }
 

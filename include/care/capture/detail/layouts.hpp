@@ -6,6 +6,7 @@
 #include <care/capture/detail/axes.hpp>
 #include <care/capture/detail/node.hpp>
 
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -92,13 +93,17 @@ class Layouts {
     return {};
   }
 
-  /// Of what was not noted the node keeps the size, but no strides; it tells it
-  /// by making a tensor of that size.
+  /// A parameter tells its size. Of what else was not noted the node keeps the
+  /// size, but no strides; it tells it by making a tensor of that size.
   Geometry geometry(const Place& place) const {
     if (const auto* noted = noted_.find(place)) {
       return *noted;
     }
     const auto& node = *place.first;
+    if (const auto* leaf =
+            dynamic_cast<const torch::autograd::AccumulateGrad*>(&node)) {
+      return {leaf->variable.sizes().vec(), {}};
+    }
     if (place.second >= node.num_inputs()) {
       return {};
     }
