@@ -49,8 +49,9 @@ struct Augmented {
 /// number of workers or ranks changes nothing, but for which donors a batch
 /// holds (`draw_outside`). Each kind of change has numbers of its own: asking
 /// for colours, say, leaves the flips as they were. An image that comes twice
-/// in an epoch is changed the same way twice: give copies indices of their own
-/// (index + copy * images in the dataset).
+/// in an epoch is changed the same way twice; where a sampler draws images
+/// again, give the number of the step as `epoch`: then only a copy in the same
+/// batch is changed alike.
 ///
 /// `images` [N, C, H, W] floating in [0, 1], before mean and deviation are
 /// taken off, or bytes, which become float32 in [0, 1] on the way (the quicker

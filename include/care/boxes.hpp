@@ -154,7 +154,7 @@ class Boxes {
     detail::check_shape(
         "care::Boxes::with_labels", "label", label, {num_boxes()});
     detail::check_integral("care::Boxes::with_labels", "label", label);
-    const auto host = label.to(torch::kCPU);
+    const auto host = label.to(torch::kCPU, torch::kLong); // a byte has no -1
     detail::check_all(
         host >= -1,
         "care::Boxes::with_labels: expected classes, or -1 for none, but got ",
@@ -309,20 +309,23 @@ class Boxes {
 
   /// The boxes after the image was cropped to `size`, from `left`, `top` on.
   ///
-  /// A box of which less than `min_visible` (0 to 1) of the area is left is
-  /// dropped: what the network cannot see must not guide it.
+  /// A box of which less than `min_visible` (0 to 1) of the area that lay on
+  /// the image is left is dropped: what the network cannot see must not guide
+  /// it.
   Boxes crop(int64_t left, int64_t top, Size size, double min_visible = 0.25)
       const {
     detail::check_cut("care::Boxes::crop", size, min_visible);
-    return Boxes(detail::cut_boxes(own_, {left, top}, size, min_visible));
+    return Boxes(
+        detail::cut_boxes(clip().own_, {left, top}, size, min_visible));
   }
 
   /// The boxes after an affine map of the image plane: `matrix` is {a, b, c, d,
   /// e, f} with x' = a x + b y + c and y' = d x + e y + f, in pixels (the
   /// corner of the image is 0, 0; OpenCV's matrices count from the first
-  /// pixel's centre). Each box becomes the box around its moved corners, is cut
-  /// at the new image's border, and dropped when less than `min_visible` is
-  /// left. Throws c10::ValueError for a matrix that is not finite.
+  /// pixel's centre). Each box is cut at the border (what comes in from there
+  /// is no lesion), becomes the box around its moved corners, is cut at the new
+  /// image's border, and dropped when less than `min_visible` is left. Throws
+  /// c10::ValueError for a matrix that is not finite.
   Boxes affine(
       const std::array<double, 6>& matrix,
       Size size,
@@ -336,7 +339,8 @@ class Boxes {
           ": expected a finite matrix, but got ",
           entry);
     }
-    const auto moved = own_.at(detail::warped_boxes(own_.xyxy, matrix), size);
+    const auto own = clip().own_;
+    const auto moved = own.at(detail::warped_boxes(own.xyxy, matrix), size);
     return Boxes(detail::cut_boxes(moved, {0, 0}, size, min_visible));
   }
 
@@ -351,8 +355,12 @@ class Boxes {
     auto xyxy = detail::dilated_boxes(own_.xyxy, factor);
     detail::check_all(
         (xyxy.slice(1, 2) > xyxy.slice(1, 0, 2)).all(1).to(torch::kCPU),
-        "care::Boxes::dilate: expected a factor that leaves each box an area, "
-        "but got ",
+        c10::str(
+            "care::Boxes::dilate: expected a factor that leaves each box an "
+            "area, but ",
+            factor,
+            " makes of one ")
+            .c_str(),
         xyxy);
     return at(std::move(xyxy), own_.size);
   }

@@ -78,7 +78,7 @@ inline Boxes boxes_from_masks(
 /// that are not finite, for a polygon wholly beside the image or so thin that
 /// it holds no centre and has no point on it, and, as `Boxes` does, where all
 /// lie within [0, 1] and no `unit` says what they are or fractions lie beyond
-/// [-2, 2]. Cost: P H W.
+/// [-2, 2]. Cost: W times the rows that each edge spans.
 inline torch::Tensor polygon_mask(
     const torch::Tensor& points,
     Size size,
@@ -119,7 +119,8 @@ inline torch::Tensor polygon_mask(
       ", ",
       high[1].item<double>());
   auto x = torch::arange(size.width, torch::kDouble).unsqueeze(0) + 0.5;
-  auto y = torch::arange(size.height, torch::kDouble).unsqueeze(1) + 0.5;
+  const auto y = torch::arange(size.height, torch::kDouble).unsqueeze(1) + 0.5;
+  const auto rows = static_cast<double>(size.height);
   auto inside = torch::zeros({size.height, size.width}, torch::kBool);
   const auto p = host.size(0);
   for (int64_t i = 0; i < p; ++i) {
@@ -129,9 +130,15 @@ inline torch::Tensor polygon_mask(
     if (y0 == y1) {
       continue;
     }
-    auto spans = (y >= std::min(y0, y1)) & (y < std::max(y0, y1)); // [H, 1]
-    auto crossing = x0 + (y - y0) * ((x1 - x0) / (y1 - y0)); // [H, 1]
-    inside = inside.logical_xor(spans & (x < crossing));
+    // The rows whose middle the edge passes: those at its upper end and below.
+    const auto row_from = [&](double end) {
+      return static_cast<int64_t>(std::clamp(std::ceil(end - 0.5), 0.0, rows));
+    };
+    const auto top = row_from(std::min(y0, y1));
+    const auto bottom = row_from(std::max(y0, y1));
+    const auto passed = y.slice(0, top, bottom); // [h, 1]
+    const auto crossing = x0 + (passed - y0) * ((x1 - x0) / (y1 - y0));
+    inside.slice(0, top, bottom).logical_xor_(x < crossing);
   }
   if (!inside.any().item<bool>()) {
     for (int64_t i = 0; i < p; ++i) {

@@ -239,7 +239,7 @@ inline RegionWeights rasterize_masks(
   // Autocast would take the products to half precision.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(
       c10::autocast_dispatch_keyset);
-  const auto inside = at_least_float(masks);
+  const auto inside = at_least_float(masks).clamp(0, 1); // rounded beyond
   const auto margin = static_cast<int64_t>(std::ceil(options.margin()));
   auto outside = 1 - dilate_mask(inside, margin);
   const auto has_region = largest > 0;

@@ -118,6 +118,8 @@ inline torch::Tensor foreground_share(
   }
   if (options.values() == MaskValues::kLogits) {
     output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
+  } else { // each class's: a sum may hide one
+    checked_maps(where, output.flatten(1, 2), "probabilities");
   }
   if (channels == 1) {
     return output; // of lesion, and so is its channel 0

@@ -9,6 +9,7 @@
 #include <care/detail/at_least_float.hpp>
 #include <care/detail/to_device.hpp>
 
+#include <c10/util/StringUtil.h>
 #include <torch/arg.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -45,11 +46,19 @@ inline void check_factors(
       images.sizes());
   check_one_each(where, "factors", factors.size(), images.size(0));
   constexpr double kMost = 1e6;
-  for (const auto& f : factors) {
-    check_in_range(where, "brightness", f.brightness(), 0, kMost);
-    check_in_range(where, "contrast", f.contrast(), 0, kMost);
-    check_in_range(where, "saturation", f.saturation(), 0, kMost);
-    check_in_range(where, "hue", f.hue(), -0.5, 0.5);
+  for (size_t n = 0; n < factors.size(); ++n) {
+    const auto check = [&](const char* name,
+                           double value,
+                           double low,
+                           double high) {
+      check_in_range(
+          where, c10::str("factors[", n, "].", name).c_str(), value, low, high);
+    };
+    const auto& f = factors[n];
+    check("brightness", f.brightness(), 0, kMost);
+    check("contrast", f.contrast(), 0, kMost);
+    check("saturation", f.saturation(), 0, kMost);
+    check("hue", f.hue(), -0.5, 0.5);
   }
 }
 

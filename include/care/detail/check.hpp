@@ -120,6 +120,10 @@ inline void check_all(
   TORCH_CHECK_VALUE(false, message, "(", text, ") at index ", bad);
 }
 
+/// How far beyond [0, 1] a number may lie that is said to be in it: the
+/// rounding of an interpolation, in half precision.
+constexpr double kUnitRounding = 1e-3;
+
 /// Throws c10::IndexError unless the integers `index` ([M], on the host) lie in
 /// [low, high): `name` is the argument, `what` it counts.
 inline void check_in_range(
@@ -129,7 +133,8 @@ inline void check_in_range(
     const torch::Tensor& index,
     int64_t low,
     int64_t high) {
-  const auto bad = first_false((index >= low) & (index < high));
+  const auto wide = index.to(torch::kLong); // `high` may be beyond a byte
+  const auto bad = first_false((wide >= low) & (wide < high));
   TORCH_CHECK_INDEX(
       bad < 0,
       where,

@@ -7,6 +7,7 @@
 #include <care/normalise.hpp>
 #include <care/size.hpp>
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -15,7 +16,8 @@
 
 namespace care::detail {
 
-/// `images` as float32, if they are [N, 3, H, W] of finite numbers in [0, 1].
+/// `images` as float32 in [0, 1], if they are [N, 3, H, W] of finite numbers
+/// there, but for rounding.
 inline torch::Tensor checked_images(
     const char* where,
     const torch::Tensor& images) {
@@ -33,7 +35,7 @@ inline torch::Tensor checked_images(
     return wide;
   }
   auto flat = wide.flatten(1);
-  auto ok = (torch::isfinite(flat) & (flat >= 0) & (flat <= 1)).all(1);
+  auto ok = ((flat >= -kUnitRounding) & (flat <= 1 + kUnitRounding)).all(1);
   const auto bad = first_false(ok.to(torch::kCPU));
   TORCH_CHECK_VALUE(
       bad < 0,
@@ -45,7 +47,7 @@ inline torch::Tensor checked_images(
       flat[std::max<int64_t>(bad, 0)].min().item<float>(),
       " to ",
       flat[std::max<int64_t>(bad, 0)].max().item<float>());
-  return wide;
+  return wide.clamp(0, 1);
 }
 
 inline void check_at_least(
@@ -123,6 +125,8 @@ inline torch::Tensor resized(const torch::Tensor& planes, Size size) {
 inline torch::Tensor blurred(
     const torch::Tensor& planes,
     const torch::Tensor& kernel) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+      c10::autocast_dispatch_keyset);
   const auto n = planes.size(0), c = planes.size(1);
   const auto h = planes.size(2), w = planes.size(3);
   const auto k = kernel.size(0), r = k / 2;
@@ -151,6 +155,8 @@ inline torch::Tensor grey(const torch::Tensor& images) {
 /// CIELAB (D65) of sRGB in [0, 1]: L in [0, 100], a and b about [-100, 100].
 /// Source: IEC 61966-2-1 (sRGB), CIE 15 (L*a*b*).
 inline torch::Tensor lab(const torch::Tensor& images) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(
+      c10::autocast_dispatch_keyset);
   auto linear = torch::where(
       images <= 0.04045,
       images / 12.92,

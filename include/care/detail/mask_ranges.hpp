@@ -21,9 +21,10 @@ inline torch::Tensor mask_ranges(
 }
 
 /// Throws c10::ValueError, by its number, for a mask of which the range (on the
-/// host) is not within [0, 1], or NaN.
+/// host) is not within [0, 1] but for rounding, or NaN.
 inline void check_mask_ranges(const char* where, const torch::Tensor& ranges) {
-  const auto bad = first_false((ranges[0] >= 0) & (ranges[1] <= 1));
+  const auto bad = first_false(
+      (ranges[0] >= -kUnitRounding) & (ranges[1] <= 1 + kUnitRounding));
   TORCH_CHECK_VALUE(
       bad < 0,
       where,

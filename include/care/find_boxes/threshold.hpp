@@ -16,7 +16,8 @@ namespace care {
 
 namespace detail {
 
-/// `maps` as float32 if they are [N, H, W] of finite numbers in [0, 1].
+/// `maps` as float32 in [0, 1] if they are [N, H, W] of finite numbers there,
+/// but for rounding.
 inline torch::Tensor checked_maps(
     const char* where,
     const torch::Tensor& maps,
@@ -24,7 +25,7 @@ inline torch::Tensor checked_maps(
   check_planes(where, "maps of shape [N, H, W]", maps);
   auto wide = maps.detach().to(torch::kFloat);
   auto flat = wide.flatten(1);
-  auto ok = (torch::isfinite(flat) & (flat >= 0) & (flat <= 1)).all(1);
+  auto ok = ((flat >= -kUnitRounding) & (flat <= 1 + kUnitRounding)).all(1);
   const auto bad = first_false(ok.to(torch::kCPU));
   TORCH_CHECK_VALUE(
       bad < 0,
@@ -39,7 +40,7 @@ inline torch::Tensor checked_maps(
       flat[bad].min().item<float>(),
       " to ",
       flat[bad].max().item<float>());
-  return wide;
+  return wide.clamp(0, 1);
 }
 
 } // namespace detail

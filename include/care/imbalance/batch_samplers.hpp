@@ -206,7 +206,7 @@ class BoxedImagesSampler : public EpochSampler {
         batch_size == batch_size_,
         "care::BoxedImagesSampler: expected batches of ",
         batch_size_,
-        ", but got ",
+        " (of all ranks together), but got ",
         batch_size);
   }
 

@@ -46,6 +46,23 @@ inline void check_options(const char* where, const LdamLossOptions& options) {
       options.scale());
 }
 
+/// Logits of a plain linear layer, times the scale, make the margin nothing.
+inline void warn_unless_cosines(
+    const char* where,
+    const torch::Tensor& logits) {
+  if (!logits.device().is_cpu() || logits.numel() == 0) {
+    return; // a device is not waited for
+  }
+  const auto most = logits.detach().max().item<double>();
+  if (most > 1.01) { // rounded in half precision
+    TORCH_WARN_ONCE(
+        where,
+        ": expected cosines as logits, of a care::NormalisedLinear, but got "
+        "values up to ",
+        most);
+  }
+}
+
 } // namespace detail
 
 /// The label-distribution-aware margin loss.
@@ -55,7 +72,8 @@ inline void check_options(const char* where, const LdamLossOptions& options) {
 /// with C such that the rarest class has `max_margin`; e_y is 1 at the true
 /// class. The logits z are cosines, from `NormalisedLinear`.
 ///
-/// Shapes: logits [N, K] in [-1, 1], any floating dtype; target [N] integers;
+/// Shapes: logits [N, K] in [-1, 1] (on the host a warning, once, if not), any
+/// floating dtype; target [N] integers;
 /// counts [K], the images of each class in training, at least 1 -> a scalar, or
 /// [N] with torch::kNone; float32 (float64 for double logits). Of an empty
 /// batch the mean is 0. Gradient: reaches the logits. Throws c10::ValueError
@@ -74,6 +92,7 @@ inline torch::Tensor ldam_loss(
   detail::check_counts(where, counts);
   detail::check_weight(where, options.weight(), logits.size(1));
   auto wide = detail::at_least_float(logits);
+  detail::warn_unless_cosines(where, wide);
   auto index = detail::as_index(target, wide);
   auto n = detail::as_doubles(counts);
   auto margins = options.max_margin() * (n.min() / n).pow(0.25);

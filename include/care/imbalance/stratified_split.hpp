@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -106,6 +107,23 @@ inline std::vector<size_t> groups_to_take(
   return taken;
 }
 
+/// How many classes have their images in one group each: they lie on one side,
+/// however it is drawn.
+inline size_t classes_of_one_group(
+    const std::vector<int64_t>& targets,
+    const std::vector<std::vector<size_t>>& groups) {
+  std::map<int64_t, size_t> first_group;
+  std::set<int64_t> in_several;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (const auto image : groups[g]) {
+      if (first_group.emplace(targets[image], g).first->second != g) {
+        in_several.insert(targets[image]);
+      }
+    }
+  }
+  return first_group.size() - in_several.size();
+}
+
 inline StratifiedSplit draw_split(
     const std::vector<int64_t>& targets,
     const std::vector<std::vector<size_t>>& groups,
@@ -149,12 +167,12 @@ inline StratifiedSplit draw_split(
 /// class, so that a patient with one rare image among common ones is dealt out
 /// with the rare (the common ones of such groups come on top of their class's
 /// share). A class of two or more groups gets at least one in each part;
-/// a draw in which a class lacks on one side all the same (its images lie in
-/// groups of rarer classes) is drawn again, up to 100 times, and the best one
-/// is taken: look at `lacking`. The same images in the same order, share and
-/// seed give the same parts on every platform.
-/// Throws c10::ValueError for no image, a share outside (0, 1), and groups of
-/// another number than the targets.
+/// a draw in which such a class lacks on one side all the same (its images lie
+/// in groups of rarer classes) is drawn again, up to 100 times, and the best
+/// one is taken: look at `lacking`. The same images in the same order, share
+/// and seed give the same parts on every platform. Throws c10::ValueError for
+/// no image, a share outside (0, 1), and groups of another number than the
+/// targets.
 ///
 ///   auto split = care::stratified_split(targets, patients, 0.8, seed);
 inline StratifiedSplit stratified_split(
@@ -179,6 +197,7 @@ inline StratifiedSplit stratified_split(
       groups.size());
   const auto images = detail::images_by_group(
       groups.empty() ? std::vector<std::string>(targets.size()) : groups);
+  const auto hopeless = detail::classes_of_one_group(targets, images);
   StratifiedSplit best;
   for (uint64_t draw = 0; draw < 100; ++draw) {
     detail::EpochRandom random(seed, draw);
@@ -186,7 +205,7 @@ inline StratifiedSplit stratified_split(
     if (draw == 0 || split.lacking.size() < best.lacking.size()) {
       best = std::move(split);
     }
-    if (best.lacking.empty()) {
+    if (best.lacking.size() <= hopeless) {
       break;
     }
   }

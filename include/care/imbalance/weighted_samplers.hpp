@@ -37,7 +37,8 @@ inline size_t draw_by_weight(
 
 /// Options of `WeightedSampler`.
 struct WeightedSamplerOptions {
-  /// How many images an epoch has. Default: as many as the dataset.
+  /// How many images an epoch has. Default: as many as the dataset; without
+  /// replacement as many as have a weight above 0.
   TORCH_ARG(torch::optional<size_t>, length) = torch::nullopt;
   /// Whether an image may come more than once in an epoch. Default: true.
   TORCH_ARG(bool, replacement) = true;
@@ -62,7 +63,6 @@ class WeightedSampler : public EpochSampler {
       const WeightedSamplerOptions& options = {})
       : EpochSampler(weights.size(), options.seed()),
         weights_(std::move(weights)),
-        length_(options.length().value_or(weights_.size())),
         replacement_(options.replacement()) {
     const char* where = "care::WeightedSampler";
     size_t positive = 0;
@@ -82,6 +82,8 @@ class WeightedSampler : public EpochSampler {
         std::isfinite(std::accumulate(weights_.begin(), weights_.end(), 0.0)),
         where,
         ": expected weights with a finite sum, but they overflow");
+    length_ =
+        options.length().value_or(replacement_ ? weights_.size() : positive);
     TORCH_CHECK_VALUE(
         length_ > 0 && (replacement_ || length_ <= positive),
         where,
@@ -120,7 +122,7 @@ class WeightedSampler : public EpochSampler {
   }
 
   std::vector<double> weights_;
-  size_t length_;
+  size_t length_ = 0;
   bool replacement_;
 };
 

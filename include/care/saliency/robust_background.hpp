@@ -170,8 +170,10 @@ inline torch::Tensor shortest_ways(torch::Tensor length) {
 ///   sum wbg s^2 + sum wfg (s - 1)^2 + sum_pq a(p, q) (s_p - s_q)^2
 ///   a(p, q) = exp(-d^2 / (2 10^2)) + 0.1 for neighbours, else 0
 ///
-/// Ours: superpixels by a batched SLIC; a step of g costs only what it exceeds
-/// the image's usual step by, so that texture does not cut the background up.
+/// Ours: superpixels by a batched SLIC, each counting by its size in the sums
+/// of area, border and wfg; a step of g costs only what it exceeds the image's
+/// usual step by, so that texture does not cut the background up; wfg divided
+/// by its largest value; 1e-4 s^2 more, so that there is one solution.
 ///
 /// Shapes: images [N, 3, H, W], RGB in [0, 1], any device -> [N, H, W] float32
 /// in [0, 1], each brought there by its own minimum and maximum; as coarse as

@@ -129,11 +129,10 @@ inline void check_unit_range(const char* where, const torch::Tensor& images) {
   if (!images.device().is_cpu() || images.numel() == 0) {
     return;
   }
-  constexpr double kRounding = 1e-3; // of an interpolation, in half precision
   const auto [low, high] = torch::aminmax(images.to(torch::kFloat));
   const auto least = low.item<double>(), most = high.item<double>();
   TORCH_CHECK_VALUE(
-      least >= -kRounding && most <= 1 + kRounding, // and so not NaN
+      least >= -kUnitRounding && most <= 1 + kUnitRounding, // so not NaN
       where,
       ": expected images in [0, 1] (before any mean and deviation are taken "
       "off), but got values from ",

@@ -10,6 +10,7 @@
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -185,10 +186,14 @@ inline BoxBatch select_images(
   return result;
 }
 
-/// Batches joined into one, image after image.
-inline BoxBatch join_boxes(
-    const char* where,
-    const std::vector<BoxBatch>& parts) {
+/// Batches joined into one, image after image; those without an image or a
+/// size, as `Boxes()`, take no part.
+inline BoxBatch join_boxes(const char* where, std::vector<BoxBatch> parts) {
+  const auto is_nothing = [](const BoxBatch& part) {
+    return part.images == 0 && part.size == Size{};
+  };
+  parts.erase(
+      std::remove_if(parts.begin(), parts.end(), is_nothing), parts.end());
   BoxBatch result;
   bool weighted = false, labelled = false;
   for (const auto& part : parts) {
