@@ -368,7 +368,6 @@ TEST_CASE("attach: ResNet-152", "[attach]") {
 }
 
 TEST_CASE("attach: VGG-19", "[attach]") {
-  torch::manual_seed(3);
   networks::VggOptions options;
   options.depth = 19;
   options.width = 0.125;
@@ -377,7 +376,6 @@ TEST_CASE("attach: VGG-19", "[attach]") {
 }
 
 TEST_CASE("attach: DenseNet-121", "[attach]") {
-  torch::manual_seed(3);
   networks::DenseNetOptions options;
   options.growth = 8;
   options.stem = 16;
@@ -386,7 +384,6 @@ TEST_CASE("attach: DenseNet-121", "[attach]") {
 }
 
 TEST_CASE("attach: MobileNet-V2", "[attach]") {
-  torch::manual_seed(3);
   networks::MobileNetOptions options;
   options.width = 0.25;
   options.classes = kClasses;
@@ -398,7 +395,6 @@ TEST_CASE("attach: GoogLeNet", "[attach]") {
 }
 
 TEST_CASE("attach: a plain Sequential", "[attach]") {
-  torch::manual_seed(3);
   care_test::SequentialOptions options;
   options.channels = 8;
   options.classes = kClasses;
@@ -495,7 +491,6 @@ TEST_CASE("attach: a block of a ResNet, by operator and count", "[attach]") {
 }
 
 TEST_CASE("attach: the pooled map of VGG, if asked for", "[attach]") {
-  torch::manual_seed(3);
   networks::VggOptions options;
   options.depth = 19;
   options.width = 0.125;

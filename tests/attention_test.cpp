@@ -249,7 +249,6 @@ TEST_CASE("class_scores: pairs of image and class", "[attention]") {
 }
 
 TEST_CASE("grad_cam: a pair of each image, for its class", "[attention]") {
-  torch::manual_seed(5);
   auto features = torch::rand({3, 2, 4, 4}).requires_grad_();
   auto logits = curved_head(features, torch::randn({2, 4}));
   auto all =
@@ -264,7 +263,6 @@ TEST_CASE("grad_cam: a pair of each image, for its class", "[attention]") {
 }
 
 TEST_CASE("grad_cam: a linear head after pooling gives CAM", "[attention]") {
-  torch::manual_seed(1);
   auto features = torch::randn({3, 4, 5, 2}, torch::kDouble).requires_grad_();
   auto weight = torch::randn({6, 4}, torch::kDouble).requires_grad_();
   auto bias = torch::randn({6}, torch::kDouble).requires_grad_();
@@ -336,7 +334,6 @@ TEST_CASE("grad_cam: the golden maps", "[attention][golden]") {
 }
 
 TEST_CASE("grad_cam: gradcheck", "[attention]") {
-  torch::manual_seed(2);
   auto features = torch::randn({2, 3, 2, 3}, torch::kDouble).requires_grad_();
   auto weight = torch::randn({3, 4}, torch::kDouble).requires_grad_();
   auto target = longs({1, 3});
@@ -388,7 +385,6 @@ TEST_CASE("grad_cam: gradcheck", "[attention]") {
 TEST_CASE(
     "score_gradients: each image's own, nothing left behind",
     "[attention]") {
-  torch::manual_seed(4);
   auto features = torch::randn({3, 2, 4, 4}).requires_grad_();
   auto weight = torch::randn({2, 5}).requires_grad_();
   auto scores =
@@ -413,7 +409,6 @@ TEST_CASE(
 }
 
 TEST_CASE("grad_cam: the graph of a network", "[attention]") {
-  torch::manual_seed(6);
   torch::nn::Conv2d stem(torch::nn::Conv2dOptions(3, 4, 3).padding(1));
   torch::nn::Conv2d last(4, 5, 3);
   torch::nn::Linear head(5, 3);

@@ -86,7 +86,6 @@ torch::Tensor gradients_of(
 } // namespace
 
 TEST_CASE("audit: a healthy run has its figures and no warning", "[audit]") {
-  torch::manual_seed(0);
   AuditedNet net;
   const care::Guide guide(
       care::GuideOptions().classes({0, 2}).alpha(0.25),
@@ -143,7 +142,6 @@ TEST_CASE("audit: torch::NoGradGuard", "[audit]") {
 }
 
 TEST_CASE("audit: saturation is that of the loss's own inner term") {
-  torch::manual_seed(0);
   AuditedNet net;
   // Of a map that sums to 1 hardly any mean reaches a tau of 0.3; the mean of
   // the min-max map does.
@@ -180,7 +178,6 @@ TEST_CASE("audit: a frozen backbone", "[audit]") {
 }
 
 TEST_CASE("audit: everything saturated", "[audit]") {
-  torch::manual_seed(0);
   AuditedNet net;
   const care::Guide guide(
       care::GuideOptions(), care::AttentionLossOptions().tau(1e-4));
@@ -211,7 +208,6 @@ TEST_CASE("audit: attention that is all inside asks for nothing", "[audit]") {
 }
 
 TEST_CASE("audit: saturated, with nothing outside to lower", "[audit]") {
-  torch::manual_seed(0);
   AuditedNet net;
   net.boxes = care::Boxes::from_lists(
       {{{0, 0, 12, 12}}, {}, {{0, 0, 12, 12}}, {}}, {12, 12});
@@ -224,7 +220,6 @@ TEST_CASE("audit: saturated, with nothing outside to lower", "[audit]") {
 }
 
 TEST_CASE("audit: an attention loss that does not count", "[audit]") {
-  torch::manual_seed(0);
   AuditedNet net;
   const care::Guide convex(care::GuideOptions().alpha(0));
   check_warning(net.audit(convex, net.see()), "alpha is 0");
@@ -255,7 +250,6 @@ TEST_CASE("audit: a policy that detaches", "[audit]") {
 }
 
 TEST_CASE("audit: a detached classification loss", "[audit]") {
-  torch::manual_seed(0);
   AuditedNet net;
   const care::Guide guide;
   const auto seen = net.see();
@@ -276,7 +270,6 @@ TEST_CASE("audit: a detached classification loss", "[audit]") {
 }
 
 TEST_CASE("audit: no guided image", "[audit]") {
-  torch::manual_seed(0);
   AuditedNet net;
   net.boxes = care::Boxes::from_lists({{}, {{4, 3, 9, 12}}, {}, {}}, {12, 12});
   const care::Guide guide(
@@ -296,7 +289,6 @@ TEST_CASE("audit: no guided image", "[audit]") {
 }
 
 TEST_CASE("audit: reports that a head couples the images", "[audit]") {
-  torch::manual_seed(0);
   AuditedNet net;
   auto norm = nn::BatchNorm2d(6);
   auto forward = [&] {
@@ -310,7 +302,6 @@ TEST_CASE("audit: reports that a head couples the images", "[audit]") {
 }
 
 TEST_CASE("audit: tokens before images", "[audit]") {
-  torch::manual_seed(0);
   const auto stream = torch::rand({8, 8, 4}).requires_grad_(); // [T, N, C]
   nn::Linear head(4, 3);
   const auto logits = head(stream.mean(0));

@@ -215,8 +215,11 @@ TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
       CHECK(care_test::identical(boxes.clip().xyxy(), both.to(dtype)));
       CHECK(care_test::identical(
           boxes.crop(0, 0, {10, 20}, 0).xyxy(), both.to(dtype)));
-      // Hardly any of it is seen.
-      CHECK(boxes.crop(0, 0, {10, 20}, 0.25).num_boxes() == 0);
+      // All that there is of it is seen, and a quarter of that.
+      CHECK(boxes.crop(0, 0, {10, 20}, 1).num_boxes() == 2);
+      CHECK(
+          boxes.select(index({0})).crop(0, 0, {5, 10}, 0.25).num_boxes() >= 1);
+      CHECK(boxes.affine({1, 0, 0, 0, 1, 0}, {10, 20}, 1).num_boxes() == 2);
       CHECK(care_test::identical(
           boxes.dilate(2).clip().xyxy()[0], whole.to(dtype)[0]));
       CHECK(care_test::allclose(
@@ -381,6 +384,12 @@ TEST_CASE("Boxes: collate", "[boxes]") {
   CHECK(care_test::identical(joined.select(index({0, 1, 2})).xyxy(), a.xyxy()));
   CHECK_FALSE(Boxes::collate({b, b}).has_weights());
   CHECK(Boxes::collate({}).num_images() == 0);
+  Boxes all; // in a loop
+  for (const auto& next : {a, b}) {
+    all = Boxes::collate({all, next});
+  }
+  CHECK(all.num_images() == 5);
+  CHECK(care_test::identical(all.xyxy(), joined.xyxy()));
   CARE_REQUIRE_THROWS_AS(
       Boxes::collate({a, Boxes::none(1, {20, 12})}),
       c10::ValueError,
@@ -526,6 +535,11 @@ TEST_CASE("Boxes: bad arguments", "[boxes]") {
       boxes.with_labels(index({0, -1, -100})),
       c10::ValueError,
       "expected classes, or -1 for none, but got (-100) at index 2");
+  for (const auto type : {torch::kByte, torch::kChar, torch::kInt}) {
+    const auto three = index({0, 3, 100});
+    CHECK(care_test::identical(
+        boxes.with_labels(three.to(type)).labels(), three));
+  }
   CARE_REQUIRE_THROWS_AS( // an order, which it would not put them into
       boxes.filter(index({2, 0, 1})),
       c10::TypeError,
@@ -577,7 +591,8 @@ TEST_CASE("Boxes: bad arguments", "[boxes]") {
       Boxes::from_lists({{{1000, 1000, 1001, 1001}}}, {2000, 2000})
           .dilate(1e-6),
       c10::ValueError,
-      "care::Boxes::dilate: expected a factor that leaves each box an area");
+      "care::Boxes::dilate: expected a factor that leaves each box an area, "
+      "but 1e-06 makes of one (1000.5, 1000.5, 1000.5, 1000.5) at index 0");
   CARE_REQUIRE_THROWS_AS(
       boxes.pad(-1),
       c10::ValueError,

@@ -8,9 +8,12 @@
 #include <care/capture.hpp>
 #include <care/guide.hpp>
 
+#include <ATen/record_function.h>
 #include <torch/nn.h>
 #include <torch/script.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -86,7 +89,6 @@ torch::jit::Module scripted() {
 } // namespace
 
 TEST_CASE("capture: finds the last map of a Sequential", "[capture]") {
-  torch::manual_seed(0);
   auto net = small_net();
   net->eval(); // so that both forwards see the same batch statistics
   const auto x = torch::rand({2, 3, 8, 8});
@@ -96,7 +98,6 @@ TEST_CASE("capture: finds the last map of a Sequential", "[capture]") {
 }
 
 TEST_CASE("capture: gradients equal those of the split by hand", "[capture]") {
-  torch::manual_seed(0);
   auto net = small_net();
   net->eval();
   const auto x = torch::rand({2, 3, 8, 8});
@@ -126,7 +127,6 @@ TEST_CASE("capture: gradients equal those of the split by hand", "[capture]") {
 TEST_CASE(
     "capture: goes by the graph, not by the order of calls",
     "[capture]") {
-  torch::manual_seed(0);
   auto first = conv3(3, 4), second = conv3(4, 5), side = conv3(4, 7);
   auto head = nn::Linear(5, 2);
   const auto x = torch::rand({1, 3, 6, 6});
@@ -141,7 +141,6 @@ TEST_CASE(
 }
 
 TEST_CASE("capture: takes a concatenation, refuses two maps", "[capture]") {
-  torch::manual_seed(0);
   auto left = conv3(3, 4), right = conv3(3, 5);
   auto head = nn::Linear(9, 2);
   const auto x = torch::rand({1, 3, 6, 6});
@@ -158,7 +157,6 @@ TEST_CASE("capture: takes a concatenation, refuses two maps", "[capture]") {
 }
 
 TEST_CASE("capture: steps past pooling, as in VGG", "[capture]") {
-  torch::manual_seed(0);
   auto body = conv3(3, 4);
   auto head = nn::Linear(4 * 9, 2);
   const auto x = torch::rand({1, 3, 12, 12});
@@ -176,7 +174,6 @@ TEST_CASE("capture: steps past pooling, as in VGG", "[capture]") {
 }
 
 TEST_CASE("capture: an attention head after a map", "[capture]") {
-  torch::manual_seed(0);
   auto body = conv3(3, 8);
   auto query = nn::Linear(8, 8), key = nn::Linear(8, 8);
   auto head = nn::Linear(8, 2);
@@ -320,6 +317,36 @@ TEST_CASE("capture: holds nothing the network let go of", "[capture]") {
   CHECK(third.features.data_ptr() == places[2]); // all live: none is another's
 }
 
+TEST_CASE("capture: makes no tensor of a weight's size", "[capture]") {
+  auto net = nn::Sequential(
+      conv3(3, 4),
+      nn::ReLU(),
+      nn::Flatten(),
+      nn::Linear(256, 50),
+      nn::ReLU(),
+      nn::Linear(50, 3));
+  const auto x = torch::rand({2, 3, 8, 8});
+  static int64_t largest = 0;
+  using Callback = at::RecordFunctionCallback;
+  const auto handle = at::addThreadLocalCallback(
+      Callback(
+          [](const at::RecordFunction&)
+              -> std::unique_ptr<at::ObserverContext> { return nullptr; },
+          [](const at::RecordFunction& function, at::ObserverContext*) {
+            const std::string name = function.name();
+            for (const auto& value : function.outputs()) {
+              if (name.find("aten::zeros") == 0 && value.isTensor()) {
+                largest = std::max(largest, value.toTensor().numel());
+              }
+            }
+          })
+          .needsOutputs(true));
+  const auto seen = care::capture(net, x);
+  at::removeCallback(handle);
+  CHECK(seen.features.sizes().vec() == std::vector<int64_t>{2, 4, 8, 8});
+  CHECK(largest < seen.features.numel());
+}
+
 TEST_CASE("capture: a map of which the network let go", "[capture]") {
   // The logits come from what no operator saved, and something else, which is
   // not behind the logits, was made from it.
@@ -383,7 +410,6 @@ TORCH_MODULE(Stages);
 TEST_CASE(
     "capture: a layer by size, stride, operator, predicate",
     "[capture]") {
-  torch::manual_seed(0);
   Stages net;
   const auto x = torch::rand({2, 3, 9, 13}); // odd: 9 -> 5 -> 3, 13 -> 7 -> 4
   const auto taken = [&](const care::TargetLayer& layer) {
@@ -425,7 +451,6 @@ TEST_CASE(
 }
 
 TEST_CASE("capture: several layers at once", "[capture]") {
-  torch::manual_seed(0);
   Stages net;
   const auto x = torch::rand({2, 3, 8, 8});
   const auto seen = care::capture(
@@ -467,7 +492,6 @@ TEST_CASE("capture: refuses layers that say nothing", "[capture]") {
 TEST_CASE(
     "capture: a counted result that the logits do not need",
     "[capture]") {
-  torch::manual_seed(0);
   auto body = conv3(3, 4), side = conv3(3, 4);
   auto head = nn::Linear(4, 2);
   const auto x = torch::rand({1, 3, 6, 6});
@@ -484,7 +508,6 @@ TEST_CASE(
 }
 
 TEST_CASE("capture: networks that return more than logits", "[capture]") {
-  torch::manual_seed(0);
   auto body = conv3(3, 4);
   auto head = nn::Linear(4, 2), other = nn::Linear(4, 5);
   const auto x = torch::rand({2, 3, 6, 6});
@@ -558,7 +581,6 @@ TEST_CASE("capture: a TorchScript module by itself", "[capture]") {
 TEST_CASE(
     "capture: tokens and other layouts are not taken for maps",
     "[capture]") {
-  torch::manual_seed(0);
   auto body = conv3(3, 8);
   auto head = nn::Linear(8, 2);
   const auto x = torch::rand({2, 3, 5, 5});
@@ -616,7 +638,6 @@ TEST_CASE("capture: maps that are one row high", "[capture]") {
 TEST_CASE(
     "capture: one of the parts an operator splits a map into",
     "[capture]") {
-  torch::manual_seed(0);
   auto body = conv3(3, 6);
   auto head = nn::Linear(3, 2);
   const auto x = torch::rand({2, 3, 5, 5});
@@ -634,7 +655,6 @@ TEST_CASE(
 }
 
 TEST_CASE("capture: a module used twice, in-place operators", "[capture]") {
-  torch::manual_seed(0);
   auto shared = conv3(4, 4);
   auto stem = conv3(3, 4);
   auto head = nn::Linear(4, 2);
@@ -780,7 +800,6 @@ TEST_CASE("capture: a predicate that runs operators", "[capture]") {
 }
 
 TEST_CASE("capture: float logits under autocast", "[capture]") {
-  torch::manual_seed(0);
   Stages net;
   const auto x = torch::rand({2, 3, 16, 16});
   const auto check = [&](const care::Seen& seen) {
@@ -861,6 +880,25 @@ TEST_CASE("capture: a frozen backbone while the loss is off", "[capture]") {
   const care::Guide off(care::GuideOptions().weight(0.0));
   CARE_REQUIRE_THROWS(
       off.watch([&] { return flat(x.flatten(1)); }), "there is none");
+}
+
+TEST_CASE("capture: a layer that is not there, behind a frozen stem") {
+  // Said at once and as what it is, also while the loss is off.
+  auto net = small_net();
+  for (auto& p : net[0]->as<nn::Conv2d>()->parameters()) {
+    p.set_requires_grad(false);
+  }
+  const auto x = torch::rand({2, 3, 8, 8});
+  for (const double weight : {0.0, 1.0}) {
+    CAPTURE(weight);
+    const care::Guide guide(care::GuideOptions().weight(weight).target_layers(
+        {care::TargetLayer().map_size({5, 5})}));
+    CARE_REQUIRE_THROWS_AS(
+        guide.watch(net, x),
+        c10::ValueError,
+        "that the TargetLayer asks for (size 5x5) behind the logits, but there "
+        "is none. Seen with a gradient history:\n  aten::conv2d");
+  }
 }
 
 TEST_CASE("capture: a frozen backbone that ends in place", "[capture]") {
@@ -1018,7 +1056,6 @@ TEST_CASE("capture: any form of network", "[capture]") {
 }
 
 TEST_CASE("capture: under autocast", "[capture]") {
-  torch::manual_seed(0);
   Stages net;
   const auto x = torch::rand({2, 3, 16, 16});
   const auto target = torch::tensor({0, 2}, torch::kLong);
@@ -1046,8 +1083,36 @@ TEST_CASE("capture: under autocast", "[capture]") {
   CHECK(gradient.abs().sum().item<double>() > 0);
 }
 
+TEST_CASE("capture: weights of a map's size are no maps", "[capture]") {
+  // Their copies under autocast are [8, 4, 3, 3], as [N, C, h, w] may be.
+  auto net = nn::Sequential(
+      conv3(3, 4),
+      nn::ReLU(),
+      nn::Conv2d(nn::Conv2dOptions(4, 8, 3).stride(2).padding(1)),
+      nn::ReLU(),
+      nn::AdaptiveAvgPool2d(1),
+      nn::Flatten(),
+      nn::Linear(8, 3));
+  const auto x = torch::rand({2, 3, 6, 6});
+  const auto of_4_channels = [](const care::Candidate& map) {
+    return map.result.size(1) == 4;
+  };
+  for (const bool mixed : {false, true}) {
+    CAPTURE(mixed);
+    const auto sizes_at = [&](const care::TargetLayer& layer) {
+      const care::Autocast autocast(torch::kCPU, torch::kBFloat16, mixed);
+      return care::capture(net, x, {layer}).features.sizes().vec();
+    };
+    CHECK(
+        sizes_at(care::TargetLayer().where(of_4_channels)) ==
+        std::vector<int64_t>{2, 4, 6, 6});
+    CHECK(
+        sizes_at(care::TargetLayer().stride(2)) ==
+        std::vector<int64_t>{2, 8, 3, 3});
+  }
+}
+
 TEST_CASE("capture: a tap in the forward", "[capture]") {
-  torch::manual_seed(0);
   care::Tap tap;
   auto net = nn::Sequential(
       conv3(3, 4),

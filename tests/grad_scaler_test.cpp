@@ -116,6 +116,25 @@ TEST_CASE("GradScaler: unscaled gradients can be clipped") {
   CHECK(line.value() == 0.5);
 }
 
+TEST_CASE("GradScaler: a step left out after unscale leaves nothing behind") {
+  Line line;
+  GradScaler scaler(GradScalerOptions().init_scale(1024));
+  for (const bool unscale : {true, false}) {
+    CAPTURE(unscale);
+    line.optimizer.zero_grad();
+    scaler.scale((line.x * 1e30).sum()).backward();
+    scaler.unscale(line.optimizer); // too large: the caller goes on
+    line.optimizer.zero_grad();
+    const double before = line.value();
+    scaler.scale(line.x.sum()).backward();
+    if (unscale) {
+      scaler.unscale(line.optimizer);
+    }
+    CHECK(scaler.step(line.optimizer));
+    CHECK(line.value() == before - 0.5);
+  }
+}
+
 TEST_CASE("GradScaler: gradients of any dtype, size and device", "[gpu]") {
   const torch::Device other(
       torch::cuda::is_available() ? torch::kCUDA : torch::kCPU);

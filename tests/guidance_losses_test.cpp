@@ -90,7 +90,6 @@ TEST_CASE("guidance losses: values worked out by hand", "[loss]") {
 }
 
 TEST_CASE("guidance losses: a box's weight is a factor", "[loss]") {
-  torch::manual_seed(0);
   const auto maps = torch::randn({2, 7, 7}, torch::kDouble);
   const auto boxes = care::Boxes::from_lists(
       {{{20, 30, 110, 90}}, {{0, 0, 50, 60}, {100, 90, 180, 224}}}, {224, 224});

@@ -52,7 +52,6 @@ struct Keep {
 } // namespace
 
 TEST_CASE("guide: a binary head", "[guide]") {
-  torch::manual_seed(0);
   const auto features = random_features({3, 4, 5, 5});
   const auto weight = torch::randn({4}, torch::kDouble);
   const auto logits = torch::matmul(features.mean({2, 3}), weight); // [3]
@@ -273,7 +272,6 @@ TEST_CASE("guide: images that share a row of logits", "[guide]") {
 }
 
 TEST_CASE("guide: errors number the boxes of the batch", "[guide]") {
-  torch::manual_seed(0);
   const auto features = random_features({3, 4, 5, 5});
   const auto weight = torch::randn({3, 4}, torch::kDouble);
   const care::Seen seen{
@@ -307,7 +305,6 @@ TEST_CASE("guide: errors number the boxes of the batch", "[guide]") {
 }
 
 TEST_CASE("guide: logits that are probabilities are warned of", "[guide]") {
-  torch::manual_seed(0);
   const auto features = torch::rand({3, 4, 5, 5}).requires_grad_();
   auto head = nn::Linear(4, 3);
   const auto target = torch::tensor({0, 1, 2}, torch::kLong);
@@ -445,7 +442,6 @@ TEST_CASE("guide: height and width swapped are warned of", "[guide]") {
 }
 
 TEST_CASE("guide: options that a Seen does not serve", "[guide]") {
-  torch::manual_seed(0);
   const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
   auto head = nn::Linear(4, 3);
   const auto pooled = [&](const torch::Tensor& x) {
@@ -493,7 +489,6 @@ TEST_CASE("guide: options that a Seen does not serve", "[guide]") {
 }
 
 TEST_CASE("guide: multi-label, a map for each image and class", "[guide]") {
-  torch::manual_seed(1);
   const auto features = random_features({3, 4, 6, 6});
   const auto weight = torch::randn({3, 4}, torch::kDouble);
   const auto logits = torch::matmul(features.mean({2, 3}), weight.t());
@@ -570,7 +565,6 @@ TEST_CASE("guide: multi-label, a map for each image and class", "[guide]") {
 }
 
 TEST_CASE("guide: the map of a margin", "[guide]") {
-  torch::manual_seed(3);
   const auto features = random_features({4, 4, 5, 5});
   const auto weight = torch::randn({3, 4}, torch::kDouble).requires_grad_();
   const auto logits =
@@ -651,7 +645,6 @@ TEST_CASE("guide: the map of a margin", "[guide]") {
 }
 
 TEST_CASE("guide: maps of several layers, fused", "[guide]") {
-  torch::manual_seed(2);
   auto first = nn::Conv2d(nn::Conv2dOptions(3, 4, 3).padding(1));
   auto second = nn::Conv2d(nn::Conv2dOptions(4, 5, 3).stride(2).padding(1));
   auto head = nn::Linear(5, 3);
@@ -689,7 +682,6 @@ TEST_CASE("guide: maps of several layers, fused", "[guide]") {
 TEST_CASE(
     "guide: with frozen statistics a map does not depend on its batch mates",
     "[guide]") {
-  torch::manual_seed(3);
   auto norm = nn::BatchNorm2d(4);
   auto head = nn::Sequential(
       norm,
@@ -772,7 +764,6 @@ TORCH_MODULE(TellingHead);
 } // namespace
 
 TEST_CASE("guide: frozen statistics of a module by reference", "[guide]") {
-  torch::manual_seed(5);
   auto head = TellingHead();
   const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
   const auto boxes =
@@ -795,7 +786,6 @@ TEST_CASE("guide: frozen statistics of a module by reference", "[guide]") {
 }
 
 TEST_CASE("guide: a frozen head outlives its network", "[guide]") {
-  torch::manual_seed(5);
   const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
   const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();
   const auto seen = [&] {
@@ -859,7 +849,6 @@ TEST_CASE("guide: statistics that do not run cannot be frozen", "[guide]") {
 }
 
 TEST_CASE("guide: frozen statistics leave the head as it was", "[guide]") {
-  torch::manual_seed(4);
   auto norm = nn::BatchNorm2d(4);
   auto dropout = nn::Dropout();
   auto head = nn::Sequential(

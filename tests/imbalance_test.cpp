@@ -182,7 +182,6 @@ TEST_CASE("focal_loss: kornia", "[imbalance][golden]") {
 }
 
 TEST_CASE("focal_loss: cross-entropy at gamma 0", "[imbalance]") {
-  torch::manual_seed(4);
   const auto logits = torch::randn({6, 3});
   const auto target = longs({0, 1, 2, 2, 1, 1});
   const auto weight = torch::tensor({0.2F, 1.F, 4.F});
@@ -330,7 +329,6 @@ TEST_CASE("NormalisedLinear: features of 0 in second order", "[imbalance]") {
 }
 
 TEST_CASE("NormalisedLinear: gradcheck", "[imbalance]") {
-  torch::manual_seed(9);
   care::NormalisedLinear head(4, 3);
   head->to(torch::kDouble);
   CHECK(gradcheck(
@@ -417,7 +415,6 @@ TEST_CASE("smoothing_by_count: by hand", "[imbalance]") {
 }
 
 TEST_CASE("imbalance losses: gradcheck", "[imbalance]") {
-  torch::manual_seed(8);
   const auto logits = torch::randn({5, 3}, torch::kDouble) * 0.5;
   const auto target = longs({0, 1, 2, 1, 0});
   for (const auto& entry : losses()) {
@@ -430,7 +427,6 @@ TEST_CASE("imbalance losses: gradcheck", "[imbalance]") {
 }
 
 TEST_CASE("imbalance losses: half precision and autocast", "[imbalance]") {
-  torch::manual_seed(8);
   const auto logits = torch::randn({5, 3}).to(torch::kBFloat16);
   const auto target = longs({0, 1, 2, 1, 0});
   for (const auto& [name, loss] : losses()) {
@@ -489,6 +485,21 @@ TEST_CASE("imbalance losses: probabilities are warned of", "[imbalance]") {
     CHECK(warned(logits.softmax(1)) == 1);
     CHECK(warned(logits.to(torch::kDouble).sigmoid().to(torch::kFloat)) == 1);
   }
+}
+
+TEST_CASE(
+    "ldam_loss: logits that are no cosines are warned of",
+    "[imbalance]") {
+  const auto warned = [](const torch::Tensor& logits) {
+    const care_test::Warnings warnings;
+    care::ldam_loss(logits, longs({0, 1, 2}), {9, 4, 1});
+    return warnings.count("care::ldam_loss: expected cosines as logits");
+  };
+  auto cosines = torch::rand({3, 3}) * 2 - 1;
+  CHECK(warned(cosines) == 0);
+  CHECK(warned(cosines * 3) == 1);
+  cosines[0][2] = -std::numeric_limits<double>::infinity(); // a class masked
+  CHECK(warned(cosines) == 0);
 }
 
 TEST_CASE("imbalance losses: an empty batch gives 0", "[imbalance]") {
@@ -576,7 +587,6 @@ TEST_CASE("imbalance losses: bad input", "[imbalance]") {
 }
 
 TEST_CASE("imbalance losses: the functions as modules", "[imbalance]") {
-  torch::manual_seed(4);
   const auto z = torch::randn({4, 3});
   const auto y = longs({0, 1, 2, 2});
   care::FocalLoss focal(care::FocalLossOptions().gamma(1.5));

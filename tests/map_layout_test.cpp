@@ -597,7 +597,6 @@ struct Stream : nn::Module {
 } // namespace
 
 TEST_CASE("guide: a stream [N, h, w, C] as one permuted back", "[layout]") {
-  torch::manual_seed(2);
   auto net = std::make_shared<Stream>();
   const auto x = pictures();
   for (const auto order :
@@ -635,7 +634,6 @@ TEST_CASE("guide: a stream [N, h, w, C] as one permuted back", "[layout]") {
 }
 
 TEST_CASE("capture: which map [N, h, w, C]", "[layout]") {
-  torch::manual_seed(2);
   auto net = std::make_shared<Stream>();
   const auto x = pictures();
   const auto nhwc = [] { return TargetLayer().channels_last(); };

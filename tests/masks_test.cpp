@@ -178,6 +178,10 @@ TEST_CASE("polygon_mask: rectangles, triangles, holes", "[masks]") {
           {0, 0, 5, 0, 5, 5, 0, 5, 0, 0, 1, 1, 4, 1, 4, 4, 1, 4, 1, 1}, {5, 5})
           .unsqueeze(0),
       drawn({"#####", "#...#", "#...#", "#...#", "#####"})));
+  // Edges that begin and end beyond the image, however far.
+  CHECK(care_test::identical(
+      polygon({1, -1e30F, 3, -1e30F, 3, 1e30F, 1, 1e30F}, {3, 4}).unsqueeze(0),
+      drawn({".##.", ".##.", ".##."})));
   // The area of a circle.
   auto angle = torch::arange(200, torch::kDouble) * (2 * M_PI / 200);
   auto circle = care::polygon_mask(

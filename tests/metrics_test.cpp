@@ -149,7 +149,6 @@ TEST_CASE("metrics: EPG brings the map up bilinearly") {
 }
 
 TEST_CASE("metrics: the share at map resolution is EPG, by the adjoint") {
-  torch::manual_seed(0);
   for (int repeat = 0; repeat < 10; ++repeat) {
     const auto maps = torch::randn({3, 5, 7}, torch::kDouble);
     const auto masks = torch::randint(0, 2, {3, 40, 33}, torch::kDouble);

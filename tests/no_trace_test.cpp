@@ -106,7 +106,6 @@ constexpr bool kSanitized = false;
 } // namespace
 
 TEST_CASE("no trace: keys, bytes and outputs of a watched network", "[trace]") {
-  torch::manual_seed(0);
   const Batch batch;
   auto watched = make_net();
   torch::optim::SGD optimizer(watched->parameters(), 0.05);
@@ -145,7 +144,6 @@ TEST_CASE("no trace: keys, bytes and outputs of a watched network", "[trace]") {
 TEST_CASE(
     "no trace: with the loss off, training is plain training",
     "[trace]") {
-  torch::manual_seed(0);
   const Batch batch;
   auto watched = make_net(), plain = make_net();
   torch::optim::SGD first(watched->parameters(), 0.05);
@@ -163,7 +161,6 @@ TEST_CASE(
 TEST_CASE(
     "no trace: 2,000 guided steps leave the memory flat",
     "[trace][gpu]") {
-  torch::manual_seed(0);
   torch::Device device = torch::kCPU;
   SECTION("on the host") {}
   SECTION("on a GPU") {

@@ -548,6 +548,20 @@ TEST_CASE("rasterize: masks as regions", "[rasterize]") {
   }
 }
 
+TEST_CASE("rasterize: a mask that was rounded beyond 1", "[rasterize]") {
+  auto mask = torch::zeros({1, 8, 8});
+  mask.slice(1, 2, 5).slice(2, 2, 6).fill_(1);
+  const auto exact = care::rasterize(mask, {4, 4});
+  const auto rounded = care::rasterize(mask * 1.0001, {4, 4});
+  CHECK(care_test::identical(rounded.inside, exact.inside));
+  CHECK(care_test::identical(rounded.outside, exact.outside));
+  CARE_REQUIRE_THROWS_AS(
+      care::rasterize(mask * 1.01, {4, 4}),
+      c10::ValueError,
+      "care::rasterize: expected masks in [0, 1], but got values from 0 to "
+      "1.01 in masks[0]");
+}
+
 TEST_CASE("rasterize: distances to a mask of less than half", "[rasterize]") {
   // A lesion smaller than a pixel, as a resized mask shows it.
   auto mask = torch::zeros({2, 8, 8});

@@ -251,6 +251,10 @@ TEST_CASE("WeightedSampler: without replacement", "[sampler]") {
     std::sort(order.begin(), order.end());
     REQUIRE(order == Order{0, 1, 2});
   }
+  // Unless a length is said, all that can come.
+  care::WeightedSampler all(
+      {1, 2, 3, 0}, care::WeightedSamplerOptions().replacement(false));
+  CHECK(next_epoch(all).size() == 3);
   // 3 of 6, then 2 of the 3 that are left; standard deviations below 39.
   CHECK(std::abs(first_is_2 - trials / 2) < 150);
   CHECK(std::abs(then_1 - trials / 3) < 150);
@@ -487,7 +491,7 @@ TEST_CASE("samplers: bad input", "[sampler]") {
       care::WeightedSampler(Weights{0, 0}), c10::ValueError, "all are 0");
   CARE_REQUIRE_THROWS_AS(
       care::WeightedSampler(
-          Weights{1, 0}, WeightedOptions().replacement(false)),
+          Weights{1, 0}, WeightedOptions().replacement(false).length(2)),
       c10::ValueError,
       "at most the number of positive weights, 1, but got 2");
   CARE_REQUIRE_THROWS_AS(
@@ -533,7 +537,9 @@ TEST_CASE("samplers: bad input", "[sampler]") {
       "expected an image with a box, but none of 2 has one");
   care::BoxedImagesSampler boxed({true, false}, Boxed(4, 1));
   CARE_REQUIRE_THROWS_AS(
-      boxed.next(5), c10::ValueError, "expected batches of 4, but got 5");
+      boxed.next(5),
+      c10::ValueError,
+      "expected batches of 4 (of all ranks together), but got 5");
 
   care::ClassSampler sampler(kTargets);
   CHECK_NOTHROW(sampler.reset(16));

@@ -304,6 +304,20 @@ TEST_CASE("segment: bad input", "[segmentation]") {
           SegmentationOptions().values(MaskValues::kProbabilities)),
       c10::ValueError,
       "but probabilities[0] reaches from 3 to 3");
+  auto hidden = torch::full({2, 3, 8, 8}, 0.5);
+  hidden[1].fill_(2); // the sum of the classes would be cut at 1
+  hidden[1][1].fill_(-1); // and this sum is in [0, 1]
+  for (const auto& lesion : {std::vector<int64_t>{}, {0, 1}}) {
+    CARE_REQUIRE_THROWS_AS(
+        care::segment(
+            x,
+            returns(hidden),
+            SegmentationOptions()
+                .values(MaskValues::kProbabilities)
+                .foreground(lesion)),
+        c10::ValueError,
+        "but probabilities[1] reaches from -1 to 2");
+  }
   CARE_REQUIRE_THROWS_AS(
       care::segment(
           x,

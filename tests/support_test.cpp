@@ -37,7 +37,6 @@ TEST_CASE("identical: wants every bit and the dtype") {
 }
 
 TEST_CASE("gradcheck: takes a right gradient and refuses a wrong one") {
-  torch::manual_seed(0);
   const auto x = torch::randn({2, 3}, torch::kDouble).set_requires_grad(true);
   const auto y = torch::randn({3}, torch::kDouble).set_requires_grad(true);
   CHECK(gradcheck(
@@ -52,7 +51,6 @@ TEST_CASE("gradcheck: takes a right gradient and refuses a wrong one") {
 }
 
 TEST_CASE("gradgradcheck: takes a right gradient and refuses a wrong one") {
-  torch::manual_seed(0);
   const auto x = torch::randn({4}, torch::kDouble).set_requires_grad(true);
   CHECK(gradgradcheck(
       [](const Tensors& in) { return in[0].pow(3) * in[0].exp(); }, {x}));
@@ -70,6 +68,20 @@ TEST_CASE("throws: wants the type and the message") {
   CHECK(throws<std::runtime_error>(
       [] { throw std::runtime_error("plain"); }, "plain"));
   CARE_REQUIRE_THROWS(torch::ones({2, 3}).mm(torch::ones({2, 3})), "shapes");
+}
+
+TEST_CASE("seeding: each run of a case draws the same, its sections go on") {
+  const auto before = torch::rand({3});
+  auto after = torch::Tensor();
+  SECTION("the first run") {
+    after = torch::rand({3});
+  }
+  SECTION("the second run") {
+    after = torch::rand({3});
+  }
+  torch::manual_seed(0);
+  CHECK(identical(torch::rand({3}), before));
+  CHECK(identical(torch::rand({3}), after));
 }
 
 TEST_CASE("golden: every file opens") {

@@ -362,7 +362,6 @@ void run(Settings s) {
   std::ostringstream bytes;
   torch::save(net, bytes);
   trainer::write_atomically(s.out, bytes.str());
-  fs::remove(checkpoint);
   std::cout << fmt::format("loss {:.4f}\n", state.best);
   print_dice("seen", net, task, task.train);
   print_dice("never seen", net, task, task.left_out);

@@ -39,8 +39,7 @@ std::string manifest_of(
         csv_field(way_to(row.file, folder)) + "," + csv_field(row.label) + ",";
     for (const auto& box : row.boxes) {
       set("box_label", box.label);
-      set("confidence",
-          row.has_confidence ? fmt::format("{:.4g}", box.confidence) : "");
+      set("confidence", row.has_confidence ? csv_number(box.confidence) : "");
       std::string sides;
       for (const auto side : box.xyxy) {
         sides += (sides.empty() ? "" : ",") + csv_number(side);

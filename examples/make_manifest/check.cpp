@@ -127,6 +127,7 @@ std::string look(Told& told, double least_part, Complaints& suspicious) {
     try {
       const auto mask = trainer::read_mask(told.mask, meant);
       if (told.boxes.empty() && !told.is_old) {
+        told.fractions = false; // what comes are pixels
         add_parts(told, mask, least_part);
       }
       if (cv::countNonZero(mask) == 0) {

@@ -83,14 +83,27 @@ Box box_of_polygons(const json& polygons) {
   return box;
 }
 
-Box box_of(const json& annotation) {
+/// `picture` is the size that the file says of the annotation's image; empty:
+/// none.
+Box box_of(const json& annotation, cv::Size picture) {
   if (annotation.contains("bbox") && !annotation["bbox"].empty()) {
     const auto box = annotation["bbox"].get<Box>();
     return {box[0], box[1], box[0] + box[2], box[1] + box[3]};
   }
   const auto& segmentation = annotation.at("segmentation");
-  return segmentation.is_object() ? box_of_runs(segmentation)
-                                  : box_of_polygons(segmentation);
+  if (!segmentation.is_object()) {
+    return box_of_polygons(segmentation);
+  }
+  const auto size = segmentation.at("size").get<std::array<int, 2>>();
+  if (!picture.empty() && picture != cv::Size(size[1], size[0])) {
+    throw std::invalid_argument(fmt::format(
+        "run lengths of {} x {}, on a picture of {} x {}",
+        size[1],
+        size[0],
+        picture.width,
+        picture.height));
+  }
+  return box_of_runs(segmentation);
 }
 
 } // namespace
@@ -141,8 +154,9 @@ std::vector<Told> read_coco(const Source& source, Complaints& suspicious) {
               : fmt::format(
                     "category_id {}, which is no category's", category));
     }
-    told[images[image]].boxes.push_back(
-        {box_of(entry), where, categories[category]});
+    auto& picture = told[images[image]];
+    picture.boxes.push_back(
+        {box_of(entry, picture.size), where, categories[category]});
   });
   return told;
 }

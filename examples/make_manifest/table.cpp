@@ -52,8 +52,8 @@ std::vector<Told> with_table(
           csv.where(*line) + ", which is that of " + owner->second);
     }
     const auto set = [&](const char* column, std::string& value) {
-      value =
-          csv.columns().count(column) > 0 ? csv.field(*line, column) : value;
+      const auto field = csv.field(*line, column); // "" without the column
+      value = field.empty() ? value : field;
     };
     set("label", row.label);
     set("group", row.group);

@@ -143,7 +143,7 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
   std::vector<Told> told;
   std::set<fs::path> seen;
   for (const auto& file : files_of(source.input, ".txt")) {
-    if (file.filename() == "classes.txt") {
+    if (file.filename() == "classes.txt" || fs::equivalent(file, source.more)) {
       continue;
     }
     auto& picture = told.emplace_back();

@@ -8,6 +8,7 @@
 #include "networks/by_name.hpp"
 #include "resnet_trainer/csv.hpp"
 #include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/device.hpp"
 #include "resnet_trainer/model_file.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
@@ -206,12 +207,12 @@ void write_overlay(
 
 /// Writes the table; how many pictures could not be read.
 size_t predict(const Options& o) {
+  trainer::Input input;
+  input.device = trainer::device_of(o.device);
   torch::set_num_threads(trainer::threads_or_all(o.threads));
   auto card = trainer::read_card(o.network);
   auto net = make_network(card);
   trainer::load_weights(o.network, *net, "", card);
-  trainer::Input input;
-  input.device = torch::Device(o.device);
   input.mean = card.mean;
   input.deviation = card.deviation;
   net->to(input.device);

@@ -121,8 +121,8 @@ void load_checkpoint(
   } catch (const c10::Error& error) {
     throw std::runtime_error(
         path.string() +
-        ": cannot go on from this checkpoint; --fresh starts "
-        "anew (" +
+        ": cannot go on from this checkpoint; delete it (or say --fresh, where "
+        "the program has that) to start anew (" +
         error.what_without_backtrace() + ")");
   } catch (const std::runtime_error&) {
     throw;

@@ -142,7 +142,7 @@ Pictures::Decoded Pictures::decode(size_t index) const {
       result.mask = lesion_of(row, own, input, options_.empty_masks);
     }
     return result;
-  } catch (const std::runtime_error& error) {
+  } catch (const std::exception& error) { // also OpenCV's, and bad_alloc
     throw std::runtime_error(with_line(row, error.what()));
   }
 }
@@ -189,7 +189,7 @@ Batch Pictures::get_batch(torch::ArrayRef<size_t> indices) {
     Decoded picture;
     try {
       picture = decoded(index);
-    } catch (const std::runtime_error& error) {
+    } catch (const std::exception& error) {
       if (!options_.keep_faults) {
         throw;
       }

@@ -173,7 +173,10 @@ cv::Mat read_dicom(
         "is DICOM of " + std::to_string(image.GetDimension(2)) +
         " frames: export the one that is meant");
   }
-  if (format.GetSamplesPerPixel() != (grey ? 1 : 3) ||
+  const bool ycbcr = kind == Kind::YBR_FULL || kind == Kind::YBR_FULL_422;
+  const bool colour = kind == Kind::RGB || ycbcr || kind == Kind::YBR_ICT ||
+      kind == Kind::YBR_RCT; // of JPEG 2000, which gives RGB
+  if (!(grey || colour) || format.GetSamplesPerPixel() != (grey ? 1 : 3) ||
       (allocated != 8 && (allocated != 16 || !grey)) || bits > allocated) {
     fail(
         std::string("is DICOM of the kind ") + kind.GetString() + ", " +
@@ -195,11 +198,17 @@ cv::Mat read_dicom(
         std::to_string(static_cast<int>(said)) + ": export it as PNG");
   }
 
-  std::vector<char> buffer(image.GetBufferLength());
   const auto area = size_t{image.GetDimension(0)} * image.GetDimension(1);
+  constexpr size_t kMost = size_t{1} << 30; // as OpenCV for other files
+  if (area > kMost) {
+    fail(
+        "is DICOM of " + std::to_string(image.GetDimension(0)) + " x " +
+        std::to_string(image.GetDimension(1)) + " pixels, which is too large");
+  }
   const auto* stored = image.GetDataElement().GetByteValue(); // uncompressed
   const bool short_of_it = stored != nullptr && kind != Kind::YBR_FULL_422 &&
       stored->GetLength() < area * format.GetPixelSize();
+  std::vector<char> buffer(short_of_it ? 0 : image.GetBufferLength());
   if (short_of_it || buffer.size() < area * format.GetPixelSize() ||
       !image.GetBuffer(buffer.data())) {
     fail("is DICOM whose samples are damaged or cut off");
@@ -218,7 +227,7 @@ cv::Mat read_dicom(
     } else {
       rgb = cv::Mat(height, width, CV_8UC3, buffer.data()).clone();
     }
-    if (kind == Kind::YBR_FULL || kind == Kind::YBR_FULL_422) {
+    if (ycbcr) {
       cv::Mat swapped; // OpenCV has the two differences the other way round
       const int order[] = {0, 0, 1, 2, 2, 1};
       swapped.create(rgb.size(), rgb.type());

@@ -218,6 +218,9 @@ cv::Mat read_picture(const fs::path& file) {
     cv::mixChannels(&picture, 1, &colours, 1, order, 3);
     picture = colours;
   }
+  if (picture.channels() != 1 && picture.channels() != 3) {
+    fail("has " + std::to_string(picture.channels()) + " channels");
+  }
   if (picture.depth() != CV_8U) {
     picture = to_bytes(picture, significant_bits(bytes), file);
   }

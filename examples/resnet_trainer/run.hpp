@@ -4,6 +4,7 @@
 #define RESNET_TRAINER_RUN_HPP
 
 #include "checkpoint.hpp"
+#include "device.hpp"
 #include "figures.hpp"
 #include "lock.hpp"
 #include "model_file.hpp"
@@ -309,6 +310,7 @@ Network train(
 /// Trains and tests what `make_model`, (classes) -> Model<Network>, returns.
 template <class MakeModel, class Team = Alone>
 void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
+  const auto device = device_of(o.device);
   const auto task = make_task(o);
   if (team.rank == 0) {
     std::cout << summary_of(task, o.alpha > 0);
@@ -321,10 +323,7 @@ void run(const Options& o, const MakeModel& make_model, const Team& team = {}) {
   model.card.size = o.size;
   model.card.criterion = o.criterion;
   const Input input{
-      torch::Device(o.device),
-      o.channels_last,
-      model.card.mean,
-      model.card.deviation};
+      device, o.channels_last, model.card.mean, model.card.deviation};
   const std::filesystem::path out = o.out;
   if (o.fresh || !std::filesystem::exists(out / "checkpoint.pt")) {
     // Before there is a lock: a fault makes no folder.

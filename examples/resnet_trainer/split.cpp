@@ -20,7 +20,9 @@ void check_parts(const Split& split) {
   for (const auto& [name, part] : parts) {
     if (part->empty() && name != "val") {
       throw std::invalid_argument(
-          "expected pictures in the part '" + name + "', but got none");
+          "the data: expected pictures in the part '" + name +
+          "' (by the columns split and fold, --test-fold, --test-share, "
+          "--exclude), but got none");
     }
     for (const auto& row : *part) {
       const auto known = part_of.emplace(row.group, name).first;

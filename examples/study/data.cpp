@@ -162,6 +162,7 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
           });
       splits[key] = {
           divided.train.size(),
+          divided.test.size(),
           static_cast<size_t>(rare_ones),
           divided.lacking,
           fingerprint(divided.train)};

@@ -44,7 +44,8 @@ struct Data {
 
   /// Of each share and split: what the report says of it.
   struct Split {
-    size_t train = 0, rare = 0; ///< pictures to learn from; rare ones of them
+    size_t train = 0, test = 0; ///< pictures to learn from and to test
+    size_t rare = 0; ///< rare ones to learn from
     std::vector<std::string> lacking;
     std::string learnt; ///< a fingerprint of the pictures to learn from
   };

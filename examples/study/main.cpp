@@ -106,6 +106,13 @@ int run(const Options& o) {
   for (const auto& job : outcome.failed) {
     std::cerr << "failed: " << job << '\n';
   }
+  if (failed && !others.empty()) { // what another process said is far above
+    for (const auto& job : jobs) {
+      if (runs.count_finished({job}) == 0) {
+        std::cerr << "not finished: " << plan.name(job) << '\n';
+      }
+    }
+  }
   return failed ? 1 : 0;
 }
 

@@ -6,32 +6,76 @@
 #include "resnet_trainer/lock.hpp"
 
 #include <filesystem>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace study {
 
-/// That a process works in a folder. The first of several removes the halves of
-/// files that killed ones left.
+/// What a study writes into its folder.
+constexpr const char* kFiles[] = {
+    "study.json",
+    "near_duplicates.json",
+    "runs.csv",
+    "results.md",
+    "report.html",
+    "attention.png"};
+constexpr const char* kFolders[] =
+    {"arms", "splits", "runs", "checkpoints", "charts"};
+
+/// Throws std::invalid_argument for a folder that is no study's and has a file
+/// that a study would overwrite.
+inline void check_own(const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  for (const auto* name : kFiles) {
+    if (!fs::exists(folder / "study.json") && fs::exists(folder / name)) {
+      throw std::invalid_argument(
+          "--out: expected the folder of a study or one without a file " +
+          std::string(name) + ", but got " + folder.string());
+    }
+  }
+}
+
+/// That a process works in a study's folder. The first of several removes the
+/// halves of files that killed ones left.
 class Presence {
  public:
   explicit Presence(const std::filesystem::path& folder)
       : lock_(folder / ".lock") {
-    namespace fs = std::filesystem;
     if (lock_.take(LOCK_EX | LOCK_NB)) {
-      std::vector<fs::path> halves;
-      for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-        if (entry.path().extension() == ".part" && entry.is_regular_file()) {
-          halves.push_back(entry.path());
-        }
-      }
-      for (const auto& half : halves) {
-        fs::remove(half);
-      }
+      remove_halves(folder);
     }
     lock_.take(LOCK_SH);
   }
 
  private:
+  /// Of a study's files alone: others may be writing beside it.
+  static void remove_halves(const std::filesystem::path& folder) {
+    namespace fs = std::filesystem;
+    if (!fs::exists(folder / "study.json")) {
+      fs::remove(folder / "study.json.part");
+      return;
+    }
+    std::vector<fs::path> halves;
+    for (const auto* name : kFiles) {
+      halves.push_back(folder / (std::string(name) + ".part"));
+    }
+    for (const auto* name : kFolders) {
+      if (!fs::is_directory(folder / name)) {
+        continue;
+      }
+      for (const auto& entry :
+           fs::recursive_directory_iterator(folder / name)) {
+        if (entry.path().extension() == ".part" && entry.is_regular_file()) {
+          halves.push_back(entry.path());
+        }
+      }
+    }
+    for (const auto& half : halves) {
+      fs::remove(half);
+    }
+  }
+
   trainer::Lock lock_;
 };
 

@@ -38,7 +38,8 @@ namespace study {
 class Runs {
  public:
   /// Throws std::invalid_argument when the folder holds another recipe, other
-  /// data, or another arm of the same name, and for an arm that weighs boxes
+  /// data, or another arm of the same name, or files of something else that a
+  /// study would overwrite, and for an arm that weighs boxes
   /// without a confidence; std::runtime_error for weights and pictures that
   /// cannot be used. Nothing is written then.
   Runs(Plan plan, std::filesystem::path out)
@@ -190,6 +191,7 @@ class Runs {
 
   /// Before any picture is painted: the data are compared later.
   Plan compared(Plan plan) const {
+    check_own(out_);
     const auto path = out_ / "study.json";
     auto mine = identity(plan); // reads the weights: they must be there
     if (std::filesystem::exists(path)) {

@@ -161,7 +161,9 @@ void compare(
   const bool own = data.plan.is_own_split(c.train_share);
   std::vector<Answers> mine, theirs; // of the units
   std::map<int64_t, std::vector<std::vector<double>>> by_split; // or by seed
-  double ratio = 0, networks = 0; // images to test over those to learn from
+  // Images to test over those to learn from: of the split, also where a test
+  // set or a view has but a part of them, for splits share that part alike.
+  double ratio = 0, networks = 0;
   for (const auto& key : keys) {
     auto &of_arm = mine.emplace_back(), &of_baseline = theirs.emplace_back();
     for (const auto& [split, one] : a.at(key)) {
@@ -169,8 +171,9 @@ void compare(
       by_split[own ? key.second : split].push_back(figures_of({x}, of, {y}));
       of_arm.insert(of_arm.end(), x.begin(), x.end());
       of_baseline.insert(of_baseline.end(), y.begin(), y.end());
-      ratio += static_cast<double>(one->answers.size()) /
-          static_cast<double>(data.split(one->network->job).train);
+      const auto& divided = data.split(one->network->job);
+      ratio += static_cast<double>(divided.test) /
+          static_cast<double>(divided.train);
       networks += 1;
     }
   }

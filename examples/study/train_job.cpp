@@ -4,13 +4,13 @@
 
 #include "common/progress.hpp"
 #include "resnet_trainer/checkpoint.hpp"
+#include "resnet_trainer/device.hpp"
 #include "resnet_trainer/train.hpp"
 #include "study/faults.hpp"
 #include "study/method.hpp"
 
 #include <care/imbalance.hpp>
 
-#include <torch/cuda.h>
 #include <torch/data/dataloader.h>
 #include <torch/utils.h>
 
@@ -219,11 +219,7 @@ std::vector<double> row_of(const torch::Tensor& table, int64_t row) {
 } // namespace
 
 void prepare(const Machine& machine) {
-  if (machine.device == "cuda" && !torch::cuda::is_available()) {
-    throw std::invalid_argument(
-        "--device: expected cpu, but got cuda, which this LibTorch or machine "
-        "does not have");
-  }
+  trainer::device_of(machine.device); // throws
   torch::set_num_threads(static_cast<int>(machine.threads));
 }
 

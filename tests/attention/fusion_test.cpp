@@ -27,7 +27,6 @@ torch::Tensor cells_of(std::vector<double> cells, int64_t h, int64_t w) {
 } // namespace
 
 TEST_CASE("fuse: stays within 0 and 1 at any size", "[attention][fusion]") {
-  torch::manual_seed(0);
   for (int64_t side = 8; side < 60; ++side) {
     CAPTURE(side);
     const auto map = torch::randint(0, 2, {1, 7, 7}).to(torch::kFloat);
@@ -91,7 +90,6 @@ TEST_CASE("fuse: brings maps to one size", "[attention][fusion]") {
 TEST_CASE(
     "fuse: sizes are LibTorch's, also under autocast",
     "[attention][fusion]") {
-  torch::manual_seed(0);
   const auto maps = torch::rand({2, 3, 5});
   for (const care::Size size : {care::Size{7, 7}, {2, 9}, {3, 5}, {1, 1}}) {
     const auto expected = torch::upsample_bilinear2d(
@@ -110,13 +108,12 @@ TEST_CASE(
 }
 
 TEST_CASE("fuse: a flat map takes no part", "[attention][fusion]") {
-  torch::manual_seed(31);
-  auto a = torch::randn({2, 3, 4}, torch::kDouble);
-  auto b = torch::randn({2, 3, 4}, torch::kDouble);
+  auto a = torch::randn({2, 6, 7}, torch::kDouble);
+  auto b = torch::randn({2, 6, 7}, torch::kDouble);
   auto nan = std::numeric_limits<double>::quiet_NaN();
   for (const double value : {0.0, 7.0, nan}) {
     CAPTURE(value);
-    auto flat = torch::randn({2, 3, 4}, torch::kDouble);
+    auto flat = torch::randn({2, 6, 7}, torch::kDouble);
     flat[0].fill_(value); // of image 0 only
     for (const auto kind : kinds) {
       CAPTURE(static_cast<int>(kind));
@@ -139,7 +136,6 @@ TEST_CASE("fuse: a flat map takes no part", "[attention][fusion]") {
 }
 
 TEST_CASE("fuse: gradcheck", "[attention][fusion]") {
-  torch::manual_seed(32);
   auto coarse = torch::randn({2, 2, 3}, torch::kDouble).requires_grad_();
   auto fine = torch::randn({2, 4, 5}, torch::kDouble).requires_grad_();
   for (const auto kind : kinds) {
@@ -160,7 +156,6 @@ TEST_CASE("fuse: gradcheck", "[attention][fusion]") {
 }
 
 TEST_CASE("fuse: dtypes and an empty batch", "[attention][fusion]") {
-  torch::manual_seed(33);
   auto a = torch::randn({2, 3, 4}), b = torch::randn({2, 6, 8});
   for (const auto kind : kinds) {
     auto exact = fuse({a, b}, kind);

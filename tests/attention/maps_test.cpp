@@ -172,7 +172,6 @@ TEST_CASE("maps: values worked out by hand", "[attention][maps]") {
 }
 
 TEST_CASE("maps: the formulas in plain loops", "[attention][maps]") {
-  torch::manual_seed(21);
   auto gradients = some_gradients();
   for (const auto& features :
        {some_features(), torch::randn({3, 4, 2, 3}, torch::kDouble)}) {
@@ -189,7 +188,6 @@ TEST_CASE("maps: the formulas in plain loops", "[attention][maps]") {
 }
 
 TEST_CASE("maps: first order holds every weight constant", "[attention]") {
-  torch::manual_seed(22);
   auto features = some_features().requires_grad_();
   auto gradients = some_gradients();
   auto direction = torch::randn({3, 2, 3}, torch::kDouble);
@@ -205,7 +203,6 @@ TEST_CASE("maps: first order holds every weight constant", "[attention]") {
 }
 
 TEST_CASE("maps: full order differentiates all of it", "[attention]") {
-  torch::manual_seed(23);
   auto features = (torch::rand({2, 3, 2, 3}, torch::kDouble) + 0.1);
   features.requires_grad_();
   auto weight = torch::randn({18, 4}, torch::kDouble).requires_grad_();
@@ -260,7 +257,6 @@ TEST_CASE("maps: full order with a frozen linear head", "[attention]") {
 }
 
 TEST_CASE("maps: a batch is its images one at a time", "[attention][maps]") {
-  torch::manual_seed(25);
   auto features = some_features().requires_grad_();
   auto weight = torch::randn({24, 5}, torch::kDouble);
   auto target = torch::tensor({4, 0, 2}, torch::kLong);
@@ -285,7 +281,6 @@ TEST_CASE("maps: a batch is its images one at a time", "[attention][maps]") {
 }
 
 TEST_CASE("maps: what they are of a linear head", "[attention][maps]") {
-  torch::manual_seed(26);
   auto features =
       torch::rand({2, 3, 4, 5}, torch::kDouble).add(0.1).requires_grad_();
   SECTION("on all cells: HiResCAM and XGrad-CAM add up to the score") {
@@ -314,7 +309,6 @@ TEST_CASE("maps: what they are of a linear head", "[attention][maps]") {
 }
 
 TEST_CASE("maps: difficult features and gradients", "[attention][maps]") {
-  torch::manual_seed(27);
   const auto ordinary = torch::rand({2, 3, 4, 5});
   const auto signs = torch::randn({2, 3, 4, 5});
   auto cancelling = torch::ones({2, 3, 4, 5}); // each channel sums to 0
@@ -369,7 +363,6 @@ TEST_CASE("maps: difficult features and gradients", "[attention][maps]") {
 }
 
 TEST_CASE("maps: half and bfloat16", "[attention][maps]") {
-  torch::manual_seed(28);
   auto exact_features = torch::rand({2, 3, 4, 5}, torch::kDouble);
   auto exact_gradients = torch::randn({2, 3, 4, 5}, torch::kDouble);
   CHECK(

@@ -86,7 +86,6 @@ TEST_CASE("adjust_colour: by hand", "[augment]") {
 TEST_CASE(
     "adjust_colour: dtypes, layouts, no gradient, a new tensor",
     "[augment]") {
-  torch::manual_seed(2);
   const auto images = torch::rand({3, 3, 5, 4});
   const std::vector<ColourFactors> factors{
       ColourFactors().brightness(1.2).hue(0.1),
@@ -113,7 +112,6 @@ TEST_CASE(
 }
 
 TEST_CASE("adjust_colour: stays in [0, 1] and makes no NaN", "[augment]") {
-  torch::manual_seed(3);
   for (int round = 0; round < 50; ++round) {
     auto images = torch::rand({1, 3, 6, 6});
     images = round % 2 == 0 ? images : images.round(); // corners of the cube
@@ -145,11 +143,11 @@ TEST_CASE("adjust_colour: refuses what does not fit", "[augment]") {
   CARE_REQUIRE_THROWS_AS(
       care::adjust_colour(images, {{}, ColourFactors().contrast(-1)}),
       c10::ValueError,
-      "expected contrast in [0, 1e+06], but got -1");
+      "expected factors[1].contrast in [0, 1e+06], but got -1");
   CARE_REQUIRE_THROWS_AS(
       care::adjust_colour(images, {{}, ColourFactors().hue(0.6)}),
       c10::ValueError,
-      "expected hue in [-0.5, 0.5], but got 0.6");
+      "expected factors[1].hue in [-0.5, 0.5], but got 0.6");
   CARE_REQUIRE_THROWS_AS(
       care::adjust_colour(images * 4 - 2, none),
       c10::ValueError,

@@ -135,7 +135,6 @@ TEST_CASE("geometry: boxes that were accepted are not questioned again") {
 }
 
 TEST_CASE("orient: images, masks and boxes, exactly", "[augment]") {
-  torch::manual_seed(0);
   for (const Size size : {Size{7, 7}, Size{6, 9}}) {
     auto all = orientations();
     if (size.height != size.width) {
@@ -335,7 +334,6 @@ TEST_CASE("warp: half a pixel to the right, by hand", "[augment]") {
 }
 
 TEST_CASE("warp: dtypes, layouts and empty batches", "[augment]") {
-  torch::manual_seed(1);
   const auto images = torch::rand({2, 3, 10, 8});
   const std::vector<AffineMap> maps{
       care::affine_map(AffineParameters().angle(20), {10, 8}),
@@ -365,7 +363,10 @@ TEST_CASE("warp: boxes as Boxes::affine, each by its own map", "[augment]") {
   care::detail::Draw random(5, 0, 0, care::detail::DrawFor::kCrop);
   for (int round = 0; round < 20; ++round) {
     const Size size{20, 30}, to{25, 15};
-    const auto plain = random_boxes(random, 4, size, false);
+    auto plain = random_boxes(random, 4, size, false);
+    if (round % 2 == 1) { // which hang over the border
+      plain = plain.pad(6);
+    }
     const auto m = plain.num_boxes();
     const auto boxes = plain.with_weights(torch::arange(m) + 0.5)
                            .with_labels(torch::arange(m, torch::kLong));

@@ -110,7 +110,6 @@ TEST_CASE("replace_outside: a colour", "[augment]") {
 TEST_CASE(
     "replace_outside: a blur takes nothing of the region along",
     "[augment]") {
-  torch::manual_seed(0);
   const FourImages batch;
   const auto blurred =
       care::replace_outside(batch.images, batch.boxes, all(Outside::kBlur, 4));
@@ -334,7 +333,6 @@ TEST_CASE("draw_outside: each donor is as likely as another", "[augment]") {
 }
 
 TEST_CASE("draw_outside: neither order nor company matters", "[augment]") {
-  torch::manual_seed(0);
   const int64_t count = 12;
   const auto boxes = Boxes(
       torch::tensor({{2.F, 2.F, 6.F, 6.F}}).repeat({count, 1}),

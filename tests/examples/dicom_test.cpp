@@ -66,6 +66,31 @@ TEST_CASE("dicom: refuses samples in other bits than the lowest") {
       error_of([&] { read_picture(file); }), "whose highest bit is 15 of 12"));
 }
 
+TEST_CASE("dicom: refuses a size that no file of pixels has") {
+  const care_test::Folder folder;
+  auto bytes = care_test::read_text(kFolder / "no_window_8.dcm");
+  for (const char side : {'\x10', '\x11'}) { // rows, columns
+    const std::string tag(
+        {'\x28', '\x00', side, '\x00', 'U', 'S', '\x02', '\0'});
+    const auto at = bytes.find(tag);
+    REQUIRE(at != std::string::npos);
+    bytes.replace(at + 8, 2, "\xff\xff");
+  }
+  const auto file = care_test::write_text(folder.path / "a.dcm", bytes);
+  const auto error = error_of([&] { read_picture(file); });
+  CHECK(contains(error, "is DICOM of 65535 x 65535 pixels"));
+}
+
+TEST_CASE("dicom: refuses colours that nobody turns into RGB") {
+  const care_test::Folder folder;
+  auto bytes = care_test::read_text(kFolder / "rgb.dcm");
+  const auto at = bytes.find("RGB ");
+  REQUIRE(at != std::string::npos);
+  const auto file =
+      care_test::write_text(folder.path / "a.dcm", bytes.replace(at, 3, "HSV"));
+  CHECK(contains(error_of([&] { read_picture(file); }), "of the kind HSV"));
+}
+
 TEST_CASE("dicom: shows a file with more elements as without") {
   const auto bytes = care_test::read_text(kFolder / "signed_16.dcm");
   const auto expected = read_picture(kFolder / "signed_16.png");

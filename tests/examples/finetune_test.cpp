@@ -127,7 +127,6 @@ TEST_CASE("networks: BatchNorm's momentum", "[networks]") {
 }
 
 TEST_CASE("networks: what comes before a layer can be kept", "[networks]") {
-  torch::manual_seed(0);
   auto net = make("resnet18", 3);
   net->freeze_until("layer4");
   const auto changed = changed_by_a_step(net);

@@ -237,6 +237,17 @@ TEST_CASE("make_manifest: coco") {
        Boxes{{3, 5, 25, 28}, {8, 0, 11, 30}, {3, 5, 25, 28}}));
   CHECK(rows[2].label == "none");
 
+  // Run lengths of another size than the picture's say nothing of its places.
+  work.text(
+      "coco.json",
+      start +
+          R"({"image_id": 10, "category_id": 1, "segmentation": {"size": [15, 20],
+"counts": [31, 3, 266]}}]})");
+  run = work.run("coco coco.json --images images");
+  CAPTURE(run.text);
+  CHECK(contains(run.text, "run lengths of 20 x 15, on a picture of 40 x 30"));
+  CHECK(work.rows()[0].corners().empty());
+
   work.text(
       "coco.json",
       start +
@@ -366,6 +377,18 @@ TEST_CASE("make_manifest: yolo") {
     CAPTURE(said);
     CHECK(contains(run.text, said));
   }
+
+  // The file of names, however it is called, is no picture's labels.
+  fs::rename(work.path / "labels/classes.txt", work.path / "labels/names.txt");
+  work.text("labels/train/a.txt", "");
+  work.mask("masks/train/a.png", {{0, 0, 5, 5}, {10, 20, 20, 8}});
+  const auto parts = work.run(
+      "yolo labels --images images --names labels/names.txt --masks masks");
+  CAPTURE(parts.text);
+  CHECK(complaints_of(parts.text) == 0);
+  // And parts of a mask are in pixels, also beside shares of the picture.
+  CHECK((work.rows()[0].corners() == Boxes{{10, 20, 30, 28}, {0, 0, 5, 5}}));
+  fs::rename(work.path / "labels/names.txt", work.path / "labels/classes.txt");
 
   // Text files behind a link count, or their pictures would be empty ones.
   work.text("elsewhere/b.txt", "1 .5 .5 .1 .1\n");
@@ -757,6 +780,14 @@ TEST_CASE("make_manifest: folder, masks and a table of one's own") {
     CHECK(contains(run.text, said));
   }
 
+  // An empty cell says nothing.
+  work.text("own.csv", "path,label,split\na,mel,test\nb,,\nc,nv,\nd,nv,\n");
+  run = work.run("folder flat --table own.csv --split train");
+  CAPTURE(run.text);
+  CHECK(work.rows()[0].split == "test");
+  CHECK(work.rows()[1].split == "train");
+  CHECK(work.rows()[2].split == "train");
+
   for (const char* alone : {"--pattern {}_m.png", "--least-part .1"}) {
     run = work.run(std::string("folder flat ") + alone);
     CHECK(run.is_refusal());
@@ -979,7 +1010,7 @@ TEST_CASE("make_manifest: a manifest of auto_boxes keeps all of it") {
   work.text(
       "m.csv",
       "path,label,xmin,ymin,xmax,ymax,method,confidence,place\n"
-      "train/a.png,mole,1,2,3.25,4,background,0.25,\"land, sea\"\n"
+      "train/a.png,mole,1,2,3.25,4,background,0.123456,\"land, sea\"\n"
       "train/a.png,mole,5,6,7,8,background,,\n");
   const auto run = work.more("folder test --unlabelled x --append");
   CAPTURE(run.text);
@@ -987,7 +1018,7 @@ TEST_CASE("make_manifest: a manifest of auto_boxes keeps all of it") {
   CHECK(
       read_text(work.manifest) ==
       "path,label,xmin,ymin,xmax,ymax,confidence,method,place\n"
-      "train/a.png,mole,1,2,3.25,4,0.25,background,\"land, sea\"\n"
+      "train/a.png,mole,1,2,3.25,4,0.123456,background,\"land, sea\"\n"
       "train/a.png,mole,5,6,7,8,1,background,\"land, sea\"\n"
       "test/b.png,x,,,,,,,\n");
 }

@@ -155,6 +155,7 @@ TEST_CASE("study: random splits and folds", "[study]") {
   const auto first = data.parts(jobs[0]), next = data.parts(jobs[1]);
   CHECK(first.train.size() + first.test.size() == 40);
   CHECK(data.splits.at({0.25, 0}).train == first.train.size());
+  CHECK(data.splits.at({0.25, 0}).test == first.test.size());
   CHECK(
       std::count_if(first.train.begin(), first.train.end(), [](const Row& row) {
         return row.label == "rare";

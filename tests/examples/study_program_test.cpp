@@ -122,7 +122,10 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
   }
   CHECK(done() < finished.size()); // or nothing was left to do
   care_test::write_text(other / "runs" / "half.json.part", "half");
+  const auto foreign = other / "download.zip.part"; // of another program
+  care_test::write_text(foreign, "half");
   CHECK(run(settings, other, "--processes 2").status == 0);
+  CHECK(fs::remove(foreign));
   CHECK(runs_in(other) == finished);
   CHECK(
       care_test::read_text(other / "results.md") ==
@@ -416,6 +419,26 @@ TEST_CASE("study: a failed start claims no folder", "[study]") {
   CHECK_FALSE(fs::exists(out / "study.json"));
 }
 
+TEST_CASE("study: writes over nothing of another program", "[study]") {
+  const Folder folder;
+  const auto settings = write_settings(folder, tiny());
+  const auto out = folder.path / "out";
+  fs::create_directory(out);
+  for (const char* name : {"results.md", "attention.png", "runs.csv"}) {
+    CAPTURE(name);
+    care_test::write_text(out / name, "mine");
+    const auto outcome = run(settings, out);
+    CHECK(outcome.status == 1);
+    CHECK(contains(
+        outcome.text,
+        "--out: expected the folder of a study or one without a file " +
+            std::string(name)));
+    CHECK(care_test::read_text(out / name) == "mine");
+    fs::remove(out / name);
+    CHECK(fs::is_empty(out));
+  }
+}
+
 TEST_CASE("study: a bad job does not stop the others", "[study]") {
   // The class that the first arm guides has no boxes.
   const Folder folder;
@@ -453,6 +476,9 @@ TEST_CASE("study: a bad job does not stop the others", "[study]") {
   CHECK(again.status == 1);
   CHECK(contains(again.text, failed));
   CHECK(contains(again.text, "trained 0 networks"));
+  const auto two = run(settings, out, "--processes 2"); // whichever had it
+  CHECK(two.status == 1);
+  CHECK(contains(two.text, "not finished: whole/broken/split0-seed0"));
 }
 
 TEST_CASE("study: groups of mixed classes are dealt out", "[study]") {

@@ -236,6 +236,32 @@ TEST_CASE("study: the seeds of a split are one difference", "[study]") {
   }
 }
 
+TEST_CASE(
+    "study: a part of the test is shared by splits as all of it",
+    "[study]") {
+  const Small small{
+      {{"splits", {{{"train_share", 0.5}, {"numbers", {0, 1}}}}},
+       {"test_sets", "place"}}};
+  std::vector<study::Finished> finished;
+  const auto add = [&](size_t arm, int64_t split, const auto& dogs) {
+    finished.push_back(small.finished(arm, 0, and_dogs(dogs), 0.1));
+    finished.back().job.split = split;
+    finished.back().job.train_share = 0.5;
+  };
+  const std::vector<std::string> one{"dog0"}, two{"dog0", "dog1"};
+  add(0, 0, one);
+  add(1, 0, two);
+  add(0, 1, one);
+  add(1, 1, one);
+  // On land .25 and 0, of four of the eight pictures tested: t(1) sqrt((1/2 +
+  // 8/2) var(.25, 0)).
+  const auto all = small.tables(finished);
+  const auto& land = all[0].comparisons.at(0);
+  const auto& t = land.over_splits[Measures::kMca];
+  CHECK(t.value == Approx(0.125));
+  CHECK(t.high - t.value == Approx(12.7062 * 0.375).epsilon(1e-4));
+}
+
 TEST_CASE("study: all of a difference is of the same images", "[study]") {
   const Small small;
   std::vector<study::Finished> finished;

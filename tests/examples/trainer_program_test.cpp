@@ -399,6 +399,7 @@ TEST_CASE("trainer: a folder is one training's", "[trainer]") {
 }
 
 TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1); // also where there is a GPU
   const care_test::Folder folder;
   const auto data = care_test::write_small_set(folder.path / "set", 24);
   const auto out = folder.path / "run";
@@ -421,6 +422,7 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
            {"--warmup 3", "--warmup: expected at most the 2 epochs there are"},
            {"--lr-warmup 4", "--lr-warmup: expected at most the 3 epochs"},
            {"--device gpu", "--device"},
+           {"--device cuda", "--device: expected cpu, but got cuda"},
            {"--lr 0", "--lr"}}) {
     CAPTURE(options);
     const auto run = train(data, options + " --out " + out.string());

@@ -342,7 +342,7 @@ TEST_CASE("unet: learns masks, and finds the class it never saw", "[slow]") {
   CHECK(contains(outcome.text, " on 4 of nevus"));
   CHECK(fit_of_rare(set, net) > 0.5);
 
-  outcome = train("--data " + without_masks(set).string() + arguments);
+  outcome = train("--fresh --data " + without_masks(set).string() + arguments);
   REQUIRE(outcome.status == 0);
   CHECK(contains(outcome.text, "56 pictures to learn from, by their boxes"));
   CHECK(fit_of_rare(set, net) > 0.5);
@@ -487,7 +487,12 @@ TEST_CASE("unet: a killed training goes on and gives the same", "[slow]") {
   auto again = arguments("b.pt");
   again.replace(again.find("/set/"), 5, "/link/");
   REQUIRE(care_test::run_program(CARE_TRAIN_UNET, again).status == 0);
-  CHECK_FALSE(fs::exists(checkpoint));
+  // What is finished is not lost to another training either.
+  CHECK(fs::exists(checkpoint));
+  const auto after =
+      care_test::run_program(CARE_TRAIN_UNET, arguments("b.pt") + " --lr 1");
+  CHECK(after.status == 1);
+  CHECK(contains(after.text, "--fresh"));
   auto a = auto_boxes::load_unet(folder.path / "a.pt");
   auto b = auto_boxes::load_unet(folder.path / "b.pt");
   const auto x = torch::rand({1, 3, 48, 48});

@@ -596,7 +596,6 @@ TEST_CASE("weights: the lines of docs/weights.md") {
 // ------------------------------------------------------------- both ways ---
 
 TEST_CASE("weights: a ResNet goes to Python and comes from it") {
-  torch::manual_seed(0);
   trainer::ResNetOptions options;
   options.width = 0.25;
   options.classes = 7;
