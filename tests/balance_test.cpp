@@ -93,6 +93,12 @@ TEST_CASE("balance: what says nothing changes nothing") {
 TEST_CASE("balance: a loss that does not pull at the features") {
   const Losses losses;
   Balance balance;
+  const auto nothing = [](const torch::Tensor&) { return torch::Tensor(); };
+  CARE_REQUIRE_THROWS_AS(
+      balance.update(losses.of_norm(1), losses.of_norm(1), {losses.x}, nothing),
+      c10::ValueError,
+      "care::Balance: expected what sum returns of shape [2], but got an "
+      "undefined tensor");
   CARE_REQUIRE_THROWS_AS(
       balance.update(torch::ones({}), losses.of_norm(1), {losses.x}),
       c10::ValueError,

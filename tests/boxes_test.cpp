@@ -391,10 +391,11 @@ TEST_CASE("Boxes: collate", "[boxes]") {
   CHECK(all.num_images() == 5);
   CHECK(care_test::identical(all.xyxy(), joined.xyxy()));
   CARE_REQUIRE_THROWS_AS(
-      Boxes::collate({a, Boxes::none(1, {20, 12})}),
+      Boxes::collate({Boxes(), a, Boxes::none(1, {20, 12})}),
       c10::ValueError,
       "care::Boxes::collate: expected images of 12x20 (height x width), but "
-      "batch 1 has 20x12 (height x width)");
+      "batch 2 has 20x12 (height x width)");
+  CHECK(Boxes::collate({Boxes()}).num_images() == 0);
 }
 
 TEST_CASE("Boxes: coordinates keep their history", "[boxes]") {

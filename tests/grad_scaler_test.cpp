@@ -119,20 +119,18 @@ TEST_CASE("GradScaler: unscaled gradients can be clipped") {
 TEST_CASE("GradScaler: a step left out after unscale leaves nothing behind") {
   Line line;
   GradScaler scaler(GradScalerOptions().init_scale(1024));
-  for (const bool unscale : {true, false}) {
-    CAPTURE(unscale);
-    line.optimizer.zero_grad();
-    scaler.scale((line.x * 1e30).sum()).backward();
-    scaler.unscale(line.optimizer); // too large: the caller goes on
-    line.optimizer.zero_grad();
-    const double before = line.value();
-    scaler.scale(line.x.sum()).backward();
-    if (unscale) {
-      scaler.unscale(line.optimizer);
-    }
-    CHECK(scaler.step(line.optimizer));
-    CHECK(line.value() == before - 0.5);
-  }
+  scaler.scale((line.x * 1e30).sum()).backward();
+  scaler.unscale(line.optimizer); // too large for the caller
+  CARE_REQUIRE_THROWS_AS(
+      scaler.scale(line.x.sum()),
+      c10::Error,
+      "care::GradScaler::scale: expected `step` (which leaves out one that is "
+      "not finite) or `skip` after the last `unscale`");
+  scaler.skip();
+  line.optimizer.zero_grad();
+  CHECK(scaler.scale() == 1024);
+  CHECK(line.step(scaler, 1)); // with gradients that are unscaled again
+  CHECK(line.value() == 0.5);
 }
 
 TEST_CASE("GradScaler: gradients of any dtype, size and device", "[gpu]") {

@@ -874,6 +874,10 @@ TEST_CASE("Guide: bad input", "[guide]") {
       c10::IndexError,
       "care::Guide: expected classes >= 0, but got -2");
   CARE_REQUIRE_THROWS_AS(
+      Guide(GuideOptions(), care::CareLoss{AttentionLossOptions().tau(2)}),
+      c10::ValueError,
+      "care::Guide: expected");
+  CARE_REQUIRE_THROWS_AS(
       Guide(GuideOptions(), AttentionLossOptions().tau(2)),
       c10::ValueError,
       "care::Guide: expected tau in (0, 1], but got 2");

@@ -292,6 +292,22 @@ TEST_CASE("metrics: the ratio of inside to outside by hand") {
       doubles({kNaN, kNaN})));
 }
 
+TEST_CASE("attention metrics: a mask that was rounded beyond 1", "[metrics]") {
+  auto maps = torch::zeros({1, 4, 4});
+  maps.slice(1, 0, 2).slice(2, 0, 2).fill_(1);
+  const auto mask = maps.clone();
+  const auto rounded = mask * 1.0005;
+  for (const auto& metric :
+       {care::energy_pointing_game,
+        care::chance_adjusted_energy,
+        care::inside_outside_ratio}) {
+    CHECK(care_test::identical(metric(maps, rounded), metric(maps, mask)));
+  }
+  CHECK(care_test::identical(
+      care::groups_by_size(torch::full({1, 4, 4}, -5e-4), {0.5}),
+      torch::tensor({-1}, torch::kLong)));
+}
+
 TEST_CASE("metrics: the best IoU over all thresholds") {
   // Falling: 1 is in, 0.6 out, 0.4 in, 0 out: IoU 1/2, 1/3, 2/3.
   const auto maps = torch::tensor(

@@ -148,6 +148,17 @@ TEST_CASE("stratified_split: draws again, and says what lacks", "[imbalance]") {
   const auto one =
       care::stratified_split({0, 0, 1, 1}, {"", "", "x", "x"}, .5, 0);
   CHECK(one.lacking == Targets{1});
+  // A class that can lie on one side alone does not end the search for the
+  // others: 3 is one patient's.
+  auto more_targets = targets;
+  auto more_groups = groups;
+  more_targets.insert(more_targets.end(), {3, 3});
+  more_groups.insert(more_groups.end(), {"e", "e"});
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    REQUIRE(
+        care::stratified_split(more_targets, more_groups, 0.5, seed).lacking ==
+        Targets{3});
+  }
 }
 
 TEST_CASE("stratified_split: a single group goes where it belongs") {

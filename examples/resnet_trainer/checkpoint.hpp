@@ -105,7 +105,8 @@ void load_checkpoint(
       throw std::runtime_error(
           path.string() + ": expected a training of\n" + progress.identity +
           "\nbut it is one of\n" + identity +
-          "\nUse another folder, or --fresh to forget it");
+          "\nGive another --out, or --fresh (where the program has that) to "
+          "forget it");
     }
     archive.read("net", parts[0]);
     archive.read("best", parts[1]);

@@ -62,8 +62,14 @@ Networks networks_of(
       }
       return value;
     };
-    const double ratio = csv.columns().count("train_images") > 0
-        ? read("test_images") / read("train_images")
+    const auto has = [&](const char* column) {
+      return csv.columns().count(column) > 0;
+    };
+    // A test set may be a part of what its split tests.
+    const auto* tested =
+        has("split_test_images") ? "split_test_images" : "test_images";
+    const double ratio = has("train_images")
+        ? read(tested) / read("train_images")
         : std::nan("");
     const Key key{csv.field(line, "split"), csv.field(line, "seed")};
     if (!networks.emplace(key, Network{read(figure), ratio}).second) {
@@ -85,7 +91,7 @@ Pairs pairs_of(const Set& set, const std::string& figure) {
   const trainer::Csv csv(set.file);
   csv.expect(
       {"arm", "train_share", "split", "seed", figure},
-      {"test_set", "test_images", "train_images"});
+      {"test_set", "test_images", "train_images", "split_test_images"});
   const auto mine = networks_of(csv, set.arm, set.share, figure);
   const auto theirs = networks_of(csv, set.baseline, set.share, figure);
   std::map<std::string, std::vector<Key>> splits;

@@ -20,8 +20,12 @@ constexpr const char* kFiles[] = {
     "results.md",
     "report.html",
     "attention.png"};
-constexpr const char* kFolders[] =
-    {"arms", "splits", "runs", "checkpoints", "charts"};
+constexpr const char* kFolders[][2] = {
+    {"arms", ".json"},
+    {"splits", ".json"},
+    {"runs", ".json"},
+    {"checkpoints", ".pt"},
+    {"charts", ".svg"}};
 
 /// Throws std::invalid_argument for a folder that is no study's and has a file
 /// that a study would overwrite.
@@ -52,22 +56,19 @@ class Presence {
   /// Of a study's files alone: others may be writing beside it.
   static void remove_halves(const std::filesystem::path& folder) {
     namespace fs = std::filesystem;
-    if (!fs::exists(folder / "study.json")) {
-      fs::remove(folder / "study.json.part");
-      return;
-    }
     std::vector<fs::path> halves;
     for (const auto* name : kFiles) {
       halves.push_back(folder / (std::string(name) + ".part"));
     }
-    for (const auto* name : kFolders) {
+    for (const auto& [name, ending] : kFolders) {
       if (!fs::is_directory(folder / name)) {
         continue;
       }
       for (const auto& entry :
            fs::recursive_directory_iterator(folder / name)) {
-        if (entry.path().extension() == ".part" && entry.is_regular_file()) {
-          halves.push_back(entry.path());
+        const auto& path = entry.path();
+        if (path.extension() == ".part" && path.stem().extension() == ending) {
+          halves.push_back(path);
         }
       }
     }

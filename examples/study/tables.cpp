@@ -302,7 +302,7 @@ std::string runs_csv(const Data& data, const TestedSets& sets) {
   for (size_t i = Measures::kRecall; i < titles.size(); ++i) {
     csv += "," + csv_quoted(titles[i]);
   }
-  csv += ",train_images,test_set\n";
+  csv += ",train_images,split_test_images,test_set\n";
   for (size_t set = 0; set < sets.size(); ++set) {
     for (const auto& one : sets[set]) {
       const auto& job = one.network->job;
@@ -312,7 +312,7 @@ std::string runs_csv(const Data& data, const TestedSets& sets) {
       }
       const auto recalls = figures.begin() + Measures::kRecall;
       csv += fmt::format(
-          "{},{},{},{},{},{},{},{},{},{},{}\n",
+          "{},{},{},{},{},{},{},{},{},{},{},{}\n",
           csv_quoted(data.plan.arms[job.arm].name),
           job.train_share,
           job.split,
@@ -323,6 +323,7 @@ std::string runs_csv(const Data& data, const TestedSets& sets) {
           one.network->run.seconds,
           fmt::join(recalls, figures.end(), ","),
           data.split(job).train,
+          data.split(job).test,
           csv_quoted(data.test_sets[set]));
     }
   }

@@ -311,7 +311,7 @@ class Boxes {
   ///
   /// A box of which less than `min_visible` (0 to 1) of the area that lay on
   /// the image is left is dropped: what the network cannot see must not guide
-  /// it.
+  /// it. Boxes on a device wait for it.
   Boxes crop(int64_t left, int64_t top, Size size, double min_visible = 0.25)
       const {
     detail::check_cut("care::Boxes::crop", size, min_visible);
@@ -324,8 +324,9 @@ class Boxes {
   /// corner of the image is 0, 0; OpenCV's matrices count from the first
   /// pixel's centre). Each box is cut at the border (what comes in from there
   /// is no lesion), becomes the box around its moved corners, is cut at the new
-  /// image's border, and dropped when less than `min_visible` is left. Throws
-  /// c10::ValueError for a matrix that is not finite.
+  /// image's border, and dropped when less than `min_visible` is left. Boxes on
+  /// a device wait for it. Throws c10::ValueError for a matrix that is not
+  /// finite.
   Boxes affine(
       const std::array<double, 6>& matrix,
       Size size,

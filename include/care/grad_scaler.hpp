@@ -77,12 +77,22 @@ class GradScaler {
         options.growth_interval());
   }
 
-  /// The loss, a scalar, times the scale: call `backward` on it. Begins a step
-  /// anew where the last one ended after `unscale`.
+  /// The loss, a scalar, times the scale: call `backward` on it.
   torch::Tensor scale(const torch::Tensor& loss) {
+    TORCH_CHECK(
+        unscaled_ == nullptr,
+        "care::GradScaler::scale: expected `step` (which leaves out one that "
+        "is not finite) or `skip` after the last `unscale`, but got none: "
+        "scaled gradients would be added to unscaled ones");
     scaled_ = true;
-    unscaled_ = nullptr; // of a step that was left out after all
     return loss * scale_;
+  }
+
+  /// Leaves a step out after `unscale`, in place of `step`: set the gradients
+  /// to 0. Scale and count stay.
+  void skip() {
+    scaled_ = false;
+    unscaled_ = nullptr;
   }
 
   /// Divides the gradients of the optimizer's parameters by the scale, and

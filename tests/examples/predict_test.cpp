@@ -366,11 +366,12 @@ TEST_CASE("predict: takes only what a training left", "[predict]") {
   const auto data = write_split_set(folder.path / "set", 24);
   CHECK(contains(error(data, "x.png"), "expected a file of torch.save"));
 
-  ::setenv("CUDA_VISIBLE_DEVICES", "", 1); // also where there is a GPU
   const auto& net = small_network();
-  CHECK(contains(
-      error(net, "x.png --device cuda"),
-      "--device: expected cpu, but got cuda"));
+  const auto no_gpu = care_test::run_program( // also where there is one
+      "CUDA_VISIBLE_DEVICES= " CARE_PREDICT,
+      net.string() + " x.png --device cuda --out " + out.string());
+  CHECK(no_gpu.status == 1);
+  CHECK(contains(no_gpu.text, "--device: expected cpu, but got cuda"));
   const auto bytes = read_text(net);
   const auto changed = [&](std::string from, const std::string& to) {
     auto text = bytes;

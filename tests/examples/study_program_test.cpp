@@ -122,10 +122,17 @@ TEST_CASE("study: a whole one, started again and killed", "[study]") {
   }
   CHECK(done() < finished.size()); // or nothing was left to do
   care_test::write_text(other / "runs" / "half.json.part", "half");
-  const auto foreign = other / "download.zip.part"; // of another program
-  care_test::write_text(foreign, "half");
+  care_test::write_text(other / "arms" / "half.json.part", "half");
+  const auto foreign = {// of other programs
+                        other / "download.zip.part",
+                        other / "runs" / "checkpoint.pt.part"};
+  for (const auto& file : foreign) {
+    care_test::write_text(file, "half");
+  }
   CHECK(run(settings, other, "--processes 2").status == 0);
-  CHECK(fs::remove(foreign));
+  for (const auto& file : foreign) {
+    CHECK(fs::remove(file));
+  }
   CHECK(runs_in(other) == finished);
   CHECK(
       care_test::read_text(other / "results.md") ==
@@ -584,25 +591,29 @@ TEST_CASE("pool: two studies by hand", "[study]") {
 
   // Seeds are no more splits, and where the rows say how many pictures there
   // were the share is not asked: t(2) sqrt((1/3 + 60/40) .01).
-  std::string rows =
-      "arm,train_share,split,seed,test_images,mca,train_images,test_set\n";
-  for (const char* seed : {"0", "1"}) {
-    for (const char* split : {"0", "1", "2"}) {
-      for (const bool care : {false, true}) {
-        rows += std::string(care ? "CARE" : "plain") + ",0.5," + split + "," +
-            seed + ",60," +
-            (care ? "0." + std::to_string(6 + *split - '0') : "0.5") +
-            ",40,test\n";
+  // A test set that is a part of what the splits test has their ratio.
+  for (const bool part : {false, true}) {
+    CAPTURE(part);
+    std::string rows = "arm,train_share,split,seed,mca,train_images,test_set,";
+    rows += part ? "test_images,split_test_images\n" : "test_images\n";
+    for (const char* seed : {"0", "1"}) {
+      for (const char* split : {"0", "1", "2"}) {
+        for (const bool care : {false, true}) {
+          rows += std::string(care ? "CARE" : "plain") + ",0.5," + split + "," +
+              seed + "," +
+              (care ? "0." + std::to_string(6 + *split - '0') : "0.5") +
+              ",40,test," + (part ? "20,60\n" : "60\n");
+        }
       }
     }
+    const auto seeds = care_test::write_text(folder.path / "seeds.csv", rows);
+    const auto counted =
+        pool("--set " + seeds.string() + " CARE plain 0.5 " + second);
+    INFO(counted.text);
+    CHECK(contains(
+        counted.text,
+        "| CARE | plain | 6 | 0.500 | 0.700 | +0.200 [-0.383, +0.783]"));
   }
-  const auto seeds = care_test::write_text(folder.path / "seeds.csv", rows);
-  const auto counted =
-      pool("--set " + seeds.string() + " CARE plain 0.5 " + second);
-  INFO(counted.text);
-  CHECK(contains(
-      counted.text,
-      "| CARE | plain | 6 | 0.500 | 0.700 | +0.200 [-0.383, +0.783]"));
 
   const auto fails = [&](const std::string& arguments, const char* words) {
     const auto outcome = pool(arguments);

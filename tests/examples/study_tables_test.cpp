@@ -392,9 +392,9 @@ TEST_CASE("study: the rows are those of the published files", "[study]") {
       "undefined_maps,seconds,\"recall cat\",\"recall dog\",\"EPG "
       "rare\",\"accuracy cat, "
       "land\",\"accuracy cat, sea\",\"accuracy dog, land\",\"accuracy dog, "
-      "sea\",\"worst subgroup\",train_images,test_set\n"
+      "sea\",\"worst subgroup\",train_images,split_test_images,test_set\n"
       "\"CARE\",0,0,1,8,0.625,0.625,0.25,0.25,0,1.5,1,0.25,0.25,1,1,0,0.5,0,2,"
-      "\"test\"\n");
+      "8,\"test\"\n");
   for (const auto& entry :
        std::filesystem::directory_iterator(CARE_DOCS "/rows")) {
     std::ifstream file(entry.path());

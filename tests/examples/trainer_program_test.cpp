@@ -399,7 +399,6 @@ TEST_CASE("trainer: a folder is one training's", "[trainer]") {
 }
 
 TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
-  ::setenv("CUDA_VISIBLE_DEVICES", "", 1); // also where there is a GPU
   const care_test::Folder folder;
   const auto data = care_test::write_small_set(folder.path / "set", 24);
   const auto out = folder.path / "run";
@@ -422,7 +421,6 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
            {"--warmup 3", "--warmup: expected at most the 2 epochs there are"},
            {"--lr-warmup 4", "--lr-warmup: expected at most the 3 epochs"},
            {"--device gpu", "--device"},
-           {"--device cuda", "--device: expected cpu, but got cuda"},
            {"--lr 0", "--lr"}}) {
     CAPTURE(options);
     const auto run = train(data, options + " --out " + out.string());
@@ -430,6 +428,12 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
     CHECK(contains(run.text, fault));
     CHECK_FALSE(fs::exists(out)); // a failed start claims no folder
   }
+  const auto no_gpu = care_test::run_program( // also where there is one
+      "CUDA_VISIBLE_DEVICES= " CARE_TRAINER,
+      "--data " + data.string() + " --device cuda --out " + out.string());
+  CHECK(no_gpu.status == 1);
+  CHECK(contains(no_gpu.text, "--device: expected cpu, but got cuda"));
+  CHECK_FALSE(fs::exists(out));
   const auto text = read_text(data);
   write_text(
       data,

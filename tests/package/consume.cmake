@@ -12,7 +12,7 @@ if(WAY STREQUAL "installed")
   # Moved, because a package may hold no path to where it was installed first.
   file(RENAME ${WORK}/installed ${WORK}/moved)
   set(project found)
-  set(arguments -Dcare_ROOT=${WORK}/moved)
+  set(arguments -Dcare_DIR=${WORK}/moved/share/cmake/care)
 elseif(WAY STREQUAL "build_tree")
   set(project found)
   set(arguments -Dcare_DIR=${BINARY})

@@ -10,7 +10,7 @@ execute_process(
   COMMAND_ERROR_IS_FATAL ANY)
 execute_process(
   COMMAND ${CMAKE_COMMAND} -S ${WORK}/resnet_trainer -B ${WORK}/build
-    -G ${GENERATOR} -C ${SETTINGS} -Dcare_ROOT=${WORK}/installed
+    -G ${GENERATOR} -C ${SETTINGS} -Dcare_DIR=${WORK}/installed/share/cmake/care
   COMMAND_ERROR_IS_FATAL ANY)
 execute_process(
   COMMAND ${CMAKE_COMMAND} --build ${WORK}/build

@@ -18,22 +18,22 @@ namespace {
 // and generated value. Inner ones draw on: what they draw is not what the case
 // drew before.
 class Seeding : public Listener {
-public:
+ public:
   using Listener::Listener;
 
-  void sectionStarting(Catch::SectionInfo const& section) override {
+  void sectionStarting(const Catch::SectionInfo& section) override {
     Listener::sectionStarting(section);
     if (depth_++ == 0) {
       torch::manual_seed(0);
     }
   }
 
-  void sectionEnded(Catch::SectionStats const& stats) override {
+  void sectionEnded(const Catch::SectionStats& stats) override {
     --depth_;
     Listener::sectionEnded(stats);
   }
 
-private:
+ private:
   int depth_ = 0;
 };
 

@@ -122,7 +122,7 @@ inline void check_all(
 
 /// How far beyond [0, 1] a number may lie that is said to be in it: the
 /// rounding of an interpolation, in half precision.
-constexpr double kUnitRounding = 1e-3;
+inline constexpr double kUnitRounding = 1e-3;
 
 /// Throws c10::IndexError unless the integers `index` ([M], on the host) lie in
 /// [low, high): `name` is the argument, `what` it counts.

@@ -37,6 +37,11 @@ inline void check_mask_ranges(const char* where, const torch::Tensor& ranges) {
       "]");
 }
 
+/// Masks that were checked, as doubles in [0, 1].
+inline torch::Tensor unit_masks(const torch::Tensor& masks) {
+  return masks.detach().to(torch::kDouble).clamp(0, 1);
+}
+
 } // namespace care::detail
 
 #endif // CARE_DETAIL_MASK_RANGES_HPP

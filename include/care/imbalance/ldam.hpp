@@ -72,14 +72,14 @@ inline void warn_unless_cosines(
 /// with C such that the rarest class has `max_margin`; e_y is 1 at the true
 /// class. The logits z are cosines, from `NormalisedLinear`.
 ///
-/// Shapes: logits [N, K] in [-1, 1] (on the host a warning, once, if not), any
-/// floating dtype; target [N] integers;
-/// counts [K], the images of each class in training, at least 1 -> a scalar, or
-/// [N] with torch::kNone; float32 (float64 for double logits). Of an empty
-/// batch the mean is 0. Gradient: reaches the logits. Throws c10::ValueError
-/// for wrong shapes, counts or options, c10::IndexError for a class outside [0,
-/// K) (host targets). At test time use the plain logits. Source: Cao et al.
-/// 2019 eq. 13; the scale is in their code.
+/// Shapes: logits [N, K] in [-1, 1] (on the host a warning, once, above it),
+/// any floating dtype; target [N] integers; counts [K], the images of each
+/// class in training, at least 1 -> a scalar, or [N] with torch::kNone; float32
+/// (float64 for double logits). Of an empty batch the mean is 0. Gradient:
+/// reaches the logits. Throws c10::ValueError for wrong shapes, counts or
+/// options, c10::IndexError for a class outside [0, K) (host targets). At test
+/// time use the plain logits. Source: Cao et al. 2019 eq. 13; the scale is in
+/// their code.
 inline torch::Tensor ldam_loss(
     const torch::Tensor& logits,
     const torch::Tensor& target,

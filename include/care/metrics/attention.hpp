@@ -129,7 +129,7 @@ inline torch::Tensor energy_pointing_game(
     const torch::Tensor& image_masks) {
   const auto map =
       detail::maps_at_masks("care::energy_pointing_game", maps, image_masks);
-  const auto in = (map * image_masks.detach()).sum({1, 2});
+  const auto in = (map * detail::unit_masks(image_masks)).sum({1, 2});
   const auto all = map.sum({1, 2});
   const auto region = image_masks.flatten(1).gt(0).any(1);
   return detail::nan_unless((all > 0) & region, in / all);
@@ -144,7 +144,7 @@ inline torch::Tensor chance_adjusted_energy(
     const torch::Tensor& maps,
     const torch::Tensor& image_masks) {
   return energy_pointing_game(maps, image_masks) -
-      image_masks.detach().to(torch::kDouble).mean({1, 2});
+      detail::unit_masks(image_masks).mean({1, 2});
 }
 
 /// How much more a pixel inside the region is attended to than one outside: the
@@ -157,7 +157,7 @@ inline torch::Tensor inside_outside_ratio(
     const torch::Tensor& image_masks) {
   const auto map =
       detail::maps_at_masks("care::inside_outside_ratio", maps, image_masks);
-  const auto in = image_masks.detach().to(torch::kDouble), out = 1 - in;
+  const auto in = detail::unit_masks(image_masks), out = 1 - in;
   const auto mean = [&](const torch::Tensor& weights) {
     return (map * weights).sum({1, 2}) / weights.sum({1, 2});
   };

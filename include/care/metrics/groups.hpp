@@ -110,7 +110,7 @@ inline torch::Tensor groups_by_size(
   const char* where = "care::groups_by_size";
   detail::check_mask_ranges(
       where, detail::mask_ranges(where, masks).to(torch::kCPU));
-  const auto share = masks.detach().to(torch::kDouble).mean({1, 2});
+  const auto share = detail::unit_masks(masks).mean({1, 2});
   auto group = (share > 0).to(torch::kLong) - 1;
   double last = 0;
   for (const auto edge : edges) {

@@ -188,12 +188,13 @@ inline BoxBatch select_images(
 
 /// Batches joined into one, image after image; those without an image or a
 /// size, as `Boxes()`, take no part.
-inline BoxBatch join_boxes(const char* where, std::vector<BoxBatch> parts) {
+inline BoxBatch join_boxes(
+    const char* where,
+    const std::vector<BoxBatch>& parts) {
   const auto is_nothing = [](const BoxBatch& part) {
     return part.images == 0 && part.size == Size{};
   };
-  parts.erase(
-      std::remove_if(parts.begin(), parts.end(), is_nothing), parts.end());
+  const auto first = std::find_if_not(parts.begin(), parts.end(), is_nothing);
   BoxBatch result;
   bool weighted = false, labelled = false;
   for (const auto& part : parts) {
@@ -203,16 +204,19 @@ inline BoxBatch join_boxes(const char* where, std::vector<BoxBatch> parts) {
   std::vector<torch::Tensor> xyxy, image, weight, label;
   for (size_t i = 0; i < parts.size(); ++i) {
     const auto& part = parts[i];
+    if (is_nothing(part)) {
+      continue;
+    }
     TORCH_CHECK_VALUE(
-        part.size == parts[0].size,
+        part.size == first->size,
         where,
         ": expected images of ",
-        parts[0].size,
+        first->size,
         ", but batch ",
         i,
         " has ",
         part.size);
-    check_same_device(where, "all batches", parts[0].xyxy, part.xyxy);
+    check_same_device(where, "all batches", first->xyxy, part.xyxy);
     xyxy.push_back(part.xyxy);
     image.push_back(part.image + result.images);
     if (weighted) {
@@ -223,12 +227,12 @@ inline BoxBatch join_boxes(const char* where, std::vector<BoxBatch> parts) {
     }
     result.images += part.images;
   }
-  if (parts.empty()) {
+  if (first == parts.end()) {
     return result;
   }
   result.xyxy = torch::cat(xyxy);
   result.image = torch::cat(image);
-  result.size = parts[0].size;
+  result.size = first->size;
   result.weight = weighted ? torch::cat(weight) : torch::Tensor();
   result.label = labelled ? torch::cat(label) : torch::Tensor();
   return result;

@@ -165,20 +165,10 @@ inline bool is_detached(
       observer.volume().empty() && !observer.maps().empty();
 }
 
-/// Whether a convolution was frozen, and nothing behind it can be moved.
-inline bool is_all_frozen(const Observer& observer) {
-  return !observer.frozen().empty() && observer.maps().empty();
-}
-
-/// Whether a frozen convolution is why, and not that the layer asks for another
-/// map than those behind it. (Within an autograd::Function gradients are off,
-/// as under a NoGradGuard: behind one it cannot be told.)
-inline bool is_frozen(
-    const Observer& observer,
-    const FoundMaps& found,
-    const TargetLayer& layer) {
-  const bool any_map = layer.is_default() && !layer.layout().is_tokens();
-  return (any_map ? !observer.frozen().empty() : is_all_frozen(observer)) &&
+/// Whether a frozen convolution is why. (Within an autograd::Function gradients
+/// are off, as under a NoGradGuard: behind one it cannot be told.)
+inline bool is_frozen(const Observer& observer, const FoundMaps& found) {
+  return !observer.frozen().empty() &&
       (found.passed.empty() || !observer.frozen_without_gradients());
 }
 
@@ -191,7 +181,7 @@ inline std::string why_none(
   std::string text;
   if (!found.prefix.empty()) {
     text = "of " + found.prefix + " the prefix alone reaches the logits";
-  } else if (is_frozen(observer, found, layer)) {
+  } else if (is_frozen(observer, found)) {
     text = observer.frozen() +
         " has no gradient history: is the backbone frozen, or detached from "
         "its head?";
@@ -272,7 +262,7 @@ inline torch::Tensor find_map(
       "features by hand. Seen:",
       maps.str());
   if (found.maps.empty() && frozen == Frozen::kNoFeatures &&
-      (is_all_frozen(observer) || is_detached(observer, found, layer))) {
+      (!observer.frozen().empty() || is_detached(observer, found, layer))) {
     return {};
   }
   TORCH_CHECK_VALUE(

@@ -67,14 +67,15 @@ class SeenMaps {
         continue;
       }
       check_unfused(place.first->name());
-      const auto& edges = place.first->next_edges();
-      // A convolution's weights come from no map, though a copy of them, in
-      // another dtype or normalised, may have a map's size.
-      const auto ways = is_convolution(operator_of(*place.first))
-          ? std::min<size_t>(edges.size(), 1)
-          : edges.size();
-      for (size_t i = 0; i < ways; ++i) {
-        open.push_back(place_of(edges[i]));
+      const bool convolves = is_convolution(operator_of(*place.first));
+      for (const auto& edge : place.first->next_edges()) {
+        const auto next = place_of(edge);
+        // Weights in another dtype, or normalised, may have a map's size.
+        const bool is_weight = convolves && edge.is_valid() &&
+            &edge != &place.first->next_edge(0) && !layouts_.of(next);
+        if (!is_weight) {
+          open.push_back(next);
+        }
       }
     }
     return found;
