@@ -6,6 +6,7 @@
 #include <care/detail/splitmix.hpp>
 
 #include <cstdint>
+#include <initializer_list>
 
 namespace care::detail {
 
