@@ -218,7 +218,7 @@ TEST_CASE("Boxes: a box beyond what its area can say", "[boxes]") {
       // All that there is of it is seen, and a quarter of that.
       CHECK(boxes.crop(0, 0, {10, 20}, 1).num_boxes() == 2);
       CHECK(
-          boxes.select(index({0})).crop(0, 0, {5, 10}, 0.25).num_boxes() >= 1);
+          boxes.select(index({0})).crop(0, 0, {5, 10}, 0.25).num_boxes() == 1);
       CHECK(boxes.affine({1, 0, 0, 0, 1, 0}, {10, 20}, 1).num_boxes() == 2);
       CHECK(care_test::identical(
           boxes.dilate(2).clip().xyxy()[0], whole.to(dtype)[0]));

@@ -39,13 +39,23 @@ std::vector<int64_t> runs_of(const std::string& text) {
 }
 
 /// The box round what run lengths cover: down the columns, first what is not
-/// covered, then what is, and so on.
-Box box_of_runs(const json& segmentation) {
+/// covered, then what is, and so on. `picture` is the size that the file says
+/// of the annotation's image; empty: none.
+Box box_of_runs(const json& segmentation, cv::Size picture) {
   const auto size = segmentation.at("size").get<std::array<int64_t, 2>>();
   const auto& counts = segmentation.at("counts");
   const auto runs = counts.is_string() ? runs_of(counts.get<std::string>())
                                        : counts.get<std::vector<int64_t>>();
   const auto height = size[0], width = size[1];
+  if (!picture.empty() &&
+      (height != picture.height || width != picture.width)) {
+    throw std::invalid_argument(fmt::format(
+        "run lengths of {} x {}, on a picture of {} x {}",
+        width,
+        height,
+        picture.width,
+        picture.height));
+  }
   if (height < 1 || width < 1 ||
       std::any_of(runs.begin(), runs.end(), [](auto run) { return run < 0; }) ||
       std::accumulate(runs.begin(), runs.end(), int64_t{0}) != height * width) {
@@ -83,27 +93,14 @@ Box box_of_polygons(const json& polygons) {
   return box;
 }
 
-/// `picture` is the size that the file says of the annotation's image; empty:
-/// none.
 Box box_of(const json& annotation, cv::Size picture) {
   if (annotation.contains("bbox") && !annotation["bbox"].empty()) {
     const auto box = annotation["bbox"].get<Box>();
     return {box[0], box[1], box[0] + box[2], box[1] + box[3]};
   }
   const auto& segmentation = annotation.at("segmentation");
-  if (!segmentation.is_object()) {
-    return box_of_polygons(segmentation);
-  }
-  const auto size = segmentation.at("size").get<std::array<int, 2>>();
-  if (!picture.empty() && picture != cv::Size(size[1], size[0])) {
-    throw std::invalid_argument(fmt::format(
-        "run lengths of {} x {}, on a picture of {} x {}",
-        size[1],
-        size[0],
-        picture.width,
-        picture.height));
-  }
-  return box_of_runs(segmentation);
+  return segmentation.is_object() ? box_of_runs(segmentation, picture)
+                                  : box_of_polygons(segmentation);
 }
 
 } // namespace

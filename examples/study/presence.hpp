@@ -31,8 +31,11 @@ constexpr const char* kFolders[][2] = {
 /// that a study would overwrite.
 inline void check_own(const std::filesystem::path& folder) {
   namespace fs = std::filesystem;
+  if (fs::exists(folder / "study.json")) {
+    return;
+  }
   for (const auto* name : kFiles) {
-    if (!fs::exists(folder / "study.json") && fs::exists(folder / name)) {
+    if (fs::exists(folder / name)) {
       throw std::invalid_argument(
           "--out: expected the folder of a study or one without a file " +
           std::string(name) + ", but got " + folder.string());

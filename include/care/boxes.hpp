@@ -107,8 +107,9 @@ class Boxes {
   }
 
   /// Joins batches into one, image after image. Throws c10::ValueError unless
-  /// all have the same image size. Boxes without weight weigh 1 beside
-  /// weighted ones; boxes without a label stay unlabelled (-1).
+  /// all have the same image size; `Boxes()` takes no part. Boxes without
+  /// weight weigh 1 beside weighted ones; boxes without a label stay unlabelled
+  /// (-1).
   static Boxes collate(const std::vector<Boxes>& batches) {
     std::vector<detail::BoxBatch> parts;
     parts.reserve(batches.size());

@@ -118,9 +118,10 @@ inline torch::Tensor foreground_share(
   }
   if (options.values() == MaskValues::kLogits) {
     output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
-  } else { // each class's: a sum may hide one
-    checked_maps(where, output.flatten(1, 2), "probabilities");
   }
+  // Those of each class: a sum would hide one that is none.
+  output = checked_maps(where, output.flatten(1, 2), "probabilities")
+               .view(output.sizes());
   if (channels == 1) {
     return output; // of lesion, and so is its channel 0
   }
@@ -188,7 +189,6 @@ torch::Tensor segment(
   }
   auto share = detail::foreground_share(
       detail::run_model(model, input), images.size(0), options);
-  detail::checked_maps(where, share.squeeze(1), "probabilities");
   return detail::resized(share, size).squeeze(1).clamp(0, 1);
 }
 

@@ -68,11 +68,11 @@ class SeenMaps {
       }
       check_unfused(place.first->name());
       const bool convolves = is_convolution(operator_of(*place.first));
-      for (const auto& edge : place.first->next_edges()) {
-        const auto next = place_of(edge);
+      const auto& edges = place.first->next_edges();
+      for (size_t i = 0; i < edges.size(); ++i) {
+        const auto next = place_of(edges[i]);
         // Weights in another dtype, or normalised, may have a map's size.
-        const bool is_weight = convolves && edge.is_valid() &&
-            &edge != &place.first->next_edge(0) && !layouts_.of(next);
+        const bool is_weight = convolves && i > 0 && !layouts_.of(next);
         if (!is_weight) {
           open.push_back(next);
         }
