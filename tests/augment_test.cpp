@@ -3,6 +3,7 @@
 #include "support/support.hpp"
 
 #include <care/augment.hpp>
+#include <care/masks.hpp>
 #include <care/rasterize.hpp>
 
 #include <algorithm>
@@ -255,6 +256,23 @@ TEST_CASE("augment: a mask goes where its box goes, or with it", "[augment]") {
       nearest.masks.flatten(1).any(1), nearest.boxes.boxes_per_image() > 0));
 }
 
+TEST_CASE("augment: what is wholly seen is not lost", "[augment]") {
+  // Of a small mask, sampled anew, less may lie there than before.
+  auto batch = some_images(60, {48, 48});
+  const auto far = torch::arange(48) - 23.5;
+  const auto disc =
+      far.square().unsqueeze(0) + far.square().unsqueeze(1) <= 2.5 * 2.5;
+  batch.masks = disc.repeat({60, 1, 1});
+  batch.boxes = care::boxes_from_masks(batch.masks);
+  const auto options = AugmentOptions().rotate(15).scale(0.1).min_visible(1);
+  for (const auto dtype : {torch::kBool, torch::kFloat}) {
+    batch.masks = batch.masks.to(dtype);
+    const auto moved = run(batch, options);
+    CHECK(moved.boxes.num_boxes() == 60);
+    CHECK((moved.masks.flatten(1).sum(1) > 0).all().item<bool>());
+  }
+}
+
 TEST_CASE("augment: boxes that leave are dropped and counted", "[augment]") {
   auto batch = some_images(40);
   const auto result =
@@ -410,7 +428,7 @@ TEST_CASE("augment: refuses what does not fit", "[augment]") {
           AugmentOptions().outside(
               OutsideOptions().source(care::Outside::kOther))),
       c10::ValueError,
-      "expected boxes beside the masks (care::boxes_from_masks)");
+      "expected boxes beside the masks (care::boxes_from_masks;");
   CARE_REQUIRE_THROWS_AS(
       run(without, AugmentOptions().crop(0.5).crop_keeps(0.5)),
       c10::ValueError,

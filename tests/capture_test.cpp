@@ -745,10 +745,42 @@ TEST_CASE("capture: says frozen only of what is frozen", "[capture]") {
                    "aten::conv3d [2, 4, 3, 4, 5]") != std::string::npos);
 }
 
+namespace {
+
+/// Its forward can be asked for a tensor alone.
+struct TemplateNetImpl : torch::nn::Module {
+  template <class T>
+  auto forward(const T& x) {
+    return head(body(x).mean({2, 3}));
+  }
+
+  torch::nn::Conv2d body = register_module("body", torch::nn::Conv2d(3, 6, 3));
+  torch::nn::Linear head = register_module("head", torch::nn::Linear(6, 2));
+};
+TORCH_MODULE(TemplateNet);
+
+} // namespace
+
+TEST_CASE("capture: a forward that is a template", "[capture]") {
+  TemplateNet net;
+  const auto x = torch::rand({2, 3, 8, 8});
+  CHECK(
+      care::capture(net, x).features.sizes() ==
+      torch::IntArrayRef({2, 6, 6, 6}));
+  CHECK(care::capture(*net, x).logits.sizes() == torch::IntArrayRef({2, 2}));
+}
+
 TEST_CASE("capture: names the guard that is on", "[capture]") {
   auto net = small_net();
   const auto x = torch::rand({2, 3, 8, 8});
+  const auto seen_before = care::capture(net, x);
   c10::InferenceMode inference;
+  CARE_REQUIRE_THROWS(
+      care::Guide().evaluate(
+          seen_before,
+          torch::zeros({2}, torch::kLong),
+          care::Boxes::from_lists({{{1, 1, 5, 5}}, {}}, {8, 8})),
+      "c10::InferenceMode is on");
   CARE_REQUIRE_THROWS(care::capture(net, x), "c10::InferenceMode is on");
   const care::Guide guide;
   CARE_REQUIRE_THROWS(

@@ -5,6 +5,8 @@
 #include <care/grad_scaler.hpp>
 
 #include <torch/cuda.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
 #include <torch/optim/sgd.h>
 
 #include <limits>
@@ -54,6 +56,22 @@ TEST_CASE("GradScaler: a small gradient lives through half precision") {
   scaler.scale(loss()).backward();
   scaler.unscale(line.optimizer);
   CHECK(line.x.grad()[0].item<double>() == Approx(1e-8).epsilon(1e-3));
+}
+
+TEST_CASE("GradScaler: a parameter that is listed twice is divided once") {
+  // As parameters() lists that of a module with two names.
+  torch::nn::Linear shared(torch::nn::LinearOptions(2, 2).bias(false));
+  torch::nn::Sequential net(shared, shared);
+  REQUIRE(net->parameters().size() == 2);
+  torch::optim::SGD optimizer(net->parameters(), 0.1);
+  const auto x = torch::rand({3, 2});
+  net->forward(x).sum().backward();
+  const auto expected = shared->weight.grad().clone();
+  optimizer.zero_grad();
+  GradScaler scaler(GradScalerOptions().init_scale(1024));
+  scaler.scale(net->forward(x).sum()).backward();
+  scaler.unscale(optimizer);
+  CHECK(care_test::identical(shared->weight.grad(), expected));
 }
 
 TEST_CASE("GradScaler: a step that is not finite is left out") {

@@ -249,6 +249,43 @@ TEST_CASE("Guide: maps of a large layer in half precision", "[guide]") {
   CHECK(care_test::allclose(half_map, exact_map, 3e-3 * range, 0));
 }
 
+TEST_CASE("Guide: half precision behind another pooling", "[guide]") {
+  // Not a mean alone, of which the graph tells: a gradient of 3e-7 for each
+  // cell, of which half precision would hold but a digit.
+  torch::manual_seed(0);
+  const auto features = torch::rand({2, 6, 64, 64}) +
+      3 *
+          care::pixel_mask(
+              Boxes::from_lists(
+                  {{{4, 4, 30, 40}}, {{20, 10, 60, 50}}}, {64, 64}))
+              .unsqueeze(1) *
+          torch::rand({2, 6, 1, 1});
+  torch::nn::Linear head(12, 3);
+  torch::NoGradGuard no_grad;
+  head->weight.mul_(5e-3);
+  const auto boxes =
+      Boxes::from_lists({{{0, 0, 30, 40}}, {{20, 20, 64, 64}}}, {64, 64});
+  const auto run = [&](torch::Dtype dtype) {
+    torch::AutoGradMode record(true);
+    const auto x = features.to(dtype).requires_grad_();
+    const Guide<> guide;
+    const auto seen = guide.watch(x, [&](const torch::Tensor& f) {
+      const auto pooled = torch::cat({f.mean({2, 3}), f.amax({2, 3})}, 1);
+      return head->forward(pooled.to(torch::kFloat));
+    });
+    return guide.evaluate(seen, classes({0, 2}), boxes);
+  };
+  const auto exact = run(torch::kFloat), half = run(torch::kHalf);
+  REQUIRE(exact.flat.item<int64_t>() == 0);
+  CHECK(half.flat.item<int64_t>() == 0);
+  CHECK(
+      half.loss.item<double>() ==
+      Approx(exact.loss.item<double>()).margin(5e-3));
+  CHECK(
+      half.inside_share.item<double>() ==
+      Approx(exact.inside_share.item<double>()).margin(5e-3));
+}
+
 TEST_CASE("Guide: a batch in which every image is guided", "[guide]") {
   Setting s;
   s.net->to(torch::kDouble);

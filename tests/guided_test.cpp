@@ -785,6 +785,37 @@ TEST_CASE("guide: frozen statistics of a module by reference", "[guide]") {
   CHECK(head->is_training());
 }
 
+TEST_CASE("guide: a frozen head that takes more than features", "[guide]") {
+  // Age and sex beside the picture, say: a row for each image.
+  nn::Linear linear(4 + 2, 3);
+  const auto more = torch::rand({3, 2});
+  const auto features = torch::rand({3, 4, 5, 5}).requires_grad_();
+  int64_t runs = 0;
+  const auto head = [&](const torch::Tensor& f) {
+    ++runs;
+    return linear->forward(torch::cat({f.mean({2, 3}), more}, 1));
+  };
+  const auto boxes =
+      care::Boxes::from_lists({{{0, 0, 3, 3}}, {}, {{2, 2, 5, 5}}}, {5, 5});
+  const auto maps_of = [&](bool frozen, const torch::Tensor& target) {
+    std::vector<torch::Tensor> maps;
+    care::Guide<care::GradCam, Keep> guide(
+        care::GuideOptions().frozen_statistics(frozen), Keep{&maps});
+    const auto seen = guide.watch(features, head, *linear);
+    guide.loss(torch::zeros({}), seen, target, boxes);
+    return torch::cat(maps);
+  };
+  const auto one = torch::tensor({1, 0, 2}, torch::kLong);
+  CHECK(care_test::allclose(maps_of(true, one), maps_of(false, one)));
+  // Several labels an image: once for all of them.
+  const auto several =
+      torch::tensor({1, 1, 0, 0, 0, 1, 1, 0, 1}, torch::kLong).view({3, 3});
+  const auto expected = maps_of(false, several);
+  runs = 0;
+  CHECK(care_test::allclose(maps_of(true, several), expected));
+  CHECK(runs == 2);
+}
+
 TEST_CASE("guide: a frozen head outlives its network", "[guide]") {
   const care::Guide<> guide(care::GuideOptions().frozen_statistics(true));
   const auto features = torch::rand({2, 4, 5, 5}).requires_grad_();

@@ -365,7 +365,9 @@ TEST_CASE("BoxedImagesSampler: m boxed images in each batch", "[sampler]") {
       REQUIRE(guided >= std::min(at_least, batch->size()));
     }
     const auto needed = (images + batch_size - 1) / batch_size;
-    const bool enough = count >= at_least * needed;
+    const auto last = images - batch_size * (needed - 1);
+    const bool enough =
+        count >= at_least * (needed - 1) + std::min(at_least, last);
     for (size_t i = 0; i < images; ++i) {
       REQUIRE(shown[i] >= 1);
       if (!boxed[i] || enough) {

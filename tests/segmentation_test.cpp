@@ -236,6 +236,14 @@ TEST_CASE("segment: the model's input is resized", "[segmentation]") {
       1e-2));
 }
 
+TEST_CASE("segment: a module in an AnyModule is one", "[segmentation]") {
+  Dark model;
+  torch::nn::AnyModule any(model);
+  care::segment(images(), any);
+  CHECK_FALSE(model->trained);
+  CHECK(model->is_training());
+}
+
 TEST_CASE("segment: no gradient, each part in its own mode", "[segmentation]") {
   Dark net;
   net->norm->eval(); // frozen, the rest trains

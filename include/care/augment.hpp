@@ -87,10 +87,11 @@ inline Augmented augment(
       options.crop_keeps() > 0 || options.outside().source() != Outside::kKeep;
   TORCH_CHECK_VALUE(
       !by_boxes || !masks.defined() || boxes.num_boxes() > 0 ||
-          !masks.any().item<bool>(),
+          !(masks > 0.5).any().item<bool>(),
       where,
-      ": expected boxes beside the masks (care::boxes_from_masks), as the "
-      "outside and crop_keeps go by them, but got none");
+      ": expected boxes beside the masks (care::boxes_from_masks; its "
+      "min_pixels may have left them out), as the outside and crop_keeps go by "
+      "them, but got none");
   const auto number =
       detail::host_numbers(where, "index", index, images.size(0));
   const Size size{images.size(2), images.size(3)};

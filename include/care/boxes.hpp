@@ -242,14 +242,15 @@ class Boxes {
     return result;
   }
 
-  /// The boxes for which `keep` (`[M]` bool) is true; all images stay.
+  /// The boxes for which `keep` (`[M]` bool) is true; all images stay. Boxes on
+  /// a device wait for it, here and wherever some may be left out.
   Boxes filter(const torch::Tensor& keep) const {
     detail::check_shape("care::Boxes::filter", "keep", keep, {num_boxes()});
     TORCH_CHECK_TYPE(
         keep.scalar_type() == torch::kBool,
         "care::Boxes::filter: expected keep to hold bools, but got ",
         c10::toString(keep.scalar_type()));
-    return Boxes(detail::filter_boxes(own_, keep));
+    return Boxes(detail::filter_boxes(own_, keep.to(own_.xyxy.device())));
   }
 
   /// The images listed in `images` (`[K]` int64, each at most once), renumbered

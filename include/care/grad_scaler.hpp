@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <vector>
 
 namespace care {
@@ -105,10 +106,12 @@ class GradScaler {
         "second optimizer left out");
     torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> gradients;
+    std::set<const c10::TensorImpl*> known; // a tied parameter is listed twice
     for (auto& group : optimizer.param_groups()) {
       for (const auto& parameter : group.params()) {
         const auto gradient = parameter.grad();
-        if (!gradient.defined() || gradient.numel() == 0) {
+        if (!gradient.defined() || gradient.numel() == 0 ||
+            !known.insert(gradient.unsafeGetTensorImpl()).second) {
           continue;
         }
         TORCH_CHECK(

@@ -111,7 +111,7 @@ class Guide {
   ///
   /// While the attention loss is off (strength, alpha or weight 0), a frozen
   /// backbone is no error: the features stay undefined, `loss` is that of the
-  /// classification, `evaluate` and `audit` report that nothing was guided.
+  /// classification, `evaluate` reports that nothing was guided, `audit` why.
   template <class Forward>
   auto watch(Forward&& forward) const {
     detail::check_not_frozen(options_);

@@ -20,7 +20,9 @@
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <ostream>
 
 namespace care {
@@ -240,7 +242,9 @@ inline RegionWeights rasterize_masks(
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(
       c10::autocast_dispatch_keyset);
   const auto inside = at_least_float(masks).clamp(0, 1); // rounded beyond
-  const auto margin = static_cast<int64_t>(std::ceil(options.margin()));
+  const auto longer = std::max(masks.size(1), masks.size(2));
+  const auto margin = static_cast<int64_t>(
+      std::min(std::ceil(options.margin()), static_cast<double>(longer)));
   auto outside = 1 - dilate_mask(inside, margin);
   const auto has_region = largest > 0;
   if (options.delta() == 0) {

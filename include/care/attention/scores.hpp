@@ -4,6 +4,7 @@
 #define CARE_ATTENTION_SCORES_HPP
 
 #include <care/attention/detail/pooled.hpp>
+#include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
 #include <care/detail/to_device.hpp>
 #include <care/map_layout.hpp>
@@ -68,6 +69,11 @@ inline void check_classes(
   check_indices(where, "target", "classes", target, images, classes);
 }
 
+/// One logit speaks for two classes.
+inline bool is_binary(const torch::Tensor& logits) {
+  return logits.dim() == 1 || logits.size(1) == 1;
+}
+
 /// The target of a binary head as classes [N]: [N] or [N, 1], of integers, or
 /// of floating 0 and 1 as a binary cross-entropy wants it.
 inline torch::Tensor binary_classes(
@@ -99,7 +105,7 @@ inline torch::Tensor binary_classes(
         ": expected a binary target of 0 and 1, but target[",
         bad,
         "] is ",
-        flat[bad < 0 ? 0 : bad].item<double>());
+        flat[bad].item<double>());
   }
   // On a device the gather reports what is no class.
   return torch::where(
@@ -145,7 +151,7 @@ inline torch::Tensor class_scores(
       ": expected logits of shape [N, K], or [N, 1] or [N] of a binary head, "
       "but got ",
       detail::sizes_of(logits));
-  const bool binary = logits.dim() == 1 || logits.size(1) == 1;
+  const bool binary = detail::is_binary(logits);
   const auto one = binary ? logits.view({logits.size(0)}) : logits;
   const auto all = binary ? torch::stack({-one, one}, 1) : logits;
   const auto classes =
@@ -235,19 +241,22 @@ inline torch::Tensor score_gradients(
       where,
       ": expected features and scores with a gradient history, but ",
       features.requires_grad() ? "the scores" : "the features",
-      " have none (detached, or computed under torch::NoGradGuard)");
+      " have none (",
+      scores.is_inference()
+          ? "c10::InferenceMode is on, which no guard undoes: use "
+            "torch::NoGradGuard)"
+          : "detached, or computed under torch::NoGradGuard)");
   const bool full = order == GradientOrder::kFull;
-  const auto dtype =
-      features.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
+  const auto dtype = detail::at_least_float(features.scalar_type());
   if (scores.size(0) == 0) {
     return torch::zeros_like(layout.to_map(features), dtype)
         .set_requires_grad(full);
   }
-  const auto gradient_of = [&](const torch::Tensor& x) {
+  const auto gradient_of = [&](const torch::Tensor& x, double factor) {
     return torch::autograd::grad(
         {scores},
         {x},
-        /*grad_outputs=*/{torch::ones_like(scores)},
+        /*grad_outputs=*/{torch::full_like(scores, factor)},
         /*retain_graph=*/true,
         /*create_graph=*/full,
         /*allow_unused=*/true)[0];
@@ -256,14 +265,20 @@ inline torch::Tensor score_gradients(
   if (const auto mean = detail::spatial_mean_behind(scores, features);
       mean.defined()) {
     const auto cells = static_cast<double>(features.size(2) * features.size(3));
-    const auto of_mean = gradient_of(mean);
+    const auto of_mean = gradient_of(mean, 1);
     if (of_mean.defined()) {
       gradient = (of_mean.to(dtype) / cells)
                      .view({features.size(0), features.size(1), 1, 1})
                      .expand(features.sizes());
     }
   } else {
-    gradient = gradient_of(features);
+    // In full order the factor would take from the gradient's own gradient.
+    const double factor =
+        full ? 1 : detail::gradient_factor(features.scalar_type());
+    gradient = gradient_of(features, factor);
+    if (gradient.defined() && factor != 1) {
+      gradient = gradient.to(dtype) / factor;
+    }
   }
   TORCH_CHECK_VALUE(
       gradient.defined(),

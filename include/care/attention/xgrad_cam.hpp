@@ -20,10 +20,10 @@ namespace care {
 /// features; constant gradients (first order) make w a constant, the features
 /// in it included, and gradients with a history (full order) are followed
 /// through all of w. Throws c10::ValueError for wrong shapes.
-/// A channel whose features sum to no more than a millionth (of half 1e-4) of
-/// the sum of their absolute values (an empty one, or a signed one that cancels
-/// out) has weight 0: the quotient would be 0/0 or noise. Source: Fu et al.
-/// 2020.
+/// A channel whose features sum to no more than a millionth (of half 1e-4, of
+/// bfloat16 1e-3) of the sum of their absolute values (an empty one, or a
+/// signed one that cancels out) has weight 0: the quotient would be 0/0 or
+/// noise. Source: Fu et al. 2020.
 struct XGradCam {
   bool relu = false;
 
@@ -35,7 +35,10 @@ struct XGradCam {
         detail::at_least_float(detail::features_in_weight(features, gradients));
     const auto sum = inside.sum({2, 3});
     // The smallest sums are left out too, before a quotient of them overflows.
-    const double share = features.scalar_type() == torch::kHalf ? 1e-4 : 1e-6;
+    const auto dtype = features.scalar_type();
+    const double share = dtype == torch::kHalf ? 1e-4
+        : dtype == torch::kBFloat16            ? 1e-3
+                                               : 1e-6;
     const auto least = share * inside.abs().sum({2, 3}).clamp_min(1e-24);
     const auto empty = sum.abs() <= least;
     const auto weights = (gradients * inside).sum({2, 3}) /

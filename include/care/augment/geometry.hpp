@@ -247,24 +247,43 @@ inline torch::Tensor warp_masks(
 namespace detail {
 
 /// `warped`, in which those of `masks` are 0 of whose area less than `least` (0
-/// to 1) came along.
+/// to 1) came along: of each pixel of `masks` the share that did, as of a
+/// square along the axes. (What lies in `warped` tells it but roughly, as it
+/// was sampled anew.)
 inline torch::Tensor visible_masks(
     const torch::Tensor& warped,
     const torch::Tensor& masks,
     const std::vector<AffineMap>& maps,
     double least) {
-  std::vector<double> growth; // of each area
-  growth.reserve(maps.size());
-  for (const auto& map : maps) {
-    growth.push_back(std::abs(map[0] * map[4] - map[1] * map[3]));
-  }
-  const auto area = [](const torch::Tensor& x) {
-    return x.sum({1, 2}, /*keepdim=*/true, torch::kDouble);
+  const auto centres = [&](int64_t length) {
+    return torch::arange(length, masks.device()).to(torch::kFloat) + 0.5;
   };
-  const auto needed = to_device(
-      least * torch::tensor(growth, torch::kDouble).view({-1, 1, 1}),
-      masks.device());
-  return warped * (area(warped) >= needed * area(masks));
+  const auto x = centres(masks.size(2)).view({1, 1, -1});
+  const auto y = centres(masks.size(1)).view({1, -1, 1});
+  std::vector<double> numbers;
+  for (const auto& map : maps) {
+    numbers.insert(numbers.end(), map.begin(), map.end());
+  }
+  const auto number =
+      to_device(
+          torch::tensor(numbers, torch::kFloat).view({masks.size(0), 6, 1, 1}),
+          masks.device())
+          .unbind(1);
+  const auto share = [&](size_t first, int64_t length) {
+    const auto &right = number[first], &down = number[first + 1];
+    const auto side = right.abs() + down.abs();
+    const auto from = right * x + down * y + number[first + 2] - side / 2;
+    const auto before = (-from / side).clamp(0, 1);
+    const auto behind = ((from + side - length) / side).clamp(0, 1);
+    return 1 - before - behind;
+  };
+  const auto area = [](const torch::Tensor& mask) {
+    return mask.sum({1, 2}, /*keepdim=*/true, torch::kDouble);
+  };
+  const auto visible = area(
+      masks * share(0, warped.size(2)).clamp_min(0) *
+      share(3, warped.size(1)).clamp_min(0));
+  return warped * (visible >= (1 - 1e-4) * least * area(masks)); // rounding
 }
 
 } // namespace detail

@@ -18,8 +18,8 @@ namespace care {
 /// number drawn evenly between -r and r, or a factor between 1 - r and 1 + r.
 struct AugmentOptions {
   /// "none"; "flips": both flips; "strong": these, quarter turns, a crop of at
-  /// least 0.7, and a little of everything else. Throws c10::ValueError for
-  /// another name.
+  /// least 0.7, and a little of rotation, shear, scale and colours. Throws
+  /// c10::ValueError for another name.
   static AugmentOptions preset(const std::string& name);
 
   /// From which, with the epoch and the image's number, all is drawn. Default:

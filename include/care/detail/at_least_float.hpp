@@ -17,6 +17,13 @@ inline torch::Tensor at_least_float(const torch::Tensor& x) {
   return x.to(at_least_float(x.scalar_type()));
 }
 
+/// By what a gradient that runs through tensors of `dtype` is multiplied at its
+/// start, and divided at its end: in half precision what is below 6e-8 on the
+/// way would be lost.
+inline double gradient_factor(torch::Dtype dtype) {
+  return dtype == torch::kHalf ? 1024 : 1;
+}
+
 } // namespace care::detail
 
 #endif // CARE_DETAIL_AT_LEAST_FLOAT_HPP

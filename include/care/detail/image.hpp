@@ -44,9 +44,9 @@ inline torch::Tensor checked_images(
       "taken off), but images[",
       bad,
       "] reaches from ",
-      flat[std::max<int64_t>(bad, 0)].min().item<float>(),
+      flat[bad].min().item<float>(),
       " to ",
-      flat[std::max<int64_t>(bad, 0)].max().item<float>());
+      flat[bad].max().item<float>());
   return wide.clamp(0, 1);
 }
 

@@ -18,12 +18,17 @@ namespace care::detail {
 
 // ------------------------------------------ the forms a network may have ---
 
-/// A torch::jit::Module.
-template <class Model, class = void>
+/// A torch::jit::Module. (No torch::nn::Module is asked for its forward with
+/// other arguments than a tensor: it may be a template that takes no others.)
+template <
+    class Model,
+    bool = std::is_base_of_v<torch::nn::Module, std::decay_t<Model>>,
+    class = void>
 struct IsScript : std::false_type {};
 template <class Model>
 struct IsScript<
     Model,
+    false,
     std::enable_if_t<std::is_same_v<
         c10::IValue,
         decltype(std::declval<std::decay_t<Model>&>().forward(
@@ -116,8 +121,18 @@ auto run_forward(Forward& forward) {
 
 // ---------------------------------------------------------- its mode -------
 
-/// The torch::nn::Module that a model is or points to; null where it is another
-/// thing.
+/// A torch::nn::AnyModule.
+template <class Model, class = void>
+struct HoldsAny : std::false_type {};
+template <class Model>
+struct HoldsAny<
+    Model,
+    std::enable_if_t<std::is_same_v<
+        std::shared_ptr<torch::nn::Module>,
+        decltype(std::declval<Model&>().ptr())>>> : std::true_type {};
+
+/// The torch::nn::Module that a model is, points to or holds; null where it is
+/// another thing.
 template <class Model>
 torch::nn::Module* module_in(Model& model) {
   using torch::nn::Module;
@@ -131,6 +146,8 @@ torch::nn::Module* module_in(Model& model) {
     if constexpr (std::is_base_of_v<Module, Pointed>) {
       return model ? &*model : nullptr;
     }
+  } else if constexpr (HoldsAny<Model>::value) {
+    return model.ptr().get();
   }
   return nullptr;
 }

@@ -54,6 +54,16 @@ struct Attended {
   }
 };
 
+/// The logits that maps are the scores of: with a frozen head those it gives of
+/// all images, for it may take more than features (each image's age, say).
+inline torch::Tensor map_logits(const Seen& seen) {
+  if (!seen.frozen_head) {
+    return seen.logits;
+  }
+  torch::AutoGradMode record(true);
+  return seen.frozen_head(seen.features);
+}
+
 /// The maps of a round's images, each of its own class, those of several layers
 /// fused.
 template <class Map>
@@ -62,31 +72,21 @@ torch::Tensor guided_maps(
     const GuideOptions& options,
     const Guided& guided,
     const Seen& seen,
+    const torch::Tensor& logits,
     bool multi_label) {
   // Without a graph to extend, the full order has nothing to offer.
   const auto order =
       torch::GradMode::is_enabled() ? options.order() : GradientOrder::kFirst;
   torch::AutoGradMode record(true);
-  auto features = seen.features;
-  auto rows = torch::tensor(guided.row_class, torch::kLong);
+  const auto rows = torch::tensor(guided.row_class, torch::kLong);
   const auto asked = (rows >= 0).nonzero().view(-1);
   const auto classes = rows.index_select(0, asked);
-  const auto scores_of = [&](const torch::Tensor& logits) {
-    const auto chosen = asked.size(0) == logits.size(0)
-        ? logits
-        : logits.index_select(0, to_device(asked, logits.device()));
-    return multi_label
-        ? class_scores(chosen, torch::arange(asked.size(0)), classes)
-        : class_scores(chosen, classes, options.score());
-  };
-  auto logits = seen.logits;
-  if (seen.frozen_head) {
-    if (!seen.rows.defined()) { // each image for itself: the guided suffice
-      features = guided_part(features, guided);
-    }
-    logits = seen.frozen_head(features);
-  }
-  const auto scores = scores_of(logits);
+  const auto chosen = asked.size(0) == logits.size(0)
+      ? logits
+      : logits.index_select(0, to_device(asked, logits.device()));
+  const auto scores = multi_label
+      ? class_scores(chosen, torch::arange(asked.size(0)), classes)
+      : class_scores(chosen, classes, options.score());
   const auto map_of = [&](const torch::Tensor& layer, const MapLayout& layout) {
     const auto gradients = score_gradients(layer, scores, order, layout);
     const auto x = layout.to_map(layer);
@@ -97,7 +97,7 @@ torch::Tensor guided_maps(
       return map(guided_part(x, guided), guided_part(gradients, guided));
     }
   };
-  std::vector<torch::Tensor> layers{map_of(features, seen.layout())};
+  std::vector<torch::Tensor> layers{map_of(seen.features, seen.layout())};
   for (const auto& layer : seen.more) {
     layers.push_back(map_of(layer, seen.layout(layers.size())));
   }
@@ -113,11 +113,12 @@ Attended attend(
     const GuideOptions& options,
     const Guided& guided,
     const Seen& seen,
+    const torch::Tensor& logits,
     bool multi_label,
     const Regions& regions) {
   const auto g = static_cast<int64_t>(guided.images.size());
   Attended result;
-  result.maps = guided_maps(map, options, guided, seen, multi_label);
+  result.maps = guided_maps(map, options, guided, seen, logits, multi_label);
   TORCH_CHECK_VALUE(
       result.maps.defined() && result.maps.dim() == 3 &&
           result.maps.size(0) == g,
@@ -150,8 +151,12 @@ Attended attend(
     const Regions& regions) {
   const auto classes = num_classes(seen.logits);
   Attended result;
+  torch::Tensor logits;
   for (const auto& round : guided_images(
            where, target, regions, seen.rows, options.classes(), classes)) {
+    if (!logits.defined()) {
+      logits = map_logits(seen);
+    }
     result.append(attend(
         where,
         map,
@@ -159,6 +164,7 @@ Attended attend(
         options,
         round,
         seen,
+        logits,
         is_multi_label(target),
         regions));
   }

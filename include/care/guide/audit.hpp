@@ -22,6 +22,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -176,8 +177,10 @@ inline void measure_gradients(
     const std::vector<torch::Tensor>& parameters,
     const torch::Tensor& features) {
   std::vector<torch::Tensor> trained;
+  std::set<const c10::TensorImpl*> known; // a tied parameter is listed twice
   for (const auto& parameter : parameters) {
-    if (parameter.requires_grad()) {
+    if (parameter.requires_grad() &&
+        known.insert(parameter.unsafeGetTensorImpl()).second) {
       trained.push_back(parameter);
     }
   }

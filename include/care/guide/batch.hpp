@@ -21,11 +21,6 @@
 
 namespace care::detail {
 
-/// One logit speaks for two classes.
-inline bool is_binary(const torch::Tensor& logits) {
-  return logits.dim() == 1 || logits.size(1) == 1;
-}
-
 /// How many classes the logits speak for.
 inline int64_t num_classes(const torch::Tensor& logits) {
   return is_binary(logits) ? 2 : logits.size(1);
@@ -58,7 +53,7 @@ inline torch::Tensor host_target(
         "][",
         bad % host.size(1),
         "] is ",
-        host.flatten()[bad < 0 ? 0 : bad].item<double>());
+        host.flatten()[bad].item<double>());
     return host.to(torch::kLong).contiguous();
   }
   const bool integral =

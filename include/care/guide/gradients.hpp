@@ -14,19 +14,16 @@
 namespace care::detail {
 
 /// d `loss` / d `inputs`, in float32 or wider; undefined where no path leads.
-/// The graph is kept. `features` are what lies on the way: where they are in
-/// half precision, in which gradients below 6e-8 are lost, the gradient of 1024
-/// times the loss is taken and divided. (A step's own gradients are kept by
-/// `GradScaler`.)
+/// The graph is kept. `features` are what lies on the way: see
+/// `gradient_factor`. (A step's own gradients are kept by `GradScaler`.)
 inline std::vector<torch::Tensor> gradients_of(
     const torch::Tensor& loss,
     const std::vector<torch::Tensor>& inputs,
     const std::vector<torch::Tensor>& features) {
-  const bool half =
-      std::any_of(features.begin(), features.end(), [](const auto& x) {
-        return x.scalar_type() == torch::kHalf;
-      });
-  const double factor = half ? 1024 : 1;
+  double factor = 1;
+  for (const auto& x : features) {
+    factor = std::max(factor, gradient_factor(x.scalar_type()));
+  }
   auto gradients = torch::autograd::grad(
       {loss},
       inputs,

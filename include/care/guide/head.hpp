@@ -4,7 +4,6 @@
 #define CARE_GUIDE_HEAD_HPP
 
 #include <care/amp.hpp>
-#include <care/detail/at_least_float.hpp>
 #include <care/detail/main_output.hpp>
 #include <care/detail/run_module.hpp>
 #include <care/guide/batch.hpp>
@@ -145,7 +144,7 @@ Seen watch_head(
   // Not the leaf itself: a head may begin in place.
   const auto known =
       recording ? features : features.detach().requires_grad_().clone();
-  return laid_out({at_least_float(run_head(head, known)), known}, options);
+  return laid_out({run_head(head, known), known}, options);
 }
 
 /// The same, with a frozen head of the statistics that `module` has before it,

@@ -88,8 +88,9 @@ class GuideOptions {
   /// and with the running statistics that its BatchNorm1d to 3d had before the
   /// batch. Then, given the features, an image's map does not depend on the
   /// other images of the batch. The logits stay those of the mode the head is
-  /// in. For `watch(features, head)` alone; costs one more pass of the guided
-  /// images through the head. Default: false.
+  /// in. For `watch(features, head)` alone; costs one more pass of the
+  /// features through the head, in `loss`: what a function refers to must live
+  /// until then. Default: false.
   TORCH_ARG(bool, frozen_statistics) = false;
   /// When La is on.
   TORCH_ARG(ScheduleOptions, schedule);

@@ -172,7 +172,10 @@ class BoxedImagesSampler : public EpochSampler {
     const auto share_up = [](size_t a, size_t b) { return (a + b - 1) / b; };
     const auto images = boxed_.size() + others_.size();
     auto batches = share_up(images, batch_size_);
-    const bool enough = boxed_.size() >= at_least_ * batches;
+    // The last batch may hold fewer than m.
+    const auto last = std::min(at_least_, images - batch_size_ * (batches - 1));
+    const auto wanted = at_least_ * (batches - 1) + last;
+    const bool enough = boxed_.size() >= wanted;
     if (!enough) {
       batches =
           std::max(batches, share_up(others_.size(), batch_size_ - at_least_));
@@ -180,11 +183,12 @@ class BoxedImagesSampler : public EpochSampler {
     auto deck = boxed_;
     std::vector<std::vector<size_t>> parts(batches);
     for (auto& part : parts) {
-      deck.deal(at_least_, random, part);
+      const bool is_short = enough && &part == &parts.back();
+      deck.deal(is_short ? last : at_least_, random, part);
     }
     auto rest = others_;
     if (enough) { // what the deck still holds
-      deck.deal(boxed_.size() - at_least_ * batches, random, rest);
+      deck.deal(boxed_.size() - wanted, random, rest);
     }
     random.shuffle(rest);
     std::vector<size_t> order;

@@ -113,7 +113,8 @@ inline torch::Tensor smoothed_cross_entropy(
 /// `smoothed_cross_entropy` as a module without parameters; it keeps the
 /// smoothing.
 ///
-///   care::SmoothedCrossEntropy criterion({0.2, 0.1, 0.0});
+///   const std::vector<double> smoothing{0.2, 0.1, 0.0};
+///   care::SmoothedCrossEntropy criterion(smoothing);
 ///   auto loss = criterion(logits, target);
 class SmoothedCrossEntropyImpl
     : public torch::nn::Cloneable<SmoothedCrossEntropyImpl> {

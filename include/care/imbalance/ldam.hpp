@@ -109,7 +109,7 @@ inline torch::Tensor ldam_loss(
 /// `ldam_loss` as a module without parameters; it keeps the counts.
 ///
 ///   care::NormalisedLinear head(512, 3);
-///   care::LdamLoss criterion({900, 90, 10});
+///   care::LdamLoss criterion(std::vector<int64_t>{900, 90, 10});
 ///   auto loss = criterion(head(features), target);
 class LdamLossImpl : public torch::nn::Cloneable<LdamLossImpl> {
  public:

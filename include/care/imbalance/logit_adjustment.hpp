@@ -114,7 +114,8 @@ inline torch::Tensor logit_adjusted_loss(
 
 /// `logit_adjusted_loss` as a module without parameters; it keeps the counts.
 ///
-///   care::LogitAdjustedLoss balanced_softmax({900, 90, 10});
+///   const std::vector<int64_t> counts{900, 90, 10};
+///   care::LogitAdjustedLoss balanced_softmax(counts);
 ///   auto loss = balanced_softmax(logits, target);
 class LogitAdjustedLossImpl
     : public torch::nn::Cloneable<LogitAdjustedLossImpl> {

@@ -54,8 +54,8 @@ struct WeightedSamplerOptions {
 /// c10::ValueError for other weights or lengths. Without replacement:
 /// Efraimidis and Spirakis 2006.
 ///
-///   care::WeightedSampler sampler({1, 1, 5},
-///   care::WeightedSamplerOptions().seed(3));
+///   auto options = care::WeightedSamplerOptions().seed(3);
+///   care::WeightedSampler sampler({1, 1, 5}, options);
 class WeightedSampler : public EpochSampler {
  public:
   explicit WeightedSampler(

@@ -43,8 +43,8 @@ struct PairedDifferences {
 /// conservative when both images and splits vary little (Owen 2007). Beside it
 /// print `corrected_resampled_t`.
 ///
-///   auto difference = care::paired_differences(hits_care, hits_ce, targets,
-///   4); difference.macro.low > 0; // CARE raises MCA
+///   auto d = care::paired_differences(hits_care, hits_ce, targets, 4);
+///   d.macro.low > 0; // CARE raises MCA
 inline PairedDifferences paired_differences(
     const torch::Tensor& a,
     const torch::Tensor& b,

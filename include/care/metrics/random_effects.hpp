@@ -59,8 +59,8 @@ struct WeightedEffects {
 /// Datasets must not share images. Throws c10::ValueError for other input and a
 /// level outside (0, 1).
 ///
-///   auto pooled = care::random_effects({0.14, 0.08, 0.06}, {0.04, 0.03,
-///   0.02}); pooled.mean.low > 0; // the effect holds over such sets
+///   auto pooled = care::random_effects({.14, .08, .06}, {.04, .03, .02});
+///   pooled.mean.low > 0; // the effect holds over such sets
 inline PooledEffect random_effects(
     const std::vector<double>& effects,
     const std::vector<double>& errors,

@@ -160,27 +160,23 @@ inline BoxBatch select_images(
     const torch::Tensor& images) {
   check_integral(where, "images", images);
   check_shape(where, "images", images, {images.numel()});
-  const auto rows = images.to(batch.image.options());
-  const bool on_host = rows.device().is_cpu(); // a device is not waited for
-  if (on_host) {
-    check_in_range(where, "images", "images", rows, 0, batch.images);
-  }
-  auto position = torch::full({batch.images}, -1, batch.image.options());
-  const auto order = torch::arange(rows.size(0), batch.image.options());
+  const auto rows = images.to(torch::kCPU, torch::kLong);
+  check_in_range(where, "images", "images", rows, 0, batch.images);
+  auto position = torch::full({batch.images}, -1, torch::kLong);
+  const auto order = torch::arange(rows.size(0), torch::kLong);
   position.index_copy_(0, rows, order);
-  if (on_host) { // of equal ones the last one counts
-    const auto bad = first_false(position.index_select(0, rows) == order);
-    TORCH_CHECK_VALUE(
-        bad < 0,
-        where,
-        ": expected each image at most once, but images[",
-        bad,
-        "] is ",
-        rows[bad < 0 ? 0 : bad].item<int64_t>(),
-        ", and so is a later one");
-  }
+  // Of equal ones the last one counts.
+  const auto bad = first_false(position.index_select(0, rows) == order);
+  TORCH_CHECK_VALUE(
+      bad < 0,
+      where,
+      ": expected each image at most once, but images[",
+      bad,
+      "] is ",
+      rows[bad].item<int64_t>(),
+      ", and so is a later one");
   auto moved = batch;
-  moved.image = position.index_select(0, batch.image);
+  moved.image = position.to(batch.image.options()).index_select(0, batch.image);
   auto result = filter_boxes(moved, moved.image >= 0);
   result.images = rows.size(0);
   return result;

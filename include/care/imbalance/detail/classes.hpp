@@ -37,12 +37,10 @@ inline void check_counts(
   }
 }
 
-/// Class labels of a training set: at least one, and none negative.
+/// Class labels of a training set: none negative.
 inline void check_labels(
     const char* where,
     const std::vector<int64_t>& targets) {
-  TORCH_CHECK_VALUE(
-      !targets.empty(), where, ": expected a target per image, but got none");
   for (size_t i = 0; i < targets.size(); ++i) {
     TORCH_CHECK_INDEX(
         targets[i] >= 0,
