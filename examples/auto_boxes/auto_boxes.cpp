@@ -132,10 +132,13 @@ void check_own(const fs::path& out) {
   }
 }
 
-/// What an earlier run left in the folder, or one that was killed.
+/// What an earlier run left in the folder, or one that was killed; but not the
+/// manifest, which somebody may train with until there is another.
 void clear(const fs::path& out) {
   for (const std::string name : kResults) {
-    fs::remove(out / name);
+    if (name != "manifest.csv") {
+      fs::remove(out / name);
+    }
     fs::remove(out / (name + ".part"));
   }
 }
@@ -182,12 +185,12 @@ void run(Settings s) {
       rows.size(),
       without,
       rows.size() - found.size());
+  trainer::write_atomically(
+      s.out / "manifest.csv", common::manifest_of(rows_of(found), s.out));
   if (s.score) {
     summary += "\n" + auto_boxes::score_table(found);
     trainer::write_atomically(s.out / "score.txt", summary);
   }
-  trainer::write_atomically(
-      s.out / "manifest.csv", common::manifest_of(rows_of(found), s.out));
   if (s.sheet > 0) {
     auto_boxes::write_sheet(s.out, found, s.sheet, summary);
   }

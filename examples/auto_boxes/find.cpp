@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 
 namespace auto_boxes {
@@ -94,22 +95,28 @@ std::vector<Found> find_all(
   common::Progress progress("boxes", total, total - count);
   std::mutex mutex; // guards `progress` and all that is kept
   bool changed = false;
-  auto saved = common::steady_seconds();
+  auto next_save = common::steady_seconds() + 2;
   const auto save = [&] {
+    const auto start = common::steady_seconds();
     if (changed) {
       common::write_json(settings.cache, file);
     }
     changed = false;
-    saved = common::steady_seconds();
+    const auto now = common::steady_seconds(); // a long file takes its time
+    next_save = now + std::max(2.0, 20 * (now - start));
   };
   const auto look_at = [&](size_t i) {
     const auto& row = rows[i];
     const auto stamp = stamp_of(row);
     try {
       found[i] = finder(trainer::read_picture(row.file), row);
-    } catch (const std::runtime_error& error) {
+    } catch (const std::logic_error&) { // not the picture's fault
+      throw;
+    } catch (const std::exception& error) { // also for want of memory
+      const std::string text = error.what();
+      const auto line = text.substr(0, text.find('\n')); // no backtrace
       const std::lock_guard<std::mutex> lock(mutex);
-      progress.line("skipped: " + trainer::with_line(row, error.what()));
+      progress.line("skipped: " + trainer::with_line(row, line));
       return progress.advance(1);
     }
     found[i].row = row;
@@ -118,7 +125,7 @@ std::vector<Found> find_all(
     entry["file"] = stamp;
     changed = true;
     progress.advance(1);
-    if (common::steady_seconds() - saved > 2) {
+    if (common::steady_seconds() > next_save) {
       save();
     }
   };

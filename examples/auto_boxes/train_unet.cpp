@@ -11,6 +11,7 @@
 #include "resnet_trainer/optimizer.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
+#include "resnet_trainer/within.hpp"
 
 #include <care/augment.hpp>
 #include <care/imbalance/shuffle_sampler.hpp>
@@ -77,7 +78,8 @@ void add_options(CLI::App& app, Settings& s) {
   add("--depth", s.net.depth, "how often it halves")->check(CLI::Range(1, 9));
   add("--epochs", s.epochs, "epochs")->check(positive);
   add("--batch", s.batch, "images in a batch")->check(positive);
-  add("--lr", s.lr, "learning rate of Adam")->check(positive);
+  add("--lr", s.lr, "learning rate of Adam")
+      ->check(trainer::within(1e-9, 1e38));
   add("--seed", s.seed, "of everything that is drawn")->check(natural);
   add("--threads", s.threads, "0: all cores")->check(natural);
   add("--workers", s.workers, "threads that decode pictures")->check(natural);
@@ -315,11 +317,25 @@ void print_dice(
   }
 }
 
-void run(Settings s) {
-  if (fs::is_directory(s.out)) {
+/// That what is there under the results' names is an earlier training's.
+void check_own(const fs::path& out, const fs::path& checkpoint, bool fresh) {
+  if (fs::is_directory(out)) {
     throw std::invalid_argument(
-        "--out: expected a file, but got the folder " + s.out.string());
+        "--out: expected a file, but got the folder " + out.string());
   }
+  if (fs::exists(out)) {
+    auto_boxes::load_unet(out); // throws for another file
+  }
+  if (fresh && fs::exists(checkpoint) && !trainer::is_checkpoint(checkpoint)) {
+    throw std::invalid_argument(
+        "--out: expected a training's checkpoint, or none, but got " +
+        checkpoint.string());
+  }
+}
+
+void run(Settings s) {
+  const fs::path checkpoint = s.out.string() + ".checkpoint";
+  check_own(s.out, checkpoint, s.fresh);
   s.net.size = {s.size.back(), s.size.front()};
   torch::set_num_threads(trainer::threads_or_all(s.threads));
   if (s.data.empty()) {
@@ -337,7 +353,6 @@ void run(Settings s) {
       task.train.size(), care::ShuffleSamplerOptions().seed(seed));
   trainer::Progress state; // its best figure is the last loss here
   state.identity = identity(task);
-  const fs::path checkpoint = s.out.string() + ".checkpoint";
   look_through(task); // before there is a lock: a fault makes no folder
   trainer::Lock lock(fs::absolute(s.out.string() + ".lock"));
   lock.take_alone(

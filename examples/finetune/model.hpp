@@ -6,6 +6,7 @@
 
 #include "networks/by_name.hpp"
 #include "resnet_trainer/run.hpp"
+#include "resnet_trainer/within.hpp"
 
 #include <c10/util/Exception.h>
 #include <CLI/CLI.hpp>
@@ -37,10 +38,10 @@ inline void add_options(CLI::App& app, Options& o) {
   app.add_option(
          "--backbone-rate", o.backbone_rate, "factor on --lr before the head")
       ->capture_default_str()
-      ->check(CLI::Range(1e-6, 1.));
+      ->check(trainer::within(1e-6, 1));
   app.add_option("--bn-momentum", o.momentum, "how fast BatchNorm follows")
       ->capture_default_str()
-      ->check(CLI::Range(0., 1.));
+      ->check(trainer::within(0, 1));
 }
 
 /// The network that the options name; with `says` it is printed what came of

@@ -65,7 +65,7 @@ std::vector<Told> read_folder(const Source& source, Complaints&) {
   for (const auto& row : source.pictures.rows()) {
     told.emplace_back();
     static_cast<trainer::Row&>(told.back()) = row;
-    if (row.label == "unlabelled") {
+    if (!fs::path(row.path).has_parent_path()) { // in no class's folder
       told.back().label.clear();
     }
   }

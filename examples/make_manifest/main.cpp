@@ -4,6 +4,7 @@
 #include "common/files.hpp"
 #include "common/masks.hpp"
 #include "make_manifest/formats.hpp"
+#include "resnet_trainer/within.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h> // join
@@ -98,7 +99,7 @@ void add_options(CLI::App& app, const Format& format, Settings& s) {
   add("--pattern", s.pattern, "the masks' names, {} for the picture's")
       ->needs(masks);
   add("--least-part", s.least_part, "of a mask that gets a box, as a share")
-      ->check(CLI::Range(0., 1.))
+      ->check(trainer::within(0, 1))
       ->needs(masks);
   add("--table", s.table, "CSV: path and label, group, split or fold")
       ->check(CLI::ExistingFile);
@@ -270,6 +271,13 @@ void check_kept(
 
 void run(const Format& format, const Settings& s) {
   common::check_not_input("--out", s.out, {s.input, s.more, s.table});
+  const auto folder = fs::absolute(s.out).parent_path();
+  if (folder == "/dev") {
+    throw std::invalid_argument(
+        "--out: expected a file, from whose folder the paths in it lead, but "
+        "got " +
+        s.out.string());
+  }
   Complaints suspicious;
   const Source source{
       s.input,
@@ -329,9 +337,7 @@ void run(const Format& format, const Settings& s) {
   if (rows.empty() || (s.strict && !suspicious.lines.empty())) {
     throw std::runtime_error(s.out.string() + " is not written: " + counts);
   }
-  common::write_atomically(
-      s.out,
-      common::manifest_of(rows_of(rows), fs::absolute(s.out).parent_path()));
+  common::write_atomically(s.out, common::manifest_of(rows_of(rows), folder));
   std::cout << s.out.string() << ": " << counts << '\n';
 }
 

@@ -255,8 +255,8 @@ size_t predict(const Options& o) {
       }
       table += line_of(row, said.probabilities[i], card);
       if (how.attention) {
-        const auto name =
-            fmt::format("{:05}-{}.png", place + 1, row.file.stem().string());
+        const auto name = fmt::format(
+            "{:05}-{}.png", place + 1, trainer::name_without_ending(row.file));
         write_overlay(fs::path(o.overlays) / name, row, said.maps[i]);
       }
     }
@@ -264,7 +264,7 @@ size_t predict(const Options& o) {
   }
   progress.finish();
   common::write_atomically(o.out, table);
-  std::cout << fmt::format(
+  std::cerr << fmt::format( // the table may go to the other stream
       "{}: {} pictures, {} could not be read\n",
       o.out,
       rows.size() - faults,

@@ -92,6 +92,14 @@ Csv::Csv(std::filesystem::path file) : file_(std::move(file)) {
   header_ = lines_[0];
   lines_.erase(lines_.begin());
   const auto count = header_.fields.size();
+  const auto mark = header_.fields[0].find_first_of(";\t");
+  if (count == 1 && mark != std::string::npos) {
+    const bool is_tab = header_.fields[0][mark] == '\t';
+    fail(
+        header_,
+        "fields separated by ','",
+        is_tab ? "tabs between them" : "';' between them");
+  }
   for (size_t i = 0; i < count; ++i) {
     if (!header_.fields[i].empty()) {
       columns_.emplace(header_.fields[i], i);
@@ -164,14 +172,6 @@ void Csv::expect(
   };
   for (const auto& name : needed) {
     if (count(name) == 0) {
-      const char* marks = ";\t";
-      const auto mark = names[0].find_first_of(marks);
-      if (names.size() == 1 && mark != std::string::npos) {
-        fail(
-            header_,
-            "fields separated by ','",
-            names[0][mark] == ';' ? "';' between them" : "tabs between them");
-      }
       fail(header_, "a column '" + name + "'", "none of that name");
     }
   }

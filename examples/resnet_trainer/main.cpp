@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resnet.hpp"
 #include "run.hpp"
+#include "within.hpp"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -27,7 +28,7 @@ void add_options(CLI::App& app, NetworkOptions& o) {
   add("--depth", o.net.depth, "of the ResNet: 18, 34, 50, 101 or 152")
       ->check(CLI::Range(18, 152));
   add("--width", o.net.width, "factor on its channels")
-      ->check(CLI::Range(.01, 8.));
+      ->check(trainer::within(.01, 8));
   add("--last-stride", o.net.last_stride, "1 doubles the map's size")
       ->check(CLI::Range(1, 2));
   app.add_option(

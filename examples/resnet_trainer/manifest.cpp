@@ -215,19 +215,29 @@ std::vector<fs::path> files_in(const fs::path& folder) {
   std::vector<fs::path> files;
   std::map<fs::path, fs::path> seen{{fs::canonical(folder), folder}};
   constexpr auto kLinks = fs::directory_options::follow_directory_symlink;
-  for (const auto& entry : fs::recursive_directory_iterator(folder, kLinks)) {
-    std::error_code error; // of a link to nothing
-    if (!entry.is_directory(error)) {
-      files.push_back(entry.path());
-      continue;
+  fs::path last = folder; // what cannot be opened
+  std::error_code error;
+  fs::recursive_directory_iterator at(folder, kLinks, error);
+  for (; at != fs::recursive_directory_iterator(); at.increment(error)) {
+    last = at->path();
+    std::error_code of_link; // to nothing
+    if (last.filename().native().front() == '.') { // hidden
+      at.disable_recursion_pending();
+    } else if (!at->is_directory(of_link)) {
+      files.push_back(last);
+    } else {
+      const auto [first, is_new] = seen.emplace(fs::canonical(last), last);
+      if (!is_new) { // a link round in a ring, or two of one folder
+        throw std::runtime_error(
+            last.string() + ": expected a folder of its own, but got " +
+            first->second.string() + " once more");
+      }
     }
-    const auto [first, is_new] =
-        seen.emplace(fs::canonical(entry.path()), entry.path());
-    if (!is_new) { // a link round in a ring, or two of one folder
-      throw std::runtime_error(
-          entry.path().string() + ": expected a folder of its own, but got " +
-          first->second.string() + " once more");
-    }
+  }
+  if (error) {
+    throw std::runtime_error(
+        last.string() +
+        ": expected a folder that can be read, but got: " + error.message());
   }
   std::sort(files.begin(), files.end()); // folders are listed in no order
   return files;
@@ -247,14 +257,10 @@ std::vector<Row> read_folder(
     const auto path = file.lexically_relative(folder);
     const auto label =
         path.has_parent_path() ? path.begin()->string() : unlabelled;
-    const bool is_hidden =
-        std::any_of(path.begin(), path.end(), [](const fs::path& part) {
-          return part.native().front() == '.';
-        });
     const bool is_picture = has_no_ending(file)
         ? is_dicom(file)
         : kinds.find(" " + kind + " ") != std::string::npos;
-    if (is_picture && !is_hidden && !label.empty()) {
+    if (is_picture && !label.empty()) {
       Row row;
       row.path = path.generic_string();
       row.file = file;

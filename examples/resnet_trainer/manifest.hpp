@@ -59,16 +59,17 @@ std::string with_line(const Row& row, const std::string& text);
 /// "<manifest>:<line>: expected ..., but got ...": nothing is guessed.
 std::vector<Row> read_manifest(const std::filesystem::path& manifest);
 
-/// All files below a folder, sorted; links to folders are followed. Throws
-/// std::runtime_error that names a folder which is reached twice.
+/// All files below a folder, sorted; links to folders are followed, and what is
+/// hidden (.venv, .ipynb_checkpoints, ._1.png) is passed by. Throws
+/// std::runtime_error that names a folder which is reached twice, or cannot be
+/// read.
 std::vector<std::filesystem::path> files_in(
     const std::filesystem::path& folder);
 
 /// The pictures of a folder that holds a folder for each class: no boxes. Those
-/// in no such folder get the label `unlabelled`; empty: they are left out. What
-/// is hidden (.ipynb_checkpoints, ._1.png) is no picture.
-/// Throws std::runtime_error if there are none, for names not in UTF-8, and for
-/// a class's name with '|', which parts labels.
+/// in no such folder get the label `unlabelled`; empty: they are left out.
+/// Throws std::runtime_error as `files_in`, if there are none, for names not in
+/// UTF-8, and for a class's name with '|', which parts labels.
 std::vector<Row> read_folder(
     const std::filesystem::path& folder,
     const std::string& unlabelled = "");

@@ -3,6 +3,7 @@
 #include "options.hpp"
 
 #include "picture.hpp"
+#include "within.hpp"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -28,7 +29,7 @@ void add_options(CLI::App& app, Options& o) {
                           double least,
                           double most,
                           const char* help) {
-    add(name, value, help)->check(CLI::Range(least, most));
+    add(name, value, help)->check(within(least, most));
   };
   const auto names = [&](const char* name, auto& value, const char* help) {
     app.add_option(name, value, help)->allow_extra_args(false);
@@ -107,21 +108,25 @@ void add_options(CLI::App& app, Options& o) {
   }
 }
 
-/// What was given, in one spelling: numbers as numbers, a square's side once,
-/// of a file of weights what is in it.
+/// What was given, in one spelling: numbers as numbers (but not names that look
+/// like one), a square's side once, of a file of weights what is in it.
 std::string value_of(const CLI::Option& option) {
+  const auto& name = option.get_name();
   auto results = option.results();
-  if (option.get_name() == "--size" && results.front() == results.back()) {
+  if (name == "--size" && results.front() == results.back()) {
     results.resize(1);
   }
+  const bool names =
+      name == "--guide" || name == "--exclude" || name == "--test-fold";
   std::string values;
   for (const auto& text : results) {
     char* end = nullptr;
     const double number = std::strtod(text.c_str(), &end);
+    const bool is_number = !names && end != text.c_str() && *end == '\0';
     values += values.empty() ? "" : " ";
-    values += option.get_name() == "--weights" ? fingerprint_of_file(text)
-        : end != text.c_str() && *end == '\0'  ? fmt::format("{}", number)
-                                               : text;
+    values += name == "--weights" ? fingerprint_of_file(text)
+        : is_number               ? fmt::format("{}", number)
+                                  : text;
   }
   return values;
 }

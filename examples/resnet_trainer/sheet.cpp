@@ -77,6 +77,23 @@ SheetRow with_region(const Row& row, bool masks) {
   } else if (!row.mask.empty()) {
     result.mask = read_mask(row.mask, result.picture.size());
   }
+  constexpr int kMostWidth = 480; // a sheet holds many, and shows them smaller
+  const auto stored = result.picture.size();
+  if (stored.width <= kMostWidth) {
+    return result;
+  }
+  const double scale = 1.0 * kMostWidth / stored.width;
+  const int height = std::max(1, cvRound(scale * stored.height));
+  const cv::Size small(kMostWidth, height);
+  result.picture = resized(result.picture, small);
+  if (!result.mask.empty()) {
+    cv::resize(result.mask, result.mask, small, 0, 0, cv::INTER_NEAREST);
+  }
+  for (auto& box : result.boxes) {
+    for (size_t i = 0; i < 4; ++i) {
+      box[i] *= i % 2 == 0 ? scale : 1.0 * height / stored.height;
+    }
+  }
   return result;
 }
 

@@ -22,14 +22,14 @@ struct Tile {
 
 /// A row of tiles of one picture.
 struct SheetRow {
-  cv::Mat picture; ///< 8-bit RGB, as stored
+  cv::Mat picture; ///< 8-bit RGB
   std::vector<std::array<double, 4>> boxes; ///< in its pixels
   std::vector<Tile> tiles;
   cv::Mat mask = {}; ///< CV_8U of its size, 0 beside the lesion; empty: none
 };
 
-/// The row's picture with its boxes, or with its mask, where it has one; yet
-/// without tiles.
+/// The row's picture, at most 480 pixels wide, with its boxes, or with its
+/// mask, where it has one; yet without tiles.
 SheetRow with_region(const Row& row, bool masks);
 
 /// `map` in colour over the grey picture: negative cells cut, divided by its

@@ -55,7 +55,7 @@ std::vector<Row> rows_of(const Plan& plan, const fs::path& manifest) {
   trainer::check_known("exclude", labels_of(rows), plan.exclude);
   const auto kept =
       std::remove_if(rows.begin(), rows.end(), [&](const Row& row) {
-        return has(plan.exclude, row.label);
+        return row.split == "val" || has(plan.exclude, row.label);
       });
   rows.erase(kept, rows.end());
   for (auto& row : rows) { // however the manifest spells it

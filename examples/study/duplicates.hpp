@@ -38,8 +38,12 @@ inline Hash difference_hash(const cv::Mat& rgb) {
   return hash;
 }
 
+/// More are not looked for: pictures that are mostly of one colour are all
+/// alike.
+constexpr size_t kMostPairs = 10000;
+
 /// Pairs of pictures whose hashes differ in at most `most` bits, by their
-/// places; the first is the smaller.
+/// places, the first the smaller; no more than `kMostPairs`.
 inline Pairs near_duplicates(
     const std::vector<Hash>& hashes,
     size_t most = 10) {
@@ -48,6 +52,9 @@ inline Pairs near_duplicates(
     for (size_t j = i + 1; j < hashes.size(); ++j) {
       if ((hashes[i] ^ hashes[j]).count() <= most) {
         pairs.emplace_back(i, j);
+        if (pairs.size() == kMostPairs) {
+          return pairs;
+        }
       }
     }
   }
@@ -88,9 +95,10 @@ inline std::vector<std::string> straddling(
     }
     if (!apart.empty()) {
       warnings.push_back(fmt::format(
-          "{} pairs of pictures look nearly alike and are on both sides of a "
+          "{}{} pairs of pictures look nearly alike and are on both sides of a "
           "split ({}): what was learnt may be tested. The first: {} and {}. If "
           "they show the same thing, give them one group in the manifest.",
+          pairs.size() == kMostPairs ? "at least " : "",
           apart.size(),
           data.plan.title(set.train_share),
           apart.begin()->first,

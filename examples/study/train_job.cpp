@@ -49,7 +49,7 @@ auto make_loader(
   const auto [width, height] = size_of(task.recipe);
   trainer::PicturesOptions options;
   options.size = {height, width};
-  options.weigh_boxes = task.arm.weigh_boxes;
+  options.weigh_boxes = learns && task.arm.weigh_boxes;
   options.cache = true;
   options.masks = task.recipe.masks();
   options.any_mask_size = task.arm.boxes == "shuffled";

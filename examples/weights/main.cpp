@@ -5,11 +5,13 @@
 
 #include <exception>
 #include <iostream>
+#include <string>
 
 int main(int argc, char** argv) {
-  if (argc < 2 || argc > 3) {
-    std::cerr << "usage: weights FILE [NEW.safetensors]\n";
-    return 2;
+  const bool asks = argc == 2 && argv[1] == std::string("--help");
+  if (asks || argc < 2 || argc > 3) {
+    (asks ? std::cout : std::cerr) << "usage: weights FILE [NEW.safetensors]\n";
+    return asks ? 0 : 2;
   }
   try {
     const auto file = weights::read(argv[1]);

@@ -87,6 +87,7 @@ TEST_CASE("csv: names the line and the fault") {
        ":2: expected 2 fields as in the header, but got 3"},
       {"path;label\na;b\n", ":1: expected fields separated by ','"},
       {"path\tlabel\na\tb\n", "but got tabs between them"},
+      {"path;x0\na;1,5\n", ":1: expected fields separated by ','"},
       {"path,label\ra,b\r", "expected lines that end in LF or CR LF"},
       {"path,label\n\xE9,b\n", ":2: expected UTF-8"},
       {"path,label\na,b\nc,\x93q\x94\n", ":3: expected UTF-8"},

@@ -739,9 +739,17 @@ TEST_CASE("make_manifest: folder, masks and a table of one's own") {
   const Work work;
   work.picture("set/mel/a.png");
   work.picture("set/nv/b.png");
+  work.picture("set/unlabelled/c.png"); // a class as any other
   auto run = work.run("folder set");
   REQUIRE(run.status == 0);
   CHECK(work.rows()[1].label == "nv");
+  CHECK(work.rows()[2].label == "unlabelled");
+  CHECK(contains(
+      care_test::run_program(
+          CARE_MAKE_MANIFEST,
+          "folder " + (work.path / "set").string() + " --out /dev/stdout")
+          .text,
+      "--out: expected a file"));
 
   work.picture("flat/a.png");
   work.picture("flat/b.png");
@@ -1111,8 +1119,8 @@ TEST_CASE("make_manifest: voc on BCCD's own annotations") {
   }
   work.text("table.csv", table);
   const auto run = work.run(
-      "voc " + (bccd / "Annotations").string() + " --images " +
-      (bccd / "JPEGImages").string() + " --only WBC --table table.csv");
+      "voc " + care_test::quoted(bccd / "Annotations") + " --images " +
+      care_test::quoted(bccd / "JPEGImages") + " --only WBC --table table.csv");
   UNSCOPED_INFO(run.text);
   REQUIRE(run.status == 0);
   auto rows = work.rows();
@@ -1142,9 +1150,10 @@ TEST_CASE("make_manifest: isic on HAM10000 as its archive has it") {
   }
   work.text("truth.csv", some);
   const auto run = work.run(
-      "isic truth.csv --groups " + (ham / "HAM10000_metadata.csv").string() +
-      " --images " + (ham / "images").string() + " --masks " +
-      (ham / "masks").string() + " --pattern {}_segmentation.png");
+      "isic truth.csv --groups " +
+      care_test::quoted(ham / "HAM10000_metadata.csv") + " --images " +
+      care_test::quoted(ham / "images") + " --masks " +
+      care_test::quoted(ham / "masks") + " --pattern {}_segmentation.png");
   UNSCOPED_INFO(run.text);
   REQUIRE(run.status == 0);
   std::map<std::string, Row> expected;

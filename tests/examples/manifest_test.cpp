@@ -166,6 +166,10 @@ TEST_CASE("manifest: a folder for each class does without a file") {
     std::filesystem::create_directories((folder.path / name).parent_path());
     care_test::write_text(folder.path / name, "x");
   }
+  // As a Python environment has it.
+  std::filesystem::create_directories(folder.path / ".venv" / "lib");
+  std::filesystem::create_directory_symlink(
+      "lib", folder.path / ".venv" / "lib64");
   const auto rows = trainer::read_folder(folder.path);
   REQUIRE(rows.size() == 3);
   CHECK(rows[0].path == "common/a.jpg");

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <opencv2/imgcodecs.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -286,6 +287,13 @@ TEST_CASE("predict: finds its outputs' places at the start", "[predict]") {
     CHECK(contains(good.text, "table.csv: 4 pictures, 0 could"));
   }
   fs::remove_all(set / "looks");
+  // The table alone is what goes to the standard output.
+  const auto piped = care_test::run_program(
+      "( " CARE_PREDICT,
+      small_network().string() + " " + set.string() +
+          " --threads 1 --out /dev/stdout 2> /dev/null )");
+  CHECK(piped.status == 0);
+  CHECK(std::count(piped.text.begin(), piped.text.end(), '\n') == 5);
   const auto same =
       run("--out " + out.string() + " --overlays " + set.string());
   CHECK(same.status == 1);
@@ -354,8 +362,8 @@ TEST_CASE("predict: takes only what a training left", "[predict]") {
   const care_test::Folder folder;
   const auto out = folder.path / "table.csv";
   const auto error = [&](const fs::path& net, const std::string& pictures) {
-    const auto run =
-        predict(net.string() + " " + pictures + " --out " + out.string());
+    const auto run = predict(
+        care_test::quoted(net) + " " + pictures + " --out " + out.string());
     CHECK(run.status == 1);
     CHECK_FALSE(fs::exists(out));
     return run.text;

@@ -3,6 +3,7 @@
 #include "support/files.hpp"
 #include "support/plain_catch.hpp"
 
+#include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/sheet.hpp"
 
 #include <limits>
@@ -74,6 +75,28 @@ TEST_CASE("sheet: a mask is outlined") {
   CHECK(light(100, 100) == 255); // the left one
   CHECK(light(100, 200) == 128); // inside
   CHECK(light(20, 200) == 128); // outside
+}
+
+TEST_CASE("sheet: a large picture is kept small, its lesion with it") {
+  const care_test::Folder folder;
+  trainer::Row row;
+  row.file = folder.path / "large.png";
+  row.mask = folder.path / "mask.png";
+  row.boxes = {{{300, 100, 600, 400}, "", ""}};
+  trainer::write_picture(row.file, grey_picture(601, 1200));
+  auto lesion = cv::Mat(601, 1200, CV_8UC3, cv::Scalar(0, 0, 0));
+  lesion(cv::Rect(300, 100, 300, 300)).setTo(cv::Scalar(255, 255, 255));
+  trainer::write_picture(row.mask, lesion);
+  const auto boxed = trainer::with_region(row, /*masks=*/false);
+  CHECK(boxed.picture.size() == cv::Size(480, 240));
+  REQUIRE(boxed.boxes.size() == 1);
+  for (size_t i = 0; i < 4; ++i) { // 0.4 across, 240 / 601 down
+    const auto scale = i % 2 == 0 ? 0.4 : 240.0 / 601;
+    CHECK(boxed.boxes[0][i] == Approx(row.boxes[0].xyxy[i] * scale));
+  }
+  const auto masked = trainer::with_region(row, /*masks=*/true);
+  CHECK(masked.mask.size() == cv::Size(480, 240));
+  CHECK(cv::countNonZero(masked.mask) == Approx(120 * 120).epsilon(0.02));
 }
 
 TEST_CASE("sheet: boxes lie where the picture has them") {

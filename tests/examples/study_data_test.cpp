@@ -366,6 +366,27 @@ TEST_CASE("study: boxes of another manifest, by picture", "[study]") {
   CHECK(contains(error_of([&] { study::with_boxes_of(file, more); }), "2.png"));
 }
 
+TEST_CASE("study: pictures of the part val take no part", "[study]") {
+  // Not in what is rare, nor in which classes there are.
+  const Folder folder;
+  const auto plan = plan_on(
+      folder,
+      kHeader +
+          ",split\na,cat,,,,,train\nb,cat,,,,,train\nc,dog,,,,,train\n"
+          "d,cat,,,,,test\ne,dog,,,,,test\nf,dog,,,,,val\ng,dog,,,,,val\n"
+          "h,dog,,,,,val\ni,emu,,,,,val\n",
+      Json::object());
+  const study::Data data(plan, folder.path);
+  CHECK(data.rows.size() == 5);
+  CHECK(data.classes == std::vector<std::string>{"cat", "dog"});
+  CHECK(data.rare == std::vector<int64_t>{1});
+}
+
+TEST_CASE("study: pictures that are all alike are not all listed", "[study]") {
+  const std::vector<study::Hash> flat(200); // 19,900 pairs
+  CHECK(study::near_duplicates(flat).size() == study::kMostPairs);
+}
+
 TEST_CASE("study: nearly equal pictures are found", "[study]") {
   cv::Mat noise(64, 64, CV_8UC3), other(64, 64, CV_8UC3);
   cv::theRNG().state = 7;

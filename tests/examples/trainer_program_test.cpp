@@ -33,7 +33,7 @@ const std::string kSmall =
 
 care_test::ProgramOutcome train(const fs::path& data, const std::string& more) {
   return care_test::run_program(
-      CARE_TRAINER, "--data " + data.string() + kSmall + " " + more);
+      CARE_TRAINER, "--data " + care_test::quoted(data) + kSmall + " " + more);
 }
 
 /// A manifest beside that of the set, with each box as a mask too.
@@ -219,7 +219,8 @@ TEST_CASE("trainer: starts from weights", "[trainer]") {
   const auto from = [&](const fs::path& file, const std::string& more) {
     return train(
         data,
-        "--weights " + file.string() + " --out " + second.string() + more);
+        "--weights " + care_test::quoted(file) + " --out " + second.string() +
+            more);
   };
   const auto again = from(first / "network.safetensors", "");
   CAPTURE(again.text);
@@ -421,7 +422,9 @@ TEST_CASE("trainer: refuses what would do nothing", "[trainer]") {
            {"--warmup 3", "--warmup: expected at most the 2 epochs there are"},
            {"--lr-warmup 4", "--lr-warmup: expected at most the 3 epochs"},
            {"--device gpu", "--device"},
-           {"--lr 0", "--lr"}}) {
+           {"--lr 0", "--lr: Value 0 not in range"},
+           {"--val-share nan", "--val-share: Value nan not in range"},
+           {"--width nan", "--width: Value nan not in range"}}) {
     CAPTURE(options);
     const auto run = train(data, options + " --out " + out.string());
     CHECK(run.is_refusal());

@@ -443,6 +443,13 @@ TEST_CASE("unet: a picture with a box needs a mask of its own") {
            "dermatofibroma"),
       "all 70 are left out"));
   CHECK(contains(said("--lr 1e30"), "the loss of batch 2 of epoch 1"));
+  // What another program wrote is not written over.
+  std::ofstream(folder.path / "unet.pt") << "my own";
+  CHECK(contains(said(""), "unet.pt: expected a network that train_unet"));
+  fs::remove(folder.path / "unet.pt");
+  std::ofstream(folder.path / "unet.pt.checkpoint") << "my own";
+  CHECK(contains(said("--fresh"), "unet.pt.checkpoint"));
+  fs::remove(folder.path / "unet.pt.checkpoint");
   fs::remove(masks / "train" / "nevus-0003.png");
   CHECK(contains(
       said("--masks " + masks.string()), "none of train/nevus-0003.png"));

@@ -30,14 +30,19 @@ struct ProgramOutcome {
   }
 };
 
-/// Runs a program to its end.
+/// A path as a shell reads it, whatever spaces it holds.
+inline std::string quoted(const std::filesystem::path& path) {
+  return "\"" + path.string() + "\"";
+}
+
+/// Runs a program to its end. `program` stands as a shell reads it.
 inline ProgramOutcome run_program(
     const std::string& program,
     const std::string& arguments) {
   const Folder folder;
   const auto log = folder.path / "log";
   const auto command =
-      program + " " + arguments + " > " + log.string() + " 2>&1 < /dev/null";
+      program + " " + arguments + " > " + quoted(log) + " 2>&1 < /dev/null";
   const int status = std::system(command.c_str());
   return {
       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),

@@ -32,7 +32,7 @@ inline bool run_python(
   }
   const auto path = data_dir() / "../tools" / script;
   const auto outcome =
-      run_program(python().string(), path.string() + " " + arguments);
+      run_program(quoted(python()), quoted(path) + " " + arguments);
   if (outcome.status == 77) {
     WARN("skipped: " << outcome.text);
     return false;
