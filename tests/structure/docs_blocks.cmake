@@ -1,12 +1,13 @@
 # Turns the code of the docs into a program.
 #
-# care_docs_blocks(<programs> <pages> <folder>) takes each block of the pages
+# care_docs_blocks(<programs> <pages> <folder> [<prelude>]) takes each block of the pages
 # whose fence reads exactly ```cpp and writes to the folder
 #   docs_blocks.cpp    each block in a function of its own, in the namespace of
 #                      its page; its #include lines move to the top. A block
 #                      after the line <!-- file scope --> stands outside
 #                      functions, and the later blocks of its page see it.
-#                      Blocks see what docs_prelude.hpp declares.
+#                      Blocks see what docs_prelude.hpp declares, or another
+#                      prelude.
 #   docs_<page>_<n>.cpp  each block with an `int main` as it is.
 # and puts the names of the latter, without .cpp, into the variable. Errors name
 # the line of the page.
@@ -15,6 +16,50 @@ string(ASCII 1 semicolon)
 string(ASCII 2 open)
 string(ASCII 3 close)
 string(ASCII 4 backslash)
+
+# care_header_pages(<pages> <headers> <folder>) writes a page for each header whose
+# comments hold examples, lines indented by three that end in a semicolon, with
+# each where it stands in the header, and puts the pages into the variable.
+function(care_header_pages pages headers folder)
+  set(written "")
+  foreach(header IN LISTS headers)
+    cmake_path(RELATIVE_PATH header BASE_DIRECTORY ${PROJECT_SOURCE_DIR}
+      OUTPUT_VARIABLE shown)
+    file(READ ${header} text)
+    string(REPLACE ";" "${semicolon}" text "${text}")
+    string(REPLACE "[" "${open}" text "${text}")
+    string(REPLACE "]" "${close}" text "${text}")
+    string(REPLACE "\\" "${backslash}" text "${text}")
+    string(REPLACE "\n" ";" lines "${text}")
+    set(page "")
+    set(block "") # its lines so far
+    set(is_code FALSE)
+    foreach(line IN LISTS lines)
+      if(line MATCHES "^ *///   (.*)$")
+        string(APPEND block "${CMAKE_MATCH_1}\n")
+        if(line MATCHES "${semicolon}( *//.*)?$")
+          set(is_code TRUE)
+        endif()
+        continue()
+      endif()
+      if(is_code) # between the line before it and this one
+        string(REGEX REPLACE "[^\n]*\n$" "" page "${page}")
+        string(APPEND page "```cpp\n${block}```\n")
+      else()
+        string(REGEX REPLACE "[^\n]+" "" block "${block}")
+        string(APPEND page "${block}\n")
+      endif()
+      set(block "")
+      set(is_code FALSE)
+    endforeach()
+    if(page MATCHES "```")
+      cmake_path(REPLACE_EXTENSION shown LAST_ONLY md)
+      care_docs_write(${folder}/${shown} "${page}")
+      list(APPEND written ${folder}/${shown})
+    endif()
+  endforeach()
+  set(${pages} ${written} PARENT_SCOPE)
+endfunction()
 
 # Writes the text, with what was put aside, unless the file has it already.
 function(care_docs_write file text)
@@ -27,6 +72,8 @@ function(care_docs_write file text)
 endfunction()
 
 function(care_docs_blocks programs pages folder)
+  set(prelude docs_prelude.hpp ${ARGN})
+  list(GET prelude -1 prelude)
   set(includes "")
   set(bodies "")
   set(calls "")
@@ -101,7 +148,7 @@ function(care_docs_blocks programs pages folder)
     endif()
   endforeach()
 
-  set(text "#include \"docs_prelude.hpp\"\n${includes}${bodies}\n")
+  set(text "#include \"${prelude}\"\n${includes}${bodies}\n")
   string(APPEND text "int main() {\n  DocsRunner run${semicolon}\n${calls}"
     "  return run.failures()${semicolon}\n}\n")
   care_docs_write(${folder}/docs_blocks.cpp "${text}")
