@@ -136,11 +136,10 @@ void check_own(const fs::path& out) {
 /// manifest, which somebody may train with until there is another.
 void clear(const fs::path& out) {
   for (const std::string name : kResults) {
-    if (name != "manifest.csv") {
-      fs::remove(out / name);
-    }
     fs::remove(out / (name + ".part"));
   }
+  fs::remove(out / "score.txt");
+  fs::remove(out / "sheet.html");
 }
 
 /// The rows of the input with the found boxes in place of their own.

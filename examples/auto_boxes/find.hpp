@@ -51,10 +51,10 @@ struct FindSettings {
 /// Results are kept in `cache` every few seconds and at the end, so that a call
 /// after an interruption goes on where it was, and one with nothing new reads
 /// no picture. A picture is done again when its file or its manual boxes have
-/// changed. One that is missing or damaged, or for which the finder throws
-/// std::runtime_error, is named on the standard error stream and left out; the
-/// next call tries it again. Throws std::runtime_error where that is all of
-/// them.
+/// changed. One that is missing, damaged or too large for the memory, or for
+/// which the finder throws anything but std::logic_error, is named on the
+/// standard error stream and left out; the next call tries it again. Throws
+/// std::runtime_error where that is all of them.
 std::vector<Found> find_all(
     const std::vector<trainer::Row>& rows,
     const Finder& finder,

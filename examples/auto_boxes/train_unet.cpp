@@ -95,7 +95,6 @@ struct Task {
 };
 
 Task make_task(const Settings& s) {
-  common::check_not_input("--out", s.out, {s.data});
   auto rows = trainer::read_manifest(s.data);
   trainer::check_known("--exclude", labels_of(rows), s.exclude);
   if (!s.leave_fold.empty()) {
@@ -335,6 +334,7 @@ void check_own(const fs::path& out, const fs::path& checkpoint, bool fresh) {
 
 void run(Settings s) {
   const fs::path checkpoint = s.out.string() + ".checkpoint";
+  common::check_not_input("--out", s.out, {s.data});
   check_own(s.out, checkpoint, s.fresh);
   s.net.size = {s.size.back(), s.size.front()};
   torch::set_num_threads(trainer::threads_or_all(s.threads));

@@ -272,7 +272,7 @@ void check_kept(
 void run(const Format& format, const Settings& s) {
   common::check_not_input("--out", s.out, {s.input, s.more, s.table});
   const auto folder = fs::absolute(s.out).parent_path();
-  if (folder == "/dev") {
+  if (trainer::is_device(s.out)) {
     throw std::invalid_argument(
         "--out: expected a file, from whose folder the paths in it lead, but "
         "got " +

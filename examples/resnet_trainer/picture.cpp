@@ -289,30 +289,35 @@ cv::Mat resized(const cv::Mat& picture, cv::Size size) {
   return result;
 }
 
+bool is_device(const fs::path& path) {
+  std::error_code none;
+  // What a process was given (/dev/stdout) may be a file, to be added to.
+  const auto kind = fs::status(path, none).type();
+  const auto top = fs::absolute(path).lexically_normal().string();
+  return top.rfind("/dev/std", 0) == 0 || top.rfind("/dev/fd/", 0) == 0 ||
+      top.rfind("/proc/", 0) == 0 ||
+      (kind != fs::file_type::regular && kind != fs::file_type::directory &&
+       kind != fs::file_type::not_found);
+}
+
 namespace {
 
 /// Where a file is written to: first to `part`, of a device at once.
 struct Place {
   fs::path target, part;
-  bool is_device;
+  bool at_once;
 };
 
 Place place_of(const fs::path& path) {
   std::error_code none;
-  // What a process was given (/dev/stdout) may be a file, to be added to.
-  const auto kind = fs::status(path, none).type();
-  const auto top = fs::absolute(path).lexically_normal().string();
-  const bool is_device = top.rfind("/dev/std", 0) == 0 ||
-      top.rfind("/dev/fd/", 0) == 0 || top.rfind("/proc/", 0) == 0 ||
-      (kind != fs::file_type::regular && kind != fs::file_type::directory &&
-       kind != fs::file_type::not_found);
+  const bool at_once = is_device(path);
   auto target = path;
-  for (int i = 0; !is_device && i < 40 && fs::is_symlink(target, none); ++i) {
+  for (int i = 0; !at_once && i < 40 && fs::is_symlink(target, none); ++i) {
     target = target.parent_path() / fs::read_symlink(target, none);
   } // the link stays one
   auto part = target;
-  part += is_device ? "" : ".part";
-  return {target, part, is_device};
+  part += at_once ? "" : ".part";
+  return {target, part, at_once};
 }
 
 [[noreturn]] void fail_to_write(
@@ -325,23 +330,23 @@ Place place_of(const fs::path& path) {
 } // namespace
 
 void write_atomically(const fs::path& path, std::string_view bytes) {
-  const auto [target, part, is_device] = place_of(path);
+  const auto [target, part, at_once] = place_of(path);
   std::error_code error, none;
-  if (!is_device && target.has_parent_path()) {
+  if (!at_once && target.has_parent_path()) {
     fs::create_directories(target.parent_path(), error);
   }
   errno = 0;
   std::ofstream stream(
-      part, std::ios::binary | (is_device ? std::ios::app : std::ios::trunc));
+      part, std::ios::binary | (at_once ? std::ios::app : std::ios::trunc));
   stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   stream.close();
   if (!stream) {
     error = error ? error : std::error_code(errno, std::generic_category());
-  } else if (!is_device) {
+  } else if (!at_once) {
     fs::rename(part, target, error);
   }
   if (!stream || error) {
-    if (!is_device) {
+    if (!at_once) {
       fs::remove(part, none);
     }
     fail_to_write(path, error);
@@ -349,8 +354,8 @@ void write_atomically(const fs::path& path, std::string_view bytes) {
 }
 
 void check_writable(const fs::path& path) {
-  const auto [target, part, is_device] = place_of(path);
-  if (is_device) {
+  const auto [target, part, at_once] = place_of(path);
+  if (at_once) {
     return;
   }
   std::error_code error;

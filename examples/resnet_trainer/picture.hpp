@@ -53,6 +53,9 @@ void write_atomically(
 /// Throws likewise where nothing could be written there. Makes the folder.
 void check_writable(const std::filesystem::path& path);
 
+/// Whether it is no file that keeps what is written: /dev/stdout, /dev/null.
+bool is_device(const std::filesystem::path& path);
+
 /// 8-bit RGB as a file of the path's extension, written as by
 /// `write_atomically`.
 void write_picture(const std::filesystem::path& path, const cv::Mat& rgb);

@@ -21,6 +21,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -126,8 +127,9 @@ class StepFigures {
 inline void clip_gradients(const torch::nn::Module& net, double most) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> gradients, norms;
+  std::set<const c10::TensorImpl*> known; // a tied parameter is listed twice
   for (const auto& p : net.parameters()) {
-    if (p.grad().defined()) {
+    if (p.grad().defined() && known.insert(p.unsafeGetTensorImpl()).second) {
       gradients.push_back(p.grad());
       norms.push_back(p.grad().norm());
     }

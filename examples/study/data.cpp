@@ -104,7 +104,7 @@ Data::Data(Plan whole, const fs::path& folder) : plan(std::move(whole)) {
   rows = rows_of(plan, generated ? paint(plan, folder) : fs::path(plan.data));
   sentence = generated
       ? kGenerated
-      : fmt::format("{} pictures listed in {}.", rows.size(), plan.data);
+      : fmt::format("{} pictures of {}.", rows.size(), plan.data);
   const bool masks = plan.recipe.masks();
   if (std::none_of(rows.begin(), rows.end(), [&](const Row& row) {
         return !masks || row.has_region(masks);

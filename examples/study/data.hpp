@@ -31,7 +31,7 @@ struct Data {
   Data(Plan plan, const std::filesystem::path& folder);
 
   Plan plan;
-  /// "342 pictures listed in manifest.csv.", for the report.
+  /// "342 pictures of manifest.csv.", for the report.
   std::string sentence;
   std::vector<Row> rows; ///< their paths lexically normal
   std::vector<std::string> classes;

@@ -40,7 +40,7 @@ inline Hash difference_hash(const cv::Mat& rgb) {
 
 /// More are not looked for: pictures that are mostly of one colour are all
 /// alike.
-constexpr size_t kMostPairs = 10000;
+inline constexpr size_t kMostPairs = 10000;
 
 /// Pairs of pictures whose hashes differ in at most `most` bits, by their
 /// places, the first the smaller; no more than `kMostPairs`.
@@ -93,12 +93,19 @@ inline std::vector<std::string> straddling(
         }
       }
     }
+    const bool all = pairs.size() < kMostPairs;
+    if (apart.empty() && !all) {
+      warnings.push_back(fmt::format(
+          "more than {} pairs of pictures look nearly alike: whether such are "
+          "on both sides of a split was not looked at for all of them.",
+          kMostPairs));
+    }
     if (!apart.empty()) {
       warnings.push_back(fmt::format(
           "{}{} pairs of pictures look nearly alike and are on both sides of a "
           "split ({}): what was learnt may be tested. The first: {} and {}. If "
           "they show the same thing, give them one group in the manifest.",
-          pairs.size() == kMostPairs ? "at least " : "",
+          all ? "" : "at least ",
           apart.size(),
           data.plan.title(set.train_share),
           apart.begin()->first,

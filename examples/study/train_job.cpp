@@ -39,7 +39,8 @@ struct Task {
   trainer::Input input = input_of(recipe, machine.device);
 };
 
-/// `learns`: without a last batch of one, as the trainer.
+/// `learns`: without a last batch of one, as the trainer, and with the boxes'
+/// weights where the arm has them.
 template <class Sampler>
 auto make_loader(
     const Task& task,

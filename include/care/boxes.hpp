@@ -254,8 +254,9 @@ class Boxes {
   }
 
   /// The images listed in `images` (`[K]` int64, each at most once), renumbered
-  /// 0 to K-1 in that order, with their boxes. Throws c10::IndexError for an
-  /// index outside [0, num_images()).
+  /// 0 to K-1 in that order, with their boxes. `images` are best kept on the
+  /// host. Throws c10::IndexError for an index outside [0, num_images()),
+  /// c10::ValueError for one that comes twice.
   Boxes select(const torch::Tensor& images) const {
     return Boxes(detail::select_images("care::Boxes::select", own_, images));
   }

@@ -199,8 +199,8 @@ TEST_CASE("study: one network of the list, as clusters start them", "[study]") {
   const auto all = care_test::run_program(
       "sh",
       "-c '" CARE_STUDY " " + arguments +
-          " --list | cut -f 1 | parallel --jobs 2 " CARE_STUDY " " + arguments +
-          " --only'");
+          " --list | cut -f 1 | parallel --quote --jobs 2 " CARE_STUDY " " +
+          arguments + " --only'");
   INFO(all.text);
   CHECK(all.status == 0);
   CHECK(contains(run(settings, out).text, "trained 0 networks"));

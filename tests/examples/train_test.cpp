@@ -233,6 +233,15 @@ TEST_CASE("train: clips the gradients' common norm", "[train]") {
   CHECK(norm() == Approx(before).epsilon(1e-4));
   trainer::clip_gradients(*net, before / 3);
   CHECK(norm() == Approx(before / 3).epsilon(1e-4));
+
+  // A layer under two names is clipped once.
+  torch::nn::Linear shared(3, 3);
+  torch::nn::Sequential tied(shared, shared);
+  for (const auto& p : shared->parameters()) {
+    p.mutable_grad() = torch::ones_like(p);
+  }
+  trainer::clip_gradients(*tied, std::sqrt(12.0) / 2); // of 12 ones
+  CHECK(shared->bias.grad()[0].item<double>() == Approx(0.5).epsilon(1e-4));
 }
 
 TEST_CASE("train: a loss that is not finite names its batch", "[train]") {

@@ -207,7 +207,9 @@ inline torch::Tensor class_scores(
 
 /// d (sum of scores) / d features, [N, C, h, w]: the raw material of every
 /// class attention map. In float32 (float64 for double features): a mean over
-/// many cells has a gradient that half precision does not hold.
+/// many cells has a gradient that half precision does not hold. (Behind half
+/// features, in first order, see `detail::gradient_factor`; in full order half
+/// precision loses what it loses.)
 ///
 /// `features` [N, C, h, w], or as `layout` says, must lie on the autograd path
 /// to `scores` [M] (one per image, or those of some images only: the others'

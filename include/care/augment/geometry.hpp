@@ -27,17 +27,24 @@ namespace care {
 
 namespace detail {
 
-/// The box around each box's corners after its image's map: [M, 4] double.
-inline torch::Tensor around_moved_corners(
-    const Boxes& boxes,
-    const std::vector<AffineMap>& maps) {
+/// The maps' numbers: [N, 6].
+inline torch::Tensor numbers_of(
+    const std::vector<AffineMap>& maps,
+    torch::Dtype dtype) {
   std::vector<double> numbers;
   numbers.reserve(maps.size() * 6);
   for (const auto& map : maps) {
     numbers.insert(numbers.end(), map.begin(), map.end());
   }
-  const auto map = torch::tensor(numbers, torch::kDouble)
-                       .view({boxes.num_images(), 6})
+  return torch::tensor(numbers, dtype)
+      .view({static_cast<int64_t>(maps.size()), 6});
+}
+
+/// The box around each box's corners after its image's map: [M, 4] double.
+inline torch::Tensor around_moved_corners(
+    const Boxes& boxes,
+    const std::vector<AffineMap>& maps) {
+  const auto map = numbers_of(maps, torch::kDouble)
                        .to(boxes.device())
                        .index_select(0, boxes.image_index())
                        .unbind(1);
@@ -260,29 +267,22 @@ inline torch::Tensor visible_masks(
   };
   const auto x = centres(masks.size(2)).view({1, 1, -1});
   const auto y = centres(masks.size(1)).view({1, -1, 1});
-  std::vector<double> numbers;
-  for (const auto& map : maps) {
-    numbers.insert(numbers.end(), map.begin(), map.end());
-  }
-  const auto number =
-      to_device(
-          torch::tensor(numbers, torch::kFloat).view({masks.size(0), 6, 1, 1}),
-          masks.device())
-          .unbind(1);
+  const auto number = to_device(numbers_of(maps, torch::kFloat), masks.device())
+                          .view({-1, 6, 1, 1})
+                          .unbind(1);
   const auto share = [&](size_t first, int64_t length) {
     const auto &right = number[first], &down = number[first + 1];
     const auto side = right.abs() + down.abs();
     const auto from = right * x + down * y + number[first + 2] - side / 2;
     const auto before = (-from / side).clamp(0, 1);
     const auto behind = ((from + side - length) / side).clamp(0, 1);
-    return 1 - before - behind;
+    return (1 - before - behind).clamp_min(0);
   };
   const auto area = [](const torch::Tensor& mask) {
     return mask.sum({1, 2}, /*keepdim=*/true, torch::kDouble);
   };
-  const auto visible = area(
-      masks * share(0, warped.size(2)).clamp_min(0) *
-      share(3, warped.size(1)).clamp_min(0));
+  const auto visible =
+      area(masks * share(0, warped.size(2)) * share(3, warped.size(1)));
   return warped * (visible >= (1 - 1e-4) * least * area(masks)); // rounding
 }
 

@@ -1,4 +1,5 @@
-// Half precision widened to float32, in which sums and logarithms hold.
+// Half precision widened to float32, in which sums and logarithms hold, and how
+// gradients pass through it.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CARE_DETAIL_AT_LEAST_FLOAT_HPP
 #define CARE_DETAIL_AT_LEAST_FLOAT_HPP
@@ -19,7 +20,7 @@ inline torch::Tensor at_least_float(const torch::Tensor& x) {
 
 /// By what a gradient that runs through tensors of `dtype` is multiplied at its
 /// start, and divided at its end: in half precision what is below 6e-8 on the
-/// way would be lost.
+/// way would be lost. (What is above 64 then overflows.)
 inline double gradient_factor(torch::Dtype dtype) {
   return dtype == torch::kHalf ? 1024 : 1;
 }

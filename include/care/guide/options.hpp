@@ -89,8 +89,8 @@ class GuideOptions {
   /// batch. Then, given the features, an image's map does not depend on the
   /// other images of the batch. The logits stay those of the mode the head is
   /// in. For `watch(features, head)` alone; costs one more pass of the
-  /// features through the head, in `loss`: what a function refers to must live
-  /// until then. Default: false.
+  /// features through the head in each `loss`, `evaluate` and `audit`: what a
+  /// function refers to must live until then. Default: false.
   TORCH_ARG(bool, frozen_statistics) = false;
   /// When La is on.
   TORCH_ARG(ScheduleOptions, schedule);

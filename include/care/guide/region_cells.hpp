@@ -57,10 +57,7 @@ inline Boxes guided_boxes(
     check_on_image(where, boxes, speaks);
   }
   const auto kept = boxes.filter(speaks);
-  return all
-      ? kept
-      : kept.select(
-            torch::tensor(guided.images, torch::kLong).to(boxes.device()));
+  return all ? kept : kept.select(torch::tensor(guided.images, torch::kLong));
 }
 
 /// What `x` [N, ...] has of the guided images.
