@@ -25,9 +25,9 @@ inline torch::Tensor images, masks, features, shallow, deep, logits, maps, Lc;
 #define index headers_index // POSIX has a function of that name
 inline torch::Tensor target, index, groups, hits_care, hits_ce, weights;
 inline HeadersTargets targets;
-inline int64_t epoch = 0, rank = 0, ranks = 1;
+inline int64_t epoch = 0;
 inline uint64_t seed = 0;
-inline size_t batches_done = 0, batch_size = 1;
+inline size_t batches_done = 0, batch_size = 1, rank = 0, ranks = 1;
 inline care::Guide<> guide;
 inline care::GuidedLoss loss;
 inline care::Seen seen;
