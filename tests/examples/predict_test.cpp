@@ -336,7 +336,7 @@ TEST_CASE("predict: of DICOM it says what it says of the picture in it") {
   const auto out = folder.path / "table.csv";
   const auto files = fs::path(CARE_TEST_DATA_DIR) / "dicom";
   const auto run = predict(
-      small_network().string() + " " + files.string() + " --out " +
+      small_network().string() + " " + care_test::quoted(files) + " --out " +
       out.string());
   CAPTURE(run.text);
   CHECK(run.status == 2);
