@@ -17,6 +17,18 @@ string(ASCII 2 open)
 string(ASCII 3 close)
 string(ASCII 4 backslash)
 
+# The file's lines; what means something in a CMake list is put aside.
+function(care_docs_lines lines file)
+  file(READ ${file} text)
+  string(REPLACE ";" "${semicolon}" text "${text}")
+  string(REPLACE "[" "${open}" text "${text}")
+  string(REPLACE "]" "${close}" text "${text}")
+  string(REPLACE "\\" "${backslash}" text "${text}")
+  string(REPLACE "\r" "" text "${text}")
+  string(REPLACE "\n" ";" text "${text}")
+  set(${lines} "${text}" PARENT_SCOPE)
+endfunction()
+
 # care_header_pages(<pages> <headers> <folder>) writes a page for each header whose
 # comments hold examples, lines indented by three that end in a semicolon, with
 # each where it stands in the header, and puts the pages into the variable.
@@ -25,12 +37,7 @@ function(care_header_pages pages headers folder)
   foreach(header IN LISTS headers)
     cmake_path(RELATIVE_PATH header BASE_DIRECTORY ${PROJECT_SOURCE_DIR}
       OUTPUT_VARIABLE shown)
-    file(READ ${header} text)
-    string(REPLACE ";" "${semicolon}" text "${text}")
-    string(REPLACE "[" "${open}" text "${text}")
-    string(REPLACE "]" "${close}" text "${text}")
-    string(REPLACE "\\" "${backslash}" text "${text}")
-    string(REPLACE "\n" ";" lines "${text}")
+    care_docs_lines(lines ${header})
     set(page "")
     set(block "") # its lines so far
     set(is_code FALSE)
@@ -88,15 +95,7 @@ function(care_docs_blocks programs pages folder)
     cmake_path(RELATIVE_PATH page BASE_DIRECTORY ${PROJECT_SOURCE_DIR}
       OUTPUT_VARIABLE shown)
 
-    # A list of lines: what means something in a CMake list is put aside.
-    file(READ ${page} text)
-    string(REPLACE ";" "${semicolon}" text "${text}")
-    string(REPLACE "[" "${open}" text "${text}")
-    string(REPLACE "]" "${close}" text "${text}")
-    string(REPLACE "\\" "${backslash}" text "${text}")
-    string(REPLACE "\r" "" text "${text}")
-    string(REPLACE "\n" ";" lines "${text}")
-
+    care_docs_lines(lines ${page})
     set(number 0)
     set(count 0)
     set(inside FALSE)
