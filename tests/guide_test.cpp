@@ -252,7 +252,6 @@ TEST_CASE("Guide: maps of a large layer in half precision", "[guide]") {
 TEST_CASE("Guide: half precision behind another pooling", "[guide]") {
   // Not a mean alone, of which the graph tells: a gradient of 3e-7 for each
   // cell, of which half precision would hold but a digit.
-  torch::manual_seed(0);
   const auto features = torch::rand({2, 6, 64, 64}) +
       3 *
           care::pixel_mask(

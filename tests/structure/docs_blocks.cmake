@@ -1,7 +1,7 @@
 # Turns the code of the docs into a program.
 #
-# care_docs_blocks(<programs> <pages> <folder> [<prelude>]) takes each block of the pages
-# whose fence reads exactly ```cpp and writes to the folder
+# care_docs_blocks(<programs> <pages> <folder> [<prelude>]) takes each block of
+# the pages whose fence reads exactly ```cpp and writes to the folder
 #   docs_blocks.cpp    each block in a function of its own, in the namespace of
 #                      its page; its #include lines move to the top. A block
 #                      after the line <!-- file scope --> stands outside
@@ -29,8 +29,8 @@ function(care_docs_lines lines file)
   set(${lines} "${text}" PARENT_SCOPE)
 endfunction()
 
-# care_header_pages(<pages> <headers> <folder>) writes a page for each header whose
-# comments hold examples, lines indented by three that end in a semicolon, with
+# care_header_pages(<pages> <headers> <folder>) writes a page for each header
+# whose comments hold examples, lines indented by three that end in a semicolon, with
 # each where it stands in the header, and puts the pages into the variable.
 function(care_header_pages pages headers folder)
   set(written "")
