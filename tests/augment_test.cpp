@@ -454,6 +454,28 @@ TEST_CASE("augment: refuses what does not fit", "[augment]") {
           AugmentOptions::preset("strong")),
       c10::ValueError,
       "expected images in [0, 1]");
+  // What is filled in is grey or a colour of [0, 1].
+  CARE_REQUIRE_THROWS_AS(
+      care::augment(
+          batch.images * 255,
+          batch.boxes,
+          batch.targets,
+          batch.index,
+          0,
+          AugmentOptions().rotate(45)),
+      c10::ValueError,
+      "expected images in [0, 1]");
+  CARE_REQUIRE_THROWS_AS(
+      care::augment(
+          batch.images,
+          batch.boxes,
+          batch.targets,
+          batch.index,
+          0,
+          AugmentOptions().hflip(true),
+          torch::full({6, 24, 24}, 255)),
+      c10::ValueError,
+      "expected masks in [0, 1]");
   CARE_REQUIRE_THROWS_AS(
       care::augment(batch.images, Boxes::none(5, {24, 24}), {}, batch.index, 0),
       c10::ValueError,

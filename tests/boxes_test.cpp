@@ -95,6 +95,24 @@ TEST_CASE("Boxes: what they hold", "[boxes]") {
   CHECK(Boxes::from_lists({}, {8, 8}).boxes_per_image().numel() == 0);
 }
 
+TEST_CASE("Boxes: lists in other formats", "[boxes]") {
+  const auto coco = Boxes::from_lists(
+      {{}, {{10, 20, 30, 40}}}, {80, 100}, torch::nullopt, BoxFormat::kXYWH);
+  CHECK(care_test::allclose(
+      coco.xyxy(), torch::tensor({{10., 20., 40., 60.}}).to(torch::kFloat)));
+  const auto yolo = Boxes::from_lists(
+      {{{0.5, 0.5, 0.2, 0.5}}},
+      {80, 100},
+      care::BoxUnit::kFractions,
+      BoxFormat::kCXCYWH);
+  CHECK(care_test::allclose(
+      yolo.xyxy(), torch::tensor({{40., 20., 60., 60.}}).to(torch::kFloat)));
+  CARE_REQUIRE_THROWS_AS(
+      Boxes::from_lists({{}, {{50, 10, 20, 30}}}, {80, 100}),
+      c10::ValueError,
+      "but got (50, 10, 20, 30) at index 0 (image 1)");
+}
+
 TEST_CASE("Boxes: dtypes and devices", "[boxes]") {
   auto make = [](const torch::Tensor& xyxy) {
     return Boxes(xyxy, index({0}), 1, {50, 50}).xyxy().scalar_type();

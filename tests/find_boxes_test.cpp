@@ -48,6 +48,7 @@ void fill(torch::Tensor maps, std::array<int64_t, 4> box, double value) {
 double otsu(const torch::Tensor& map) {
   const auto values = (map.flatten() * 256).floor().clamp_max(255);
   double best = -1, first = 0, last = 0;
+  int64_t below = -1; // how many lie below the best cut
   for (int cut = 1; cut < 256; ++cut) {
     const auto low = values.masked_select(values < cut);
     const auto high = values.masked_select(values >= cut);
@@ -61,7 +62,8 @@ double otsu(const torch::Tensor& map) {
     if (between > best * (1 + 1e-9)) {
       best = between;
       first = last = cut;
-    } else if (between >= best * (1 - 1e-9)) {
+      below = low.numel();
+    } else if (low.numel() == below || best == 0) { // the gap goes on
       last = cut;
     }
   }
@@ -80,6 +82,14 @@ TEST_CASE("otsu_threshold: by hand and cut by cut", "[find_boxes]") {
   CHECK(threshold[0].item<double>() == Approx(128.0 / 256));
   CHECK(threshold[1].item<double>() == Approx(0.5));
   CHECK(threshold[2].item<double>() == Approx(140.5 / 256));
+  // Two gaps are as good: the middle of one of them, not of both.
+  auto even = torch::full({1, 30, 30}, 0.1);
+  even[0].slice(0, 10, 15).fill_(0.47); // bin 120
+  even[0].slice(0, 15, 20).fill_(0.53); // bin 135
+  even[0].slice(0, 20).fill_(0.9);
+  CHECK(
+      care::otsu_threshold(even)[0].item<double>() ==
+      Approx((26 + 120) / 512.0));
   torch::manual_seed(4);
   maps = torch::cat(
       {torch::rand({3, 20, 30}),

@@ -74,6 +74,28 @@ TEST_CASE("GradScaler: a parameter that is listed twice is divided once") {
   CHECK(care_test::identical(shared->weight.grad(), expected));
 }
 
+TEST_CASE("GradScaler: sparse gradients") {
+  const auto trained = [](bool scaled) {
+    auto table = torch::ones({5, 2}).requires_grad_();
+    torch::optim::SGD optimizer({table}, /*lr=*/0.5);
+    const auto rows = torch::tensor({3, 1, 3}, torch::kLong); // one twice
+    const auto loss = torch::embedding(
+                          table,
+                          rows,
+                          /*padding_idx=*/-1,
+                          /*scale_grad_by_freq=*/false,
+                          /*sparse=*/true)
+                          .square()
+                          .sum();
+    GradScaler scaler(GradScalerOptions().init_scale(1024));
+    (scaled ? scaler.scale(loss) : loss).backward();
+    scaled ? static_cast<void>(scaler.step(optimizer))
+           : static_cast<void>(optimizer.step());
+    return table.detach();
+  };
+  CHECK(torch::equal(trained(true), trained(false)));
+}
+
 TEST_CASE("GradScaler: a step that is not finite is left out") {
   Line line;
   GradScaler scaler(GradScalerOptions().init_scale(8).backoff_factor(0.25));

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
 #include "support/support.hpp"
+#include "support/warnings.hpp"
 
 #include <care/attention.hpp>
 #include <care/capture.hpp>
@@ -314,6 +315,56 @@ TEST_CASE("capture: attention of torch::nn on tokens", "[layout]") {
       pictures().to(torch::kFloat),
       {tokens(1)});
   CHECK(seen.features.is_same(stream));
+}
+
+TEST_CASE("capture: a patch embedding is no last map", "[layout]") {
+  torch::manual_seed(1);
+  auto patches = nn::Conv2d(nn::Conv2dOptions(3, kDim, 4).stride(4));
+  auto stem = nn::Conv2d(nn::Conv2dOptions(3, 3, 3).padding(1));
+  auto attention = nn::MultiheadAttention(kDim, 2);
+  auto head = nn::Linear(kDim, kClasses);
+  Tensor map;
+  const auto rest = [&](const Tensor& cells) {
+    map = cells;
+    const auto y = cells.flatten(2).permute({2, 0, 1});
+    return head((y + std::get<0>(attention(y, y, y))).mean(0));
+  };
+  const auto x = pictures().to(torch::kFloat);
+  const auto run = [&](const care::TargetLayers& layers) {
+    return care::capture([&] { return rest(patches(x)); }, layers);
+  };
+  CARE_REQUIRE_THROWS_AS(
+      run({TargetLayer()}), c10::ValueError, "a patch embedding");
+  // Who means it says so; behind a stem of convolutions it is a map.
+  CHECK(run({TargetLayer().operation("aten::conv2d")}).features.is_same(map));
+  const auto hybrid =
+      care::capture([&] { return rest(patches(stem(x).relu())); });
+  CHECK(hybrid.features.is_same(map));
+  const auto on_frozen = care::capture([&] {
+    Tensor before;
+    {
+      torch::NoGradGuard none;
+      before = stem(x).relu();
+    }
+    return rest(patches(before));
+  });
+  CHECK(on_frozen.features.is_same(map));
+}
+
+TEST_CASE("capture: a map that was cropped or padded is warned of") {
+  auto body = nn::Conv2d(nn::Conv2dOptions(3, 4, 3).padding(1));
+  auto head = nn::Linear(4, kClasses);
+  const auto x = pictures().to(torch::kFloat);
+  const auto count = [&](const auto& change) {
+    const care_test::Warnings warnings;
+    care::capture([&] { return head(change(body(x)).mean({2, 3})); });
+    return warnings.count("was cropped or padded");
+  };
+  CHECK(count([](const Tensor& f) { return f.slice(2, 1, -1); }) == 1);
+  CHECK(count([](const Tensor& f) {
+          return torch::constant_pad_nd(f, {1, 1, 1, 1});
+        }) == 1);
+  CHECK(count([](const Tensor& f) { return f.relu(); }) == 0);
 }
 
 TEST_CASE("capture: tokens by operator and number", "[layout]") {

@@ -181,6 +181,11 @@ TEST_CASE("metrics: the pointing game asks where the maximum is") {
        {{1.0, 1.0}, {1.0, 1.0}}});
   CHECK(care_test::allclose(
       care::pointing_game(maps, masks), doubles({1, 0, 1, kNaN})));
+  // What is the same everywhere points nowhere.
+  CHECK(care::pointing_game(torch::ones({4, 2, 2}), masks)
+            .isnan()
+            .all()
+            .item<bool>());
   // Equal maxima that interpolation moves apart by a rounding: any of them.
   for (const int64_t cells : {7, 8, 10, 14}) {
     for (const int64_t side : {224, 299, 384}) {
@@ -219,6 +224,10 @@ TEST_CASE("metrics: IoU of the map above a threshold with the region") {
   const auto iou =
       care::iou_at(maps.index({torch::tensor({1, 1})}), large, 0.5);
   CHECK(care_test::allclose(iou, doubles({kNaN, kNaN})));
+  // And so is one with what rounding leaves of a constant.
+  const auto noise = torch::ones({2, 2, 2}) + torch::rand({2, 2, 2}) * 1e-5;
+  CHECK(care::iou_at(noise, masks, 0.5).isnan().all().item<bool>());
+  CHECK(care::best_iou(noise, masks).isnan().all().item<bool>());
   for (const double threshold : {-0.1, 1.0, kNaN}) {
     CARE_REQUIRE_THROWS_AS(
         care::iou_at(maps, masks, threshold), c10::ValueError, "threshold");

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/support.hpp"
 
+#include <care/attention.hpp>
 #include <care/normalise.hpp>
+
+#include <torch/autograd.h>
 
 #include <cmath>
 #include <limits>
@@ -93,6 +96,30 @@ TEST_CASE(
   noise[0][0][0] = std::nextafter(1e6F, 2e6F);
   CHECK(normalise(noise).flat.item<bool>());
   CHECK(normalise(torch::zeros({0, 2, 2})).maps.size(0) == 0);
+}
+
+TEST_CASE("normalise: features that are the same everywhere", "[normalise]") {
+  // Channels cancel out: a cell keeps more rounding than its own size's.
+  torch::manual_seed(5);
+  for (const auto dtype : {torch::kFloat, torch::kHalf, torch::kDouble}) {
+    for (const int64_t channels : {512, 2048}) {
+      auto features = torch::rand({16, channels, 1, 1})
+                          .to(dtype)
+                          .expand({16, channels, 7, 7})
+                          .contiguous()
+                          .requires_grad_();
+      const auto weights = torch::randn({channels}, torch::kDouble);
+      const auto scores =
+          (features.to(torch::kDouble).mean({2, 3}) * weights).sum(1);
+      const auto maps = care::grad_cam(features, scores);
+      const auto got = normalise(maps);
+      CAPTURE(dtype, channels);
+      CHECK(got.flat.all().item<bool>());
+      const auto gradient =
+          torch::autograd::grad({got.maps.sum()}, {features}).front();
+      CHECK(gradient.abs().max().item<double>() == 0);
+    }
+  }
 }
 
 TEST_CASE(

@@ -46,6 +46,18 @@ TEST_CASE("random_effects: sets far apart count alike", "[metrics]") {
   CHECK(apart.between == Approx(1000 / std::sqrt(2.0)));
 }
 
+TEST_CASE("random_effects: in any unit the same", "[metrics]") {
+  const auto one = care::random_effects({0.1, 0.3, 0.2}, {0.05, 0.04, 0.1});
+  for (const double unit : {1e-170, 1e170}) {
+    const auto other = care::random_effects(
+        {0.1 * unit, 0.3 * unit, 0.2 * unit},
+        {0.05 * unit, 0.04 * unit, 0.1 * unit});
+    CHECK(other.mean.value / unit == Approx(one.mean.value));
+    CHECK(other.mean.low / unit == Approx(one.mean.low).margin(1e-9));
+    CHECK(other.between / unit == Approx(one.between));
+  }
+}
+
 TEST_CASE("random_effects: bad input", "[metrics]") {
   CARE_REQUIRE_THROWS_AS(
       care::random_effects({0.1}, {0.1}),
@@ -65,6 +77,10 @@ TEST_CASE("random_effects: bad input", "[metrics]") {
         c10::ValueError,
         "expected errors above 0, but errors[1] is");
   }
+  CARE_REQUIRE_THROWS_AS(
+      care::random_effects({0.1, 0.2}, {1e-170, 0.1}),
+      c10::ValueError,
+      "but errors[0] is 1e-170");
   CARE_REQUIRE_THROWS_AS(
       care::random_effects({0.1, 0.2}, {0.1, 0.1}, 1),
       c10::ValueError,

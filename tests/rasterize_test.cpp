@@ -548,6 +548,29 @@ TEST_CASE("rasterize: masks as regions", "[rasterize]") {
   }
 }
 
+TEST_CASE("rasterize: masks coarser than the map", "[rasterize]") {
+  auto coarse = torch::zeros({1, 7, 5});
+  coarse[0].slice(0, 2, 4).slice(1, 1, 3).fill_(1);
+  const auto fine = coarse.repeat_interleave(12, 1).repeat_interleave(12, 2);
+  for (const auto mode : {RasterMode::kAdjoint, RasterMode::kCoverage}) {
+    for (const int64_t times : {1, 2, 3, 4}) {
+      const Size size{7 * times, 5 * times};
+      const auto options = RasterizeOptions().mode(mode);
+      const auto got = care::rasterize(coarse, size, options);
+      CAPTURE(times, static_cast<int>(mode));
+      // Every cell lies in the picture, and so on one of the two sides.
+      CHECK((got.inside + got.outside).min().item<double>() > 0);
+      const auto expected = care::rasterize(fine, size, options);
+      const auto share = [](const care::RegionWeights& regions) {
+        return (regions.inside.sum() /
+                (regions.inside.sum() + regions.outside.sum()))
+            .item<double>();
+      };
+      CHECK(share(got) == Approx(share(expected)).epsilon(1e-4));
+    }
+  }
+}
+
 TEST_CASE("rasterize: a mask that was rounded beyond 1", "[rasterize]") {
   auto mask = torch::zeros({1, 8, 8});
   mask.slice(1, 2, 5).slice(2, 2, 6).fill_(1);

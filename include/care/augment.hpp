@@ -13,6 +13,7 @@
 #include <care/augment/outside.hpp>
 #include <care/boxes.hpp>
 #include <care/detail/at_least_float.hpp>
+#include <care/detail/mask_ranges.hpp>
 #include <care/size.hpp>
 
 #include <torch/types.h>
@@ -64,8 +65,8 @@ struct Augmented {
 /// `boxes_from_masks` with the masks. What nothing is to be done to is passed
 /// on as it is. No gradient reaches the images. Throws c10::ValueError for
 /// other shapes, options out of range, masks of lesions without a box in the
-/// batch where an option goes by boxes, and images on the host that are not in
-/// [0, 1] where colours change.
+/// batch where an option goes by boxes, masks outside [0, 1], and images on the
+/// host that are not in [0, 1] where colours change or something is filled.
 ///
 ///   const auto options = care::AugmentOptions::preset("strong").seed(1);
 ///   auto batch = care::augment(images, boxes, targets, index, epoch, options);
@@ -83,6 +84,14 @@ inline Augmented augment(
   const bool bytes = images.defined() && images.scalar_type() == torch::kByte;
   detail::check_images(where, images, /*bytes_too=*/true);
   detail::check_batch(where, images, boxes, masks);
+  const bool fills =
+      detail::warps(options) || options.outside().source() == Outside::kColour;
+  if (!bytes && (fills || detail::colours(options))) {
+    detail::check_unit_range(where, images);
+  }
+  if (masks.defined() && masks.device().is_cpu()) {
+    detail::check_mask_ranges(where, detail::mask_ranges(where, masks));
+  }
   const bool by_boxes =
       options.crop_keeps() > 0 || options.outside().source() != Outside::kKeep;
   TORCH_CHECK_VALUE(
@@ -184,9 +193,6 @@ inline Augmented augment(
       }
     }
     if (colours) {
-      if (!bytes) {
-        detail::check_unit_range(where, changed);
-      }
       detail::change_colours(to, factors, n, n + step);
     }
   }

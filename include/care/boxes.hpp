@@ -84,11 +84,13 @@ class Boxes {
         torch::empty({0, 4}), torch::empty({0}, torch::kLong), images, size);
   }
 
-  /// One list of {x0, y0, x1, y1} for each image; `unit` as above.
+  /// One list for each image, of {x0, y0, x1, y1} or as `format` says (COCO:
+  /// kXYWH, YOLO: kCXCYWH); `unit` as above.
   static Boxes from_lists(
       const std::vector<std::vector<std::array<double, 4>>>& lists,
       Size size,
-      torch::optional<BoxUnit> unit = torch::nullopt) {
+      torch::optional<BoxUnit> unit = torch::nullopt,
+      BoxFormat format = BoxFormat::kXYXY) {
     std::vector<double> numbers;
     std::vector<int64_t> image;
     for (size_t n = 0; n < lists.size(); ++n) {
@@ -102,7 +104,7 @@ class Boxes {
         torch::tensor(image, torch::kLong),
         static_cast<int64_t>(lists.size()),
         size,
-        BoxFormat::kXYXY,
+        format,
         unit);
   }
 

@@ -108,8 +108,8 @@ class GradScaler {
     std::vector<torch::Tensor> gradients;
     std::set<const c10::TensorImpl*> known; // a tied parameter is listed twice
     for (auto& group : optimizer.param_groups()) {
-      for (const auto& parameter : group.params()) {
-        const auto gradient = parameter.grad();
+      for (auto& parameter : group.params()) {
+        auto gradient = parameter.grad();
         if (!gradient.defined() || gradient.numel() == 0 ||
             !known.insert(gradient.unsafeGetTensorImpl()).second) {
           continue;
@@ -124,6 +124,10 @@ class GradScaler {
             "care::GradScaler::unscale: expected parameters in float32 (under "
             "Autocast they stay so), but got half ones, whose small gradients "
             "would be lost on the way down");
+        if (gradient.is_sparse()) { // of an embedding: a row may stand twice
+          parameter.mutable_grad() = gradient.coalesce();
+          gradient = parameter.grad()._values();
+        }
         gradients.push_back(gradient);
       }
     }

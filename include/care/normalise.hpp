@@ -8,8 +8,6 @@
 
 #include <torch/types.h>
 
-#include <limits>
-
 namespace care {
 
 /// What an attention map is divided by.
@@ -27,6 +25,18 @@ inline double flat_range(torch::Dtype dtype) {
   return dtype == torch::kHalf ? 1e-4 : 1e-12;
 }
 
+/// The share of its largest absolute value at and below which the range of a
+/// map of this dtype is noise: what rounding leaves of features that are the
+/// same everywhere. A cell of the map is a sum over thousands of channels whose
+/// signs differ, summed in another order from cell to cell, so this is more
+/// than the rounding of the cell itself: up to 1e-5 was seen in float32.
+inline double flat_share(torch::Dtype dtype) {
+  return dtype == torch::kDouble  ? 0x1p-40
+      : dtype == torch::kHalf     ? 0x1p-9
+      : dtype == torch::kBFloat16 ? 0x1p-6
+                                  : 0x1p-13;
+}
+
 /// Maps brought to [0, 1], and which of them had nothing to say.
 struct NormalisedMaps {
   torch::Tensor maps; ///< [N, h, w] float32 or float64; 0 for a flat map
@@ -37,8 +47,9 @@ struct NormalisedMaps {
 ///
 /// `maps` [N, h, w]: raw, any floating dtype; half and bfloat16 are computed in
 /// float32. A map is flat when its range (kMinMax) or its largest positive
-/// value (kMax, kSum) is at most `flat_range` of its dtype, or no more than the
-/// rounding of its largest absolute value, or when it holds a NaN or an
+/// value (kMax, kSum) is at most `flat_range` of its dtype; when its range is
+/// at most `flat_share` of its largest absolute value, its largest positive
+/// value no more than the rounding of that; or when it holds a NaN or an
 /// infinity. A flat map becomes 0 with gradient 0. Elsewhere the gradient is
 /// bounded by 1 / flat_range; tied extremes share it equally. Huge values are
 /// scaled first, so nothing overflows.
@@ -69,16 +80,12 @@ inline NormalisedMaps normalise(
   }
   auto high = wide.amax({1, 2}); // the range, or the largest positive value
 
-  double rounding = std::numeric_limits<double>::epsilon();
-  if (dtype != torch::kDouble) {
-    rounding = dtype == torch::kHalf ? 0x1p-10
-        : dtype == torch::kBFloat16
-        ? 0x1p-7
-        : static_cast<double>(std::numeric_limits<float>::epsilon());
-  }
+  const double noise = how == Normalisation::kMinMax ? flat_share(dtype)
+      : dtype == torch::kDouble                      ? 0x1p-51
+      : dtype == torch::kFloat                       ? 0x1p-22
+                                                     : flat_share(dtype);
   auto range = high.detach();
-  auto flat =
-      broken | (range <= 2 * rounding) | (range * scale <= flat_range(dtype));
+  auto flat = broken | (range <= noise) | (range * scale <= flat_range(dtype));
   auto total = how == Normalisation::kSum ? wide.sum({1, 2}) : high;
   total = torch::where(flat, torch::ones_like(total), total);
   wide = torch::where(per_image(flat), zero, wide / per_image(total));

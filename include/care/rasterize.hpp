@@ -72,11 +72,22 @@ inline void check_map_size(const char* where, Size map_size) {
       map_size);
 }
 
-/// Brings pixel weights `[N, H, W]` down to cells `[N, h, w]`.
+/// Brings pixel weights `[N, H, W]` to cells `[N, h, w]`. Pixels larger than
+/// two cells are divided first: bilinear sampling from the map at their centres
+/// would pass cells by, which would weigh nothing.
 inline torch::Tensor pixels_to_cells(
-    const torch::Tensor& pixels,
+    torch::Tensor pixels,
     Size map_size,
     RasterMode mode) {
+  const auto divided = [&](int64_t axis, int64_t cells) {
+    const auto parts = (cells + pixels.size(axis) - 1) / pixels.size(axis);
+    if (mode == RasterMode::kAdjoint && parts > 2) {
+      pixels = pixels.repeat_interleave(parts, axis) /
+          static_cast<double>(parts); // each has its share of the weight
+    }
+  };
+  divided(1, map_size.height);
+  divided(2, map_size.width);
   auto rows = pixel_weights(pixels.size(1), map_size.height, mode, pixels);
   auto columns = pixel_weights(pixels.size(2), map_size.width, mode, pixels);
   return torch::matmul(torch::matmul(rows.t(), pixels), columns);

@@ -117,6 +117,16 @@ inline torch::Tensor foreground_share(
         channel);
   }
   if (options.values() == MaskValues::kLogits) {
+    if (!output.is_cuda() && output.numel() > 0) { // a GPU is not waited for
+      const auto [low, high] = torch::aminmax(output);
+      if (low.item<float>() >= 0 && high.item<float>() <= 1) {
+        TORCH_WARN_ONCE(
+            where,
+            ": expected logits, but all values lie in [0, 1]: where these are "
+            "probabilities, say "
+            "SegmentationOptions().values(MaskValues::kProbabilities)");
+      }
+    }
     output = channels == 1 ? torch::sigmoid(output) : torch::softmax(output, 1);
   }
   // Those of each class: a sum would hide one that is none.

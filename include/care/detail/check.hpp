@@ -107,7 +107,8 @@ inline int64_t first_false(const torch::Tensor& ok) {
 inline void check_all(
     const torch::Tensor& ok,
     const char* message,
-    const torch::Tensor& rows) {
+    const torch::Tensor& rows,
+    const torch::Tensor& image = {}) {
   const auto bad = first_false(ok);
   if (bad < 0) {
     return;
@@ -117,7 +118,11 @@ inline void check_all(
   for (int64_t i = 0; i < row.numel(); ++i) {
     text += (i > 0 ? ", " : "") + c10::str(row[i].item<double>());
   }
-  TORCH_CHECK_VALUE(false, message, "(", text, ") at index ", bad);
+  text = c10::str(message, "(", text, ") at index ", bad);
+  if (image.defined()) {
+    text += c10::str(" (image ", image[bad].item<int64_t>(), ")");
+  }
+  TORCH_CHECK_VALUE(false, text);
 }
 
 /// How far beyond [0, 1] a number may lie that is said to be in it: the

@@ -114,7 +114,7 @@ auto run_forward(Forward& forward) {
         ReturnsSomething<Forward>::value,
         "care: expected a callable without arguments that runs the forward and "
         "returns the logits, or a network and its images: capture(net, "
-        "images)");
+        "images). Is a `return` missing?");
     return torch::Tensor();
   }
 }

@@ -49,8 +49,9 @@ inline torch::Tensor checked_maps(
 /// that leaves the most variance between the two parts and the least within.
 ///
 /// `maps` [N, H, W] in [0, 1] -> [N] float32 in (0, 1); values at or above it
-/// are the upper part. Where a gap separates the parts, its middle; 1/2 for a
-/// map whose values all fall into one 256th. Throws c10::ValueError for other
+/// are the upper part. Where a gap separates the parts, its middle; of several
+/// that are as good, the lowest; 1/2 for a map whose values all fall into one
+/// 256th. Throws c10::ValueError for other
 /// shapes and values. Source: Otsu 1979, eq. 18.
 inline torch::Tensor otsu_threshold(const torch::Tensor& maps) {
   auto wide = detail::checked_maps("care::otsu_threshold", maps);
@@ -81,11 +82,15 @@ inline torch::Tensor otsu_threshold(const torch::Tensor& maps) {
       spread > 1e-12,
       between * between / spread.clamp_min(1e-12),
       torch::zeros_like(spread));
-  auto best =
-      (between >= between.amax(1, true) * (1 - 1e-9)).to(torch::kDouble);
+  const auto most = between.amax(1, true);
+  auto best = (between >= most * (1 - 1e-9)).to(torch::kDouble);
   auto cut = torch::arange(1, kBins, options);
   auto first = (1e9 - best * (1e9 - cut)).amin(1);
-  auto last = (best * cut).amax(1);
+  // Over a gap nothing is added below; another best cut, beyond, is another.
+  auto index = first.to(torch::kLong).unsqueeze(1) - 1;
+  auto gap = ((below == below.gather(1, index)) | (most == 0)) // one bin
+                 .to(torch::kDouble);
+  auto last = (gap * cut).amax(1);
   return ((first + last) / (2 * kBins)).to(torch::kFloat);
 }
 

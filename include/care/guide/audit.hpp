@@ -97,10 +97,9 @@ struct Audit {
     }
     if (inert_batches > 0) {
       result.push_back(fmt::format(
-          "the attention loss moves no parameter in {} of {} guided batches: "
-          "{}",
+          "the attention loss moves no parameter in {} of {} batches: {}",
           inert_batches,
-          batches - unguided_batches,
+          batches,
           inert_cause));
     }
     if (detached_batches > 0) {
@@ -146,20 +145,21 @@ struct Audit {
     auto text = fmt::format(
         "attention audit: {} batches, {} without a guided image, strength "
         "{:.2f}\n"
-        "  guided maps {}, saturated {:.0f} %, flat {:.0f} %\n"
-        "  gradient of La {:.3g}, of Lc {:.3g}, cosine {:.2f}, coupling "
-        "between "
-        "images {:.2g}",
+        "  guided maps {}, saturated {:.0f} %, flat {:.0f} %\n",
         batches,
         unguided_batches,
         strength,
         guided,
         100 * share(saturated, guided),
-        100 * share(flat, guided),
-        attention_norm,
-        classification_norm,
-        cosine,
-        batch_coupling);
+        100 * share(flat, guided));
+    text += measured == 0 ? "  no gradient was measured"
+                          : fmt::format(
+                                "  gradient of La {:.3g}, of Lc {:.3g}, cosine "
+                                "{:.2f}, coupling between images {:.2g}",
+                                attention_norm,
+                                classification_norm,
+                                cosine,
+                                batch_coupling);
     for (const auto& warning : warnings()) {
       text += "\n  warning: " + warning;
     }

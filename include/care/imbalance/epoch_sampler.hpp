@@ -35,7 +35,8 @@ namespace care {
 ///   auto loader = torch::data::make_data_loader(dataset, sampler, batch_size);
 class EpochSampler : public torch::data::samplers::Sampler<> {
  public:
-  /// Throws c10::ValueError when the dataset has got another size.
+  /// Throws c10::ValueError when told of another size. (A DataLoader tells
+  /// none: make the sampler of the dataset's own targets or size.)
   void reset(torch::optional<size_t> new_size = torch::nullopt) override {
     TORCH_CHECK_VALUE(
         !new_size || *new_size == images_,

@@ -5,6 +5,7 @@
 
 #include <care/detail/check.hpp>
 #include <care/detail/mask_ranges.hpp>
+#include <care/normalise.hpp>
 
 #include <torch/types.h>
 
@@ -80,6 +81,15 @@ inline torch::Tensor nan_unless(
           value, std::numeric_limits<double>::quiet_NaN(), torch::kDouble));
 }
 
+/// Whether the range of positive maps is more than noise: what rounding, and
+/// the interpolation of a flat map, leave is no attention.
+inline torch::Tensor stands_out(
+    const torch::Tensor& range,
+    const torch::Tensor& largest,
+    const torch::Tensor& maps) {
+  return range > largest * flat_share(maps.scalar_type());
+}
+
 } // namespace detail
 
 /// The share of attention that lies inside a region:
@@ -87,10 +97,10 @@ inline torch::Tensor nan_unless(
 ///
 /// `maps`, `inside` and `outside` are `[N, h, w]` of one size; the weights are
 /// at least 0 and need no normalisation. With flat weights brought down by the
-/// adjoint of bilinear up-sampling this is `energy_pointing_game` at a fraction
-/// of its work. Returns `[N]` double, NaN where the map has no positive cell
-/// under a weight. No gradient. Throws c10::ValueError for wrong shapes and
-/// for maps that are not finite.
+/// adjoint of bilinear up-sampling (a margin of 0, a start of 1) this is
+/// `energy_pointing_game` at a fraction of its work. Returns `[N]` double, NaN
+/// where the map has no positive cell under a weight. No gradient. Throws
+/// c10::ValueError for wrong shapes and for maps that are not finite.
 inline torch::Tensor energy_share(
     const torch::Tensor& maps,
     const torch::Tensor& inside,
@@ -168,8 +178,9 @@ inline torch::Tensor inside_outside_ratio(
 
 /// Pointing game: 1 where a maximum of the positive attention lies inside the
 /// region (masks of at least 0.5; of a region smaller than that, every pixel it
-/// touches), else 0. Arguments, NaN and errors as in `energy_pointing_game`; of
-/// equal maxima one inside is enough.
+/// touches), else 0. Arguments, NaN and errors as in `energy_pointing_game`; a
+/// flat map, which points nowhere, is NaN too; of equal maxima one inside is
+/// enough.
 inline torch::Tensor pointing_game(
     const torch::Tensor& maps,
     const torch::Tensor& image_masks) {
@@ -180,7 +191,9 @@ inline torch::Tensor pointing_game(
   const auto best = map.masked_fill(inside.logical_not(), -1).amax({1, 2});
   const auto region = inside.flatten(1).any(1);
   // Interpolation moves equal maxima apart by rounding.
-  return detail::nan_unless((top > 0) & region, best >= top * (1 - 1e-12));
+  const auto defined =
+      region & detail::stands_out(top - map.amin({1, 2}), top, maps);
+  return detail::nan_unless(defined, best >= top * (1 - 1e-12));
 }
 
 /// Intersection over union of the region (its pixels as in `pointing_game`) and
@@ -202,8 +215,8 @@ inline torch::Tensor iou_at(
   const auto region = detail::region_pixels(image_masks);
   const auto seen = map - low > threshold * range;
   const auto both = (seen & region).sum({1, 2}).to(torch::kDouble);
-  // Interpolating a flat map leaves rounding noise, which is no attention.
-  const auto defined = region.flatten(1).any(1) & (range.view(-1) > 1e-12);
+  const auto defined = region.flatten(1).any(1) &
+      detail::stands_out(range.view(-1), map.amax({1, 2}), maps);
   return detail::nan_unless(defined, both / (seen | region).sum({1, 2}));
 }
 
@@ -229,7 +242,8 @@ inline torch::Tensor best_iou(
       torch::arange(1, values.size(1), both.options()).unsqueeze(0);
   const auto iou = both / (seen + region.sum(1, /*keepdim=*/true) - both);
   const auto last_of_equal = falling.slice(1, 0, -1) > falling.slice(1, 1);
-  const auto defined = region.any(1) & (range > 1e-12);
+  const auto defined =
+      region.any(1) & detail::stands_out(range, values.amax(1), maps);
   return detail::nan_unless(
       defined,
       values.size(1) > 1 ? iou.masked_fill(~last_of_equal, 0).amax(1)

@@ -8,6 +8,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -56,14 +57,15 @@ struct WeightedEffects {
 /// that variance their factor on the error is 1, and where the variance is 0 it
 /// is not taken below 1 (Roever et al. 2015). It asks what the mean would be
 /// over all such datasets, so with two or three it is wide, as it must be.
-/// Datasets must not share images. Throws c10::ValueError for other input and a
-/// level outside (0, 1).
+/// Datasets must not share images. Throws c10::ValueError for other input, a
+/// level outside (0, 1), and errors and differences that double cannot hold
+/// together (the least error below 1e-150 of the largest of them).
 ///
 ///   auto pooled = care::random_effects({.14, .08, .06}, {.04, .03, .02});
 ///   pooled.mean.low > 0; // the effect holds over such sets
 inline PooledEffect random_effects(
-    const std::vector<double>& effects,
-    const std::vector<double>& errors,
+    std::vector<double> effects,
+    std::vector<double> errors,
     double level = 0.95) {
   const char* where = "care::random_effects";
   TORCH_CHECK_VALUE(
@@ -83,7 +85,7 @@ inline PooledEffect random_effects(
       where,
       ": expected a level between 0 and 1, but got ",
       level);
-  double high = 0; // no variance between sets can be larger
+  double unit = 0; // so that squares neither vanish nor overflow
   for (size_t i = 0; i < effects.size(); ++i) {
     TORCH_CHECK_VALUE(
         std::isfinite(effects[i]),
@@ -99,6 +101,23 @@ inline PooledEffect random_effects(
         i,
         "] is ",
         errors[i]);
+    unit = std::max({unit, std::abs(effects[i]), errors[i]});
+  }
+  const auto least =
+      std::min_element(errors.begin(), errors.end()) - errors.begin();
+  TORCH_CHECK_VALUE(
+      errors[static_cast<size_t>(least)] / unit >= 1e-150,
+      where,
+      ": expected errors of at least 1e-150 of the largest effect or error (",
+      unit,
+      "), but errors[",
+      least,
+      "] is ",
+      errors[static_cast<size_t>(least)]);
+  double high = 0; // no variance between sets can be larger
+  for (size_t i = 0; i < effects.size(); ++i) {
+    effects[i] /= unit;
+    errors[i] /= unit;
     high = std::hypot(high, effects[i] - effects[0]);
   }
   const auto degrees = static_cast<int64_t>(effects.size()) - 1;
@@ -119,7 +138,11 @@ inline PooledEffect random_effects(
   const detail::WeightedEffects pooled(effects, errors, high);
   const double reach =
       detail::student_quantile(level, degrees) / std::sqrt(pooled.weight);
-  return {{pooled.mean, pooled.mean - reach, pooled.mean + reach}, high};
+  return {
+      {pooled.mean * unit,
+       (pooled.mean - reach) * unit,
+       (pooled.mean + reach) * unit},
+      high * unit};
 }
 
 } // namespace care

@@ -117,12 +117,14 @@ inline void check_values(const char* where, const BoxBatch& batch) {
   check_all(
       torch::isfinite(box).all(1),
       c10::str(where, ": expected finite coordinates, but got ").c_str(),
-      box);
+      box,
+      image);
   check_all(
       (box.select(1, 2) > box.select(1, 0)) &
           (box.select(1, 3) > box.select(1, 1)),
       c10::str(where, ": expected x0 < x1 and y0 < y1, but got ").c_str(),
-      box);
+      box,
+      image);
   check_in_range(where, "image indices", "image", image, 0, batch.images);
 }
 

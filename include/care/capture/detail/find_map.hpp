@@ -95,9 +95,40 @@ struct FoundMaps {
   std::string prefix; ///< tokens whose cells do not reach the logits
 };
 
+/// Made by a convolution of what has no gradient history: of the images.
+inline bool is_of_input(const Place& place) {
+  return is_convolution(operator_of(*place.first)) &&
+      is_leaf(place.first->next_edge(0).function.get());
+}
+
+/// Warns where a map was cropped or padded: the guide lays the whole image over
+/// it.
+inline void warn_of_another_extent(
+    const SeenMap& map,
+    Layouts& layouts,
+    const MapLayout& layout) {
+  const auto place = map.place();
+  const auto name = operator_of(*place.first);
+  const auto& edge = place.first->next_edge(0);
+  if ((name != "Slice" && !is_of_family(name, "Pad")) ||
+      is_leaf(edge.function.get())) {
+    return;
+  }
+  const auto before = layouts.sizes(place_of(edge));
+  if (before.size() == 4 && map.sizes.size() == 4 &&
+      layout.map_size(before) != layout.map_size(map.sizes)) {
+    TORCH_WARN_ONCE(
+        "care::capture: the last map was cropped or padded (",
+        map.str(),
+        "), and counts as one of the whole image all the same, so that boxes "
+        "come to lie on other cells. Choose the map before by a TargetLayer.");
+  }
+}
+
 /// The last maps before the pooling.
 inline FoundMaps last_maps(
     SeenMaps& maps,
+    const Observer& observer,
     Layouts& layouts,
     const torch::Tensor& logits,
     const MapLayout& layout) {
@@ -111,6 +142,12 @@ inline FoundMaps last_maps(
         maps.at(place)->str() + (axes ? ", laid out " + axes_text(*axes) : "");
   }
   for (const auto& place : search.maps()) {
+    if (search.found_attention() && is_of_input(place) &&
+        !observer.saw_frozen()) { // else a frozen backbone made its input
+      found.doubt = maps.at(place)->str() +
+          ", a patch embedding: made of the images themselves, with attention "
+          "behind it";
+    }
     if (!search.found_volumes()) {
       found.maps.push_back(maps.at(place));
     }
@@ -248,7 +285,7 @@ inline torch::Tensor find_map(
   SeenMaps maps(observer, layouts);
   const auto& layout = layer.layout();
   const auto found = layer.is_default() && !layout.is_tokens()
-      ? last_maps(maps, layouts, logits, layout)
+      ? last_maps(maps, observer, layouts, logits, layout)
       : chosen_maps(maps, observer, logits, layer, input);
   TORCH_CHECK_VALUE(
       found.doubt.empty(),
@@ -317,6 +354,7 @@ inline torch::Tensor find_map(
       "\", ",
       map.names.back().count,
       ")");
+  warn_of_another_extent(map, layouts, layout);
   return map.result;
 }
 

@@ -5,6 +5,7 @@
 
 #include <care/capture/detail/layouts.hpp>
 #include <care/capture/detail/node.hpp>
+#include <care/capture/detail/tokens.hpp>
 
 #include <torch/types.h>
 
@@ -60,6 +61,10 @@ class LastMapSearch {
   bool found_volumes() const {
     return found_volumes_;
   }
+  /// Whether tokens are mixed between the last maps and the logits.
+  bool found_attention() const {
+    return found_attention_;
+  }
   /// The last node of a user's own that was passed, empty if there was none.
   const std::string& passed() const {
     return passed_;
@@ -93,6 +98,7 @@ class LastMapSearch {
     const auto& node = *here.place.first;
     const auto name = operator_of(node);
     check_unfused(name);
+    found_attention_ = found_attention_ || mixes_tokens(name);
     const auto kind = kind_of(here.place, name);
     const bool seen_on_the_way = here.view.first || here.odd.first;
     auto next = here;
@@ -315,7 +321,7 @@ class LastMapSearch {
   std::set<Key> visited_;
   std::set<Place> maps_;
   std::set<Place> doubtful_;
-  bool found_volumes_ = false;
+  bool found_volumes_ = false, found_attention_ = false;
   std::string passed_;
 };
 

@@ -89,6 +89,10 @@ class Observer {
   const std::string& frozen() const {
     return frozen_;
   }
+  /// Whether there was any: a frozen backbone, also with others behind it.
+  bool saw_frozen() const {
+    return frozen_before_ || !frozen_.empty();
+  }
   /// Whether gradients were off there, as within an autograd::Function.
   bool frozen_without_gradients() const {
     return frozen_without_gradients_;
@@ -200,6 +204,9 @@ class Observer {
         without_history_.emplace_back(x.getIntrusivePtr());
       }
       if (is_one_of(operation, kConvolutions)) {
+        frozen_before_ = frozen_before_ ||
+            (!frozen_.empty() &&
+             x.unsafeGetTensorImpl() != frozen_result_->_unsafe_get_target());
         frozen_ = c10::str(operation, " ", x.sizes());
         frozen_without_gradients_ = !torch::GradMode::is_enabled();
         frozen_result_ = Weak(x.getIntrusivePtr());
@@ -322,7 +329,7 @@ class Observer {
   std::vector<Weak> without_history_;
   std::map<std::pair<std::string, int64_t>, int64_t> counts_; // by their axes
   std::string frozen_;
-  bool frozen_without_gradients_ = false;
+  bool frozen_without_gradients_ = false, frozen_before_ = false;
   torch::optional<Weak> frozen_result_; // nothing else gets its address
   std::string volume_;
 };
