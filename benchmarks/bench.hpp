@@ -12,8 +12,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <thread>
@@ -22,15 +22,24 @@
 
 namespace bench {
 
+/// What of the command line no option has been read from.
+inline std::vector<std::string>& unread(int argc, char** argv) {
+  static std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  return words;
+}
+
 /// `--name value` of the command line, or `fallback`.
 inline std::string text_option(
     int argc,
     char** argv,
-    const char* name,
-    const char* fallback) {
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], name) == 0) {
-      return argv[i + 1];
+    const std::string& name,
+    const std::string& fallback) {
+  auto& words = unread(argc, argv);
+  for (size_t i = 0; i + 1 < words.size(); i += 2) {
+    if (words[i] == name) {
+      auto value = words[i + 1];
+      words.erase(words.begin() + i, words.begin() + i + 2);
+      return value;
     }
   }
   return fallback;
@@ -41,8 +50,14 @@ inline int64_t option(
     char** argv,
     const char* name,
     int64_t fallback) {
-  const auto text = text_option(argc, argv, name, "");
-  return text.empty() ? fallback : std::atoll(text.c_str());
+  const auto text = text_option(argc, argv, name, std::to_string(fallback));
+  char* end = nullptr;
+  const auto value = std::strtoll(text.c_str(), &end, 10);
+  if (text.empty() || *end != '\0') {
+    fmt::print(stderr, "{}: expected a number, but got '{}'\n", name, text);
+    std::exit(2);
+  }
+  return value;
 }
 
 /// Sets LibTorch's threads to `--threads` (default: all cores); returns them.
@@ -107,7 +122,8 @@ inline Contest in_turns(
 }
 
 /// Rows of named values: a table for people, and the same as JSON on the last
-/// line.
+/// line. It begins when all options have been read, and ends a program whose
+/// command line holds another.
 class Report {
  public:
   using Row = nlohmann::ordered_json;
@@ -115,6 +131,12 @@ class Report {
   Report(std::string name, std::string setting)
       : name_(std::move(name)),
         setting_(std::move(setting)) {
+    const auto& words = unread(0, nullptr); // all options have been read
+    if (!words.empty()) {
+      fmt::print(
+          stderr, "{}: no option '{}', or no value for it\n", name_, words[0]);
+      std::exit(2);
+    }
     fmt::print("{}: {}, LibTorch {}\n", name_, setting_, TORCH_VERSION);
   }
 

@@ -3,6 +3,7 @@
 #ifndef CARE_BENCHMARKS_TRAINING_HPP
 #define CARE_BENCHMARKS_TRAINING_HPP
 
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/train.hpp"
@@ -44,11 +45,14 @@ class Folder {
 
 /// Writes `count` JPEGs and their manifest.csv, whose path it returns: bumps
 /// and some grain. Every fourth one is "rare" and has a box round its patch.
-/// Where the manifest is there already, nothing is written.
+/// They lie in a folder within that is named by count and size; where its
+/// manifest is there already, nothing is written.
 inline std::filesystem::path write_pictures(
-    const std::filesystem::path& folder,
+    const std::filesystem::path& parent,
     int64_t count,
     cv::Size size) {
+  const auto folder =
+      parent / fmt::format("{}_{}x{}", count, size.width, size.height);
   const auto manifest = folder / "manifest.csv";
   if (std::filesystem::exists(manifest)) {
     return manifest;

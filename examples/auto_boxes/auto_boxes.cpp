@@ -6,8 +6,8 @@
 #include "auto_boxes/sheet.hpp"
 #include "common/csv.hpp"
 #include "common/generated.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/lock.hpp"
-#include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
 
 #include <c10/util/Exception.h>

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auto_boxes/find.hpp"
 
-#include "common/files.hpp"
 #include "common/json.hpp"
 #include "common/progress.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/picture.hpp"
 
 #include <fmt/format.h>
@@ -45,7 +45,7 @@ std::string stamp_of(const Row& row) {
   std::error_code error;
   const auto bytes = fs::file_size(row.file, error);
   const auto time = fs::last_write_time(row.file, error).time_since_epoch();
-  const auto manual = common::fingerprint(fmt::format("{}", row.corners()));
+  const auto manual = trainer::fingerprint(fmt::format("{}", row.corners()));
   return error ? "" : fmt::format("{}-{}-{}", bytes, time.count(), manual);
 }
 

@@ -3,8 +3,8 @@
 #include "auto_boxes/finder.hpp"
 
 #include "auto_boxes/unet.hpp"
-#include "common/files.hpp"
 #include "resnet_trainer/dataset.hpp" // boxes_on
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/picture.hpp"
 
 #include <care/auto_boxes.hpp>
@@ -231,8 +231,8 @@ std::string identity(const FinderOptions& options) {
     text += fmt::format(", {} {}", name, number);
   }
   if (!options.network.empty()) {
-    const auto bytes = common::read_file(options.network);
-    text += ", network " + common::fingerprint(bytes);
+    const auto bytes = trainer::read_file(options.network);
+    text += ", network " + trainer::fingerprint(bytes);
   }
   return text;
 }

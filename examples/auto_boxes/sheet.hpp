@@ -5,6 +5,7 @@
 
 #include "auto_boxes/find.hpp"
 #include "common/page.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/sheet.hpp"
 

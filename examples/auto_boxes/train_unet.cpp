@@ -225,7 +225,7 @@ std::string identity(const Task& task) {
       s.batch,
       s.lr,
       s.seed,
-      common::fingerprint(data));
+      trainer::fingerprint(data));
 }
 
 /// [N, 3, H, W] in [0, 1].
@@ -360,7 +360,7 @@ void run(Settings s) {
       s.out.string());
   if (!s.fresh && fs::exists(checkpoint)) {
     trainer::load_checkpoint(
-        checkpoint, state, *net, *net, optimizer, sampler, torch::kCPU);
+        checkpoint, state, *net, optimizer, sampler, torch::kCPU);
   }
 
   const auto loader = make_loader(task, task.train, sampler, /*learns=*/true);
@@ -369,7 +369,7 @@ void run(Settings s) {
   while (state.epoch < s.epochs) {
     state.best = train_epoch(net, optimizer, *loader, s, state.epoch, progress);
     sampler.seek(static_cast<size_t>(++state.epoch));
-    trainer::save_checkpoint(checkpoint, state, *net, *net, optimizer, sampler);
+    trainer::save_checkpoint(checkpoint, state, *net, optimizer, sampler);
     progress.line(
         fmt::format("epoch {:2}: loss {:.4f}", state.epoch, state.best));
   }

@@ -4,6 +4,7 @@
 
 #include "common/csv.hpp"
 #include "common/random.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/picture.hpp"
 
 #include <fmt/format.h>

@@ -3,7 +3,7 @@
 #ifndef CARE_EXAMPLES_COMMON_JSON_HPP
 #define CARE_EXAMPLES_COMMON_JSON_HPP
 
-#include "common/files.hpp"
+#include "resnet_trainer/files.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -32,7 +32,7 @@ namespace common {
 /// The file as JSON, comments allowed. Throws std::runtime_error that names it
 /// and where it is wrong.
 inline nlohmann::json read_json(const std::filesystem::path& path) {
-  const auto text = read_file(path);
+  const auto text = trainer::read_file(path);
   try {
     return nlohmann::json::parse(text, nullptr, true, /*ignore_comments=*/true);
   } catch (const nlohmann::json::exception& error) {
@@ -46,7 +46,7 @@ inline void write_json(
     const std::filesystem::path& path,
     const nlohmann::json& json) {
   constexpr auto kMark = nlohmann::json::error_handler_t::replace;
-  write_atomically(path, json.dump(1, ' ', false, kMark) + "\n");
+  trainer::write_atomically(path, json.dump(1, ' ', false, kMark) + "\n");
 }
 
 } // namespace common

@@ -1,10 +1,10 @@
 // Looks at every picture that a format tells of.
 // SPDX-License-Identifier: Apache-2.0
 #include "common/csv.hpp"
-#include "common/files.hpp"
 #include "common/progress.hpp"
 #include "make_manifest/formats.hpp"
 #include "make_manifest/orientation.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/picture.hpp"
 
 #include <fmt/format.h>
@@ -105,7 +105,7 @@ std::string look(Told& told, double least_part, Complaints& suspicious) {
     suspicious.lines.push_back(told.where + ": " + error.what());
     return "";
   }
-  int orientation = orientation_of(common::read_file(told.file));
+  int orientation = orientation_of(trainer::read_file(told.file));
   if (orientation != 1 && told.exif.empty()) {
     suspicious.add(
         told.where,
@@ -149,7 +149,7 @@ std::string look(Told& told, double least_part, Complaints& suspicious) {
   const std::string_view bytes(
       reinterpret_cast<const char*>(picture.data),
       picture.total() * picture.elemSize());
-  return pixels(picture.size()) + common::fingerprint(bytes);
+  return pixels(picture.size()) + trainer::fingerprint(bytes);
 }
 
 /// Complains where one key has several rows, or rows in several parts.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 namespace make_manifest {
 namespace {
@@ -143,17 +144,20 @@ std::vector<Told> read_coco(const Source& source, Complaints& suspicious) {
   });
   each("annotations", [&](const json& entry, const std::string& where) {
     const int64_t image = entry.at("image_id");
-    const int64_t category = entry.at("category_id");
-    if (images.count(image) == 0 || categories.count(category) == 0) {
+    if (images.count(image) == 0) {
       throw std::invalid_argument(
-          images.count(image) == 0
-              ? fmt::format("image_id {}, which is no image's", image)
-              : fmt::format(
-                    "category_id {}, which is no category's", category));
+          fmt::format("image_id {}, which is no image's", image));
     }
     auto& picture = told[images[image]];
+    const bool before = std::exchange(picture.is_damaged, true);
+    const int64_t category = entry.at("category_id");
+    if (categories.count(category) == 0) {
+      throw std::invalid_argument(
+          fmt::format("category_id {}, which is no category's", category));
+    }
     picture.boxes.push_back(
         {box_of(entry, picture.size), where, categories[category]});
+    picture.is_damaged = before;
   });
   return told;
 }

@@ -3,7 +3,7 @@
 #include "make_manifest/formats.hpp"
 
 #include "common/csv.hpp"
-#include "common/files.hpp"
+#include "resnet_trainer/files.hpp"
 
 #include <algorithm>
 #include <stdexcept>
@@ -73,7 +73,7 @@ std::vector<Told> read_folder(const Source& source, Complaints&) {
 }
 
 std::string text_of(const fs::path& file) {
-  return trainer::without_mark(common::read_file(file));
+  return trainer::without_mark(trainer::read_file(file));
 }
 
 std::vector<fs::path> files_of(
@@ -81,7 +81,7 @@ std::vector<fs::path> files_of(
     const std::string& ending) {
   std::vector<fs::path> files;
   for (const auto& file : trainer::files_in(folder)) {
-    if (file.extension() == ending) {
+    if (trainer::ending_of(file) == ending) {
       files.push_back(file);
     }
   }

@@ -4,6 +4,7 @@
 #include "common/files.hpp"
 #include "common/masks.hpp"
 #include "make_manifest/formats.hpp"
+#include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/within.hpp"
 
 #include <fmt/format.h>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <exception>
 #include <iostream>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -71,7 +73,7 @@ struct Settings {
   fs::path input, more, images, masks, table, out = "manifest.csv";
   std::string pattern = "{}.png", split, exif, unlabelled = "none";
   std::vector<std::string> only;
-  bool from_one = false, append = false, strict = false;
+  bool from_one = false, append = false, fresh = false, strict = false;
   double least_part = 1e-3;
 };
 
@@ -112,6 +114,8 @@ void add_options(CLI::App& app, const Format& format, Settings& s) {
       ->check(CLI::IsMember({"train", "val", "test"}));
   add("--out", s.out, "the manifest");
   app.add_flag("--append", s.append, "to the manifest that is there");
+  app.add_flag("--fresh", s.fresh, "in place of the manifest that is there")
+      ->excludes("--append");
   app.add_flag("--strict", s.strict, "write nothing where anything is wrong");
 }
 
@@ -278,6 +282,16 @@ void run(const Format& format, const Settings& s) {
         "got " +
         s.out.string());
   }
+  std::optional<trainer::Lock> lock; // else two that add lose one's pictures
+  if (s.append && fs::exists(s.out)) {
+    lock.emplace(fs::absolute(s.out)).take_alone(
+        s.out.string() + ": another process is adding to it");
+  } else if (!s.fresh && fs::exists(s.out)) {
+    throw std::invalid_argument(
+        "--out: expected a manifest that is not there yet, or --append to add "
+        "to it, or --fresh to replace it, but got " +
+        s.out.string());
+  }
   Complaints suspicious;
   const Source source{
       s.input,
@@ -322,7 +336,12 @@ void run(const Format& format, const Settings& s) {
   check_only(told, before, s);
   auto all = before;
   for (auto& row : told) {
-    if (settle_label(row, s)) {
+    if (row.is_damaged && row.label.empty() && row.boxes.empty()) {
+      suspicious.add(
+          row.where,
+          "an annotation of " + row.path + " that can be read",
+          "none: it may show a lesion, and is left out");
+    } else if (settle_label(row, s)) {
       all.push_back(row);
     }
   }
@@ -337,7 +356,7 @@ void run(const Format& format, const Settings& s) {
   if (rows.empty() || (s.strict && !suspicious.lines.empty())) {
     throw std::runtime_error(s.out.string() + " is not written: " + counts);
   }
-  common::write_atomically(s.out, common::manifest_of(rows_of(rows), folder));
+  trainer::write_atomically(s.out, common::manifest_of(rows_of(rows), folder));
   std::cout << s.out.string() << ": " << counts << '\n';
 }
 

@@ -63,10 +63,12 @@ std::vector<Told> read_voc(const Source& source, Complaints& suspicious) {
             line,
             "an object with a name and a bndbox of four numbers",
             "another");
+        picture.is_damaged = true;
         continue;
       }
       if (trainer::utf8_end(label) < label.size()) {
         suspicious.add(line, "a name in UTF-8", "other bytes");
+        picture.is_damaged = true;
         continue;
       }
       box[0] -= source.from_one ? 1 : 0;

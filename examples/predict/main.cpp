@@ -219,7 +219,7 @@ size_t predict(const Options& o) {
   trainer::to_channels_last(*net);
   trainer::PredictOptions how;
   how.attention = how.keep_maps = !o.overlays.empty();
-  how.several = card.criterion == "bce";
+  how.multi_label = card.criterion == "bce";
   how.layer = networks::families().at(card.network.at("network")).layer;
 
   const auto rows = rows_of(o);
@@ -263,7 +263,7 @@ size_t predict(const Options& o) {
     progress.advance(batch.index.size(0));
   }
   progress.finish();
-  common::write_atomically(o.out, table);
+  trainer::write_atomically(o.out, table);
   std::cerr << fmt::format( // the table may go to the other stream
       "{}: {} pictures, {} could not be read\n",
       o.out,

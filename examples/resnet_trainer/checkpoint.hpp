@@ -3,7 +3,7 @@
 #ifndef RESNET_TRAINER_CHECKPOINT_HPP
 #define RESNET_TRAINER_CHECKPOINT_HPP
 
-#include "picture.hpp"
+#include "files.hpp"
 
 #include <c10/util/Exception.h>
 #include <torch/nn/module.h>
@@ -41,24 +41,26 @@ inline void copy_weights(const torch::nn::Module& from, torch::nn::Module& to) {
   }
 }
 
-/// Writes everything; `best` is the network of the best epoch.
+/// Writes everything, with the network of the best epoch where it is kept.
 template <class Guide>
 void save_checkpoint(
     const std::filesystem::path& path,
     const Progress& progress,
     const torch::nn::Module& net,
-    const torch::nn::Module& best,
     const torch::optim::Optimizer& optimizer,
-    const Guide& guide) {
+    const Guide& guide,
+    const torch::nn::Module* best = nullptr) {
   torch::serialize::OutputArchive archive, parts[4];
   net.save(parts[0]);
-  best.save(parts[1]);
-  optimizer.save(parts[2]);
-  parts[3] << guide;
+  optimizer.save(parts[1]);
+  parts[2] << guide;
   archive.write("net", parts[0]);
-  archive.write("best", parts[1]);
-  archive.write("optimizer", parts[2]);
-  archive.write("guide", parts[3]);
+  archive.write("optimizer", parts[1]);
+  archive.write("guide", parts[2]);
+  if (best != nullptr) {
+    best->save(parts[3]);
+    archive.write("best", parts[3]);
+  }
   archive.write("epoch", c10::IValue(progress.epoch));
   archive.write("best_figure", c10::IValue(progress.best));
   archive.write("history", c10::IValue(progress.history));
@@ -88,10 +90,10 @@ void load_checkpoint(
     const std::filesystem::path& path,
     Progress& progress,
     torch::nn::Module& net,
-    torch::nn::Module& best,
     torch::optim::Optimizer& optimizer,
     Guide& guide,
-    torch::Device device) {
+    torch::Device device,
+    torch::nn::Module* best = nullptr) {
   try {
     torch::serialize::InputArchive archive, parts[4];
     archive.load_from(path.string(), device);
@@ -109,13 +111,15 @@ void load_checkpoint(
           "forget it");
     }
     archive.read("net", parts[0]);
-    archive.read("best", parts[1]);
-    archive.read("optimizer", parts[2]);
-    archive.read("guide", parts[3]);
+    archive.read("optimizer", parts[1]);
+    archive.read("guide", parts[2]);
     net.load(parts[0]);
-    best.load(parts[1]);
-    optimizer.load(parts[2]);
-    parts[3] >> guide;
+    optimizer.load(parts[1]);
+    parts[2] >> guide;
+    if (best != nullptr) {
+      archive.read("best", parts[3]);
+      best->load(parts[3]);
+    }
     progress.epoch = value("epoch").toInt();
     progress.best = value("best_figure").toDouble();
     progress.history = value("history").toStringRef();

@@ -88,7 +88,7 @@ Pictures::Pictures(
     const PicturesOptions& options)
     : classes_(classes),
       options_(options) {
-  if (options.several) {
+  if (options.multi_label) {
     targets_ = several_targets(rows, classes);
   } else if (!classes.empty()) {
     targets_ = torch::tensor(targets_of(rows, classes), torch::kLong);
@@ -134,7 +134,7 @@ Pictures::Decoded Pictures::decode(size_t index) const {
       result.boxes =
           boxes_on(row, {stored.rows, stored.cols}, options_.weigh_boxes)
               .resize(size);
-      if (options_.several) {
+      if (options_.multi_label) {
         result.boxes = result.boxes.with_labels(box_labels(row, classes_));
       }
     } else if (!row.mask.empty()) {

@@ -56,7 +56,7 @@ torch::Tensor box_labels(
 struct PicturesOptions {
   care::Size size{224, 224}; ///< pictures are brought to it
   bool weigh_boxes = false; ///< by their confidence; else each counts in full
-  bool several = false; ///< labels a picture, and boxes with labels
+  bool multi_label = false; ///< [N, K] targets, boxes with labels
   bool cache = false; ///< keep the decoded pictures in memory
   bool masks = false; ///< the regions are the rows' masks, not their boxes
   bool any_mask_size = false; ///< of masks that may be another picture's

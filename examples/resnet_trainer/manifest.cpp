@@ -243,6 +243,14 @@ std::vector<fs::path> files_in(const fs::path& folder) {
   return files;
 }
 
+std::string ending_of(const fs::path& file) {
+  auto ending = file.extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return ending;
+}
+
 std::vector<Row> read_folder(
     const fs::path& folder,
     const std::string& unlabelled) {
@@ -250,10 +258,7 @@ std::vector<Row> read_folder(
       " .jpg .jpeg .jpe .jfif .png .bmp .tif .tiff .webp .jp2 .dcm .dicom ";
   std::vector<Row> rows;
   for (const auto& file : files_in(folder)) {
-    auto kind = file.extension().string();
-    std::transform(kind.begin(), kind.end(), kind.begin(), [](char c) {
-      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    });
+    const auto kind = ending_of(file);
     const auto path = file.lexically_relative(folder);
     const auto label =
         path.has_parent_path() ? path.begin()->string() : unlabelled;

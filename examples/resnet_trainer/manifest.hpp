@@ -66,6 +66,9 @@ std::vector<Row> read_manifest(const std::filesystem::path& manifest);
 std::vector<std::filesystem::path> files_in(
     const std::filesystem::path& folder);
 
+/// A file's ending in small letters, with its dot: ".jpg" of A.JPG.
+std::string ending_of(const std::filesystem::path& file);
+
 /// The pictures of a folder that holds a folder for each class: no boxes. Those
 /// in no such folder get the label `unlabelled`; empty: they are left out.
 /// Throws std::runtime_error as `files_in`, if there are none, for names not in

@@ -11,7 +11,10 @@
 #include <torch/optim/sgd.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -52,6 +55,25 @@ inline std::unique_ptr<torch::optim::Optimizer> make_optimizer(
 /// a training is over.
 inline double cosine_decay(double done) {
   return (1 + std::cos(M_PI * done)) / 2;
+}
+
+/// Sets the learning rate of an epoch, from 0: a rise, then constant or cosine.
+inline double set_epoch_rate(
+    torch::optim::Optimizer& optimizer,
+    const std::vector<Group>& groups,
+    const Options& o,
+    int64_t epoch) {
+  const auto left = o.stage1 + o.stage2 - o.lr_warmup;
+  const auto done = static_cast<double>(epoch - o.lr_warmup) /
+      static_cast<double>(std::max<int64_t>(1, left));
+  const double rate = epoch < o.lr_warmup ? o.lr *
+          static_cast<double>(epoch + 1) / static_cast<double>(o.lr_warmup + 1)
+      : o.cosine ? o.lr * cosine_decay(done)
+                 : o.lr;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    optimizer.param_groups()[i].options().set_lr(rate * groups[i].rate);
+  }
+  return rate;
 }
 
 /// One rate for all parameters.

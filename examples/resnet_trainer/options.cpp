@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
-#include "picture.hpp"
+#include "files.hpp"
 #include "within.hpp"
 
 #include <fmt/format.h>

@@ -50,7 +50,7 @@ struct Options {
   std::vector<std::string> given; ///< the names of all that were given
 
   /// Whether a picture may have several labels.
-  bool several() const {
+  bool multi_label() const {
     return criterion == "bce";
   }
 };

@@ -3,6 +3,7 @@
 #include "picture.hpp"
 
 #include "dicom.hpp"
+#include "files.hpp"
 #include "tiff.hpp"
 
 #include <opencv2/imgcodecs.hpp>
@@ -11,10 +12,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cinttypes>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <stdexcept>
@@ -172,17 +171,21 @@ cv::Mat decoded(Bytes& bytes) {
   return picture;
 }
 
-Bytes read_bytes(const fs::path& file, const char* what = "a picture") {
+Bytes read_bytes(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary | std::ios::ate);
   if (!stream || !fs::is_regular_file(file)) {
     throw std::runtime_error(
-        file.string() + ": expected " + what + ", but it cannot be opened");
+        file.string() + ": expected a picture, but it cannot be opened");
   }
   Bytes bytes(static_cast<size_t>(stream.tellg()));
   stream.seekg(0);
   stream.read(
       reinterpret_cast<char*>(bytes.data()),
       static_cast<std::streamsize>(bytes.size()));
+  if (!stream) {
+    throw std::runtime_error(
+        file.string() + ": expected a picture, but reading it failed");
+  }
   return bytes;
 }
 
@@ -287,103 +290,6 @@ cv::Mat resized(const cv::Mat& picture, cv::Size size) {
   }
   cv::resize(shrunk, result, size, 0, 0, cv::INTER_LINEAR);
   return result;
-}
-
-bool is_device(const fs::path& path) {
-  std::error_code none;
-  // What a process was given (/dev/stdout) may be a file, to be added to.
-  const auto kind = fs::status(path, none).type();
-  const auto top = fs::absolute(path).lexically_normal().string();
-  return top.rfind("/dev/std", 0) == 0 || top.rfind("/dev/fd/", 0) == 0 ||
-      top.rfind("/proc/", 0) == 0 ||
-      (kind != fs::file_type::regular && kind != fs::file_type::directory &&
-       kind != fs::file_type::not_found);
-}
-
-namespace {
-
-/// Where a file is written to: first to `part`, of a device at once.
-struct Place {
-  fs::path target, part;
-  bool at_once;
-};
-
-Place place_of(const fs::path& path) {
-  std::error_code none;
-  const bool at_once = is_device(path);
-  auto target = path;
-  for (int i = 0; !at_once && i < 40 && fs::is_symlink(target, none); ++i) {
-    target = target.parent_path() / fs::read_symlink(target, none);
-  } // the link stays one
-  auto part = target;
-  part += at_once ? "" : ".part";
-  return {target, part, at_once};
-}
-
-[[noreturn]] void fail_to_write(
-    const fs::path& path,
-    const std::error_code& error) {
-  throw std::runtime_error(
-      path.string() + ": cannot be written: " + error.message());
-}
-
-} // namespace
-
-void write_atomically(const fs::path& path, std::string_view bytes) {
-  const auto [target, part, at_once] = place_of(path);
-  std::error_code error, none;
-  if (!at_once && target.has_parent_path()) {
-    fs::create_directories(target.parent_path(), error);
-  }
-  errno = 0;
-  std::ofstream stream(
-      part, std::ios::binary | (at_once ? std::ios::app : std::ios::trunc));
-  stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  stream.close();
-  if (!stream) {
-    error = error ? error : std::error_code(errno, std::generic_category());
-  } else if (!at_once) {
-    fs::rename(part, target, error);
-  }
-  if (!stream || error) {
-    if (!at_once) {
-      fs::remove(part, none);
-    }
-    fail_to_write(path, error);
-  }
-}
-
-void check_writable(const fs::path& path) {
-  const auto [target, part, at_once] = place_of(path);
-  if (at_once) {
-    return;
-  }
-  std::error_code error;
-  if (target.has_parent_path()) {
-    fs::create_directories(target.parent_path(), error);
-  }
-  errno = 0;
-  if (!std::ofstream(part, std::ios::app)) {
-    fail_to_write(
-        path, error ? error : std::error_code(errno, std::generic_category()));
-  }
-  fs::remove(part);
-}
-
-std::string fingerprint(std::string_view bytes) {
-  uint64_t hash = 14695981039346656037U;
-  for (const char byte : bytes) {
-    hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
-  }
-  char digits[17];
-  std::snprintf(digits, sizeof(digits), "%016" PRIx64, hash);
-  return digits;
-}
-
-std::string fingerprint_of_file(const fs::path& path) {
-  const auto bytes = read_bytes(path, "a file");
-  return fingerprint(
-      {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
 void write_picture(const fs::path& path, const cv::Mat& rgb) {

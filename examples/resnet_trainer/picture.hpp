@@ -6,7 +6,6 @@
 #include <opencv2/core.hpp>
 
 #include <filesystem>
-#include <string_view>
 
 namespace trainer {
 
@@ -37,24 +36,6 @@ cv::Mat read_mask(const std::filesystem::path& file, cv::Size size);
 /// The picture at another size: along each side a mean over areas where it
 /// shrinks, else bilinear.
 cv::Mat resized(const cv::Mat& picture, cv::Size size);
-
-/// 16 hexadecimal digits that change when the bytes do (FNV-1a, 64 bits): tells
-/// edited files apart, not forged ones.
-std::string fingerprint(std::string_view bytes);
-std::string fingerprint_of_file(const std::filesystem::path& path);
-
-/// Writes the whole file or nothing, through `<path>.part`; makes its folder
-/// where it lacks. A link stays one, and what is no file (/dev/stdout) is
-/// written to. Throws std::runtime_error with the system's reason.
-void write_atomically(
-    const std::filesystem::path& path,
-    std::string_view bytes);
-
-/// Throws likewise where nothing could be written there. Makes the folder.
-void check_writable(const std::filesystem::path& path);
-
-/// Whether it is no file that keeps what is written: /dev/stdout, /dev/null.
-bool is_device(const std::filesystem::path& path);
 
 /// 8-bit RGB as a file of the path's extension, written as by
 /// `write_atomically`.

@@ -6,11 +6,11 @@
 #include "checkpoint.hpp"
 #include "device.hpp"
 #include "figures.hpp"
+#include "files.hpp"
 #include "lock.hpp"
 #include "model_file.hpp"
 #include "optimizer.hpp"
 #include "options.hpp"
-#include "picture.hpp"
 #include "process.hpp"
 #include "task.hpp"
 #include "test.hpp"
@@ -48,25 +48,6 @@ struct Model {
   care::TargetLayer layer = {}; ///< the map that is guided and tested
 };
 
-/// Sets the learning rate of an epoch, from 0: a rise, then constant or cosine.
-inline double set_epoch_rate(
-    torch::optim::Optimizer& optimizer,
-    const std::vector<Group>& groups,
-    const Options& o,
-    int64_t epoch) {
-  const auto left = o.stage1 + o.stage2 - o.lr_warmup;
-  const auto done = static_cast<double>(epoch - o.lr_warmup) /
-      static_cast<double>(std::max<int64_t>(1, left));
-  const double rate = epoch < o.lr_warmup ? o.lr *
-          static_cast<double>(epoch + 1) / static_cast<double>(o.lr_warmup + 1)
-      : o.cosine ? o.lr * cosine_decay(done)
-                 : o.lr;
-  for (size_t i = 0; i < groups.size(); ++i) {
-    optimizer.param_groups()[i].options().set_lr(rate * groups[i].rate);
-  }
-  return rate;
-}
-
 /// What metrics.csv begins with.
 inline constexpr const char* kColumns = "epoch,stage,rate,loss,accuracy";
 
@@ -76,7 +57,7 @@ inline void record(
     const Epoch& e,
     int stage,
     double rate,
-    bool several,
+    bool multi_label,
     double validation,
     double seconds) {
   auto& csv = progress.history;
@@ -84,7 +65,7 @@ inline void record(
     csv = fmt::format(
         "{},inner,outer,inside,guided,val_{},images_per_second\n",
         kColumns,
-        several ? "auc" : "mca");
+        multi_label ? "auc" : "mca");
   }
   const double speed = static_cast<double>(e.images) / seconds;
   csv += fmt::format(
@@ -110,7 +91,7 @@ inline void record(
   }
   if (!std::isnan(validation)) {
     line += fmt::format(
-        ", validation {} {:.3f}", several ? "AUC" : "MCA", validation);
+        ", validation {} {:.3f}", multi_label ? "AUC" : "MCA", validation);
   }
   std::cout << fmt::format("{}, {:.0f} images/s", line, speed) << std::endl;
 }
@@ -149,9 +130,16 @@ struct Alone {
 };
 
 /// Removes what an earlier training left in its folder. Throws where files of
-/// such names are no training's: by its checkpoint, or by the columns of
-/// metrics.csv.
-inline void forget(const std::filesystem::path& out) {
+/// such names are no training's (by its checkpoint, or by the columns of
+/// metrics.csv), and, unless that is meant, where a trained network is among
+/// them.
+inline void forget(const std::filesystem::path& out, bool is_meant) {
+  if (!is_meant && std::filesystem::exists(out / "network.safetensors")) {
+    throw std::invalid_argument(
+        "--out: expected another folder, or --fresh, for no checkpoint tells "
+        "what this network was trained on: " +
+        (out / "network.safetensors").string());
+  }
   std::string columns;
   std::ifstream(out / "metrics.csv") >> columns;
   const bool is_own =
@@ -186,6 +174,44 @@ inline void check_batch_norm(const c10::Error& error, const Options& o) {
   }
 }
 
+/// The classification loss of logits [N, K] and targets: of classes [N], or of
+/// several labels [N, K].
+inline auto criterion_of(
+    const Options& o,
+    const Task& task,
+    torch::Device device) {
+  namespace F = torch::nn::functional;
+  const auto weights = o.class_weights
+      ? care::inverse_frequency_weights(task.counts).to(device)
+      : torch::Tensor();
+  return [multi_label = o.multi_label(), weights](
+             const torch::Tensor& logits, const torch::Tensor& targets) {
+    return multi_label
+        ? F::binary_cross_entropy_with_logits(
+              logits,
+              targets,
+              F::BinaryCrossEntropyWithLogitsFuncOptions().pos_weight(weights))
+        : F::cross_entropy(
+              logits, targets, F::CrossEntropyFuncOptions().weight(weights));
+  };
+}
+
+/// The guide: which classes, by which map of the network, how strongly, when.
+inline care::Guide<> guide_of(
+    const Options& o,
+    const Task& task,
+    const care::TargetLayer& layer,
+    const care::SumOverRanks& summing) {
+  return care::Guide<>(
+      care::GuideOptions()
+          .classes(task.guided)
+          .target_layers({layer})
+          .alpha(o.alpha)
+          .sum_over_ranks(summing)
+          .schedule(care::ScheduleOptions().start(o.stage1).warmup(o.warmup)),
+      care::AttentionLossOptions().lambda(o.lambda).tau(o.tau));
+}
+
 /// Both stages; goes on where a checkpoint stands.
 template <class Network, class Sampler, class Team>
 Network train(
@@ -201,39 +227,21 @@ Network train(
   best->to(input.device);
   const auto optimizer =
       make_optimizer(o.optimizer, model.groups, o.lr, o.weight_decay);
-  namespace F = torch::nn::functional;
-  const auto weights = o.class_weights
-      ? care::inverse_frequency_weights(task.counts).to(input.device)
-      : torch::Tensor();
-  const auto criterion = [&](const auto& logits, const auto& targets) {
-    return o.several()
-        ? F::binary_cross_entropy_with_logits(
-              logits,
-              targets,
-              F::BinaryCrossEntropyWithLogitsFuncOptions().pos_weight(weights))
-        : F::cross_entropy(
-              logits, targets, F::CrossEntropyFuncOptions().weight(weights));
-  };
-  care::Guide guide(
-      care::GuideOptions()
-          .classes(task.guided)
-          .target_layers({model.layer})
-          .alpha(o.alpha)
-          .sum_over_ranks(team.summing())
-          .schedule(care::ScheduleOptions().start(o.stage1).warmup(o.warmup)),
-      care::AttentionLossOptions().lambda(o.lambda).tau(o.tau));
-
+  const auto criterion = criterion_of(o, task, input.device);
+  auto guide = guide_of(o, task, model.layer, team.summing());
+  auto* const kept = o.best ? &*best : nullptr;
   Progress progress;
-  progress.identity = task.identity;
+  progress.identity = task.identity +
+      (team.size > 1 ? fmt::format("\nby {} processes", team.size) : "");
   if (!o.fresh && std::filesystem::exists(checkpoint)) {
     load_checkpoint(
-        checkpoint, progress, *net, *best, *optimizer, guide, input.device);
+        checkpoint, progress, *net, *optimizer, guide, input.device, kept);
     if (team.rank == 0) { // also what a kill kept from being written
       write_atomically(out / "metrics.csv", progress.history);
       std::cout << "going on after epoch " << progress.epoch << '\n';
     }
   } else if (team.rank == 0) {
-    forget(out);
+    forget(out, o.fresh);
   }
   team.begin(*net, progress.epoch);
   if (o.channels_last) {
@@ -248,7 +256,7 @@ Network train(
   const auto& val = task.split.val;
   decltype(in_order(o, task, val)) val_loader; // of this process's share
   PredictOptions how;
-  how.several = o.several();
+  how.multi_label = o.multi_label();
   StepOptions step;
   step.bfloat16 = o.bfloat16;
   step.clip = o.clip;
@@ -298,10 +306,10 @@ Network train(
         figures,
         stage2 ? 2 : 1,
         rate,
-        o.several(),
+        o.multi_label(),
         figure,
         seconds.count());
-    save_checkpoint(checkpoint, progress, *net, *best, *optimizer, guide);
+    save_checkpoint(checkpoint, progress, *net, *optimizer, guide, kept);
     write_atomically(out / "metrics.csv", progress.history);
   }
   return o.best && progress.best >= 0 ? best : net;

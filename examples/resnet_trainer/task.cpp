@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "task.hpp"
 
-#include "picture.hpp" // fingerprint
+#include "files.hpp"
 
 #include <care/imbalance.hpp>
 
@@ -42,7 +42,6 @@ std::vector<Row> read_data(const std::string& data) {
 
 /// What tells the data of one training from another's, wherever they lie.
 std::string identity_of(const Options& o, const Split& split) {
-  const auto folder = fs::absolute(o.data).parent_path().lexically_normal();
   std::string data;
   const auto add = [&](const std::string& text) { data += text + '\0'; };
   for (const auto* part : {&split.train, &split.val, &split.test}) {
@@ -52,10 +51,7 @@ std::string identity_of(const Options& o, const Split& split) {
         add(text);
       }
       if (o.masks() && !row.mask.empty()) {
-        add(fs::absolute(row.mask)
-                .lexically_normal()
-                .lexically_relative(folder)
-                .generic_string());
+        add(fingerprint_of_file(row.mask));
       }
       for (const auto& box : row.boxes) {
         add(fmt::format("{} {}", fmt::join(box.xyxy, " "), box.label));
@@ -82,7 +78,7 @@ std::vector<int64_t> guided_classes(const Options& o, const Task& task) {
 
 void check_labels(const Options& o, const std::vector<Row>& rows, int64_t k) {
   for (const auto& row : rows) {
-    if (!o.several() && split_labels(row.label).size() > 1) {
+    if (!o.multi_label() && split_labels(row.label).size() > 1) {
       throw std::invalid_argument(fmt::format(
           "{}: expected one label a picture, but got '{}'; --criterion bce "
           "learns several",

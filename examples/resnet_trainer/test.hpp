@@ -5,6 +5,7 @@
 
 #include "dataset.hpp"
 #include "figures.hpp"
+#include "files.hpp"
 #include "options.hpp"
 #include "picture.hpp"
 #include "sheet.hpp"
@@ -44,7 +45,7 @@ auto make_loader(
   const auto count = static_cast<int64_t>(rows.size());
   PicturesOptions options;
   options.size = {o.size[1], o.size[0]};
-  options.several = o.several();
+  options.multi_label = o.multi_label();
   options.cache = o.cache;
   options.masks = o.masks();
   return torch::data::make_data_loader(
@@ -89,13 +90,14 @@ inline cv::Mat attention_sheet(
     const auto n = static_cast<int64_t>(i);
     const auto map = said.maps[n].contiguous();
     const auto& p = said.probabilities[n];
-    const bool several = said.targets.dim() == 2;
-    const auto best = (several ? said.shown[n] : p.argmax()).item<int64_t>();
+    const bool multi_label = said.targets.dim() == 2;
+    const auto best =
+        (multi_label ? said.shown[n] : p.argmax()).item<int64_t>();
     const auto& name = task.classes[static_cast<size_t>(best)];
     const auto says =
         fmt::format("says {} {:.2f}", name, p[best].item<double>());
     const bool wrong =
-        several ? p[best].item<double>() < 0.5 : name != rows[i].label;
+        multi_label ? p[best].item<double>() < 0.5 : name != rows[i].label;
     const cv::Mat cells(
         static_cast<int>(map.size(0)),
         static_cast<int>(map.size(1)),
@@ -128,7 +130,7 @@ void test(
         return row.has_region(task.masks);
       });
   how.layer = layer;
-  how.several = o.several();
+  how.multi_label = o.multi_label();
   const auto start = std::chrono::steady_clock::now();
   Predictions said = predict(net, *loader, input, how);
   const std::chrono::duration<double> seconds =

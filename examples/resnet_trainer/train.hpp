@@ -252,7 +252,7 @@ enum class Grey { kNothing, kSurroundings, kLesion };
 struct PredictOptions {
   bool attention = false; ///< Grad-CAM too; it costs a graph of each batch
   bool keep_maps = false; ///< and hand it out
-  bool several = false; ///< labels a picture: each logit has its own sigmoid
+  bool multi_label = false; ///< each logit has its own sigmoid
   care::TargetLayer layer = {}; ///< whose map; by default the last one
   Grey grey = Grey::kNothing; ///< of pictures with a region
 };
@@ -302,7 +302,7 @@ Predictions predict(
       targets.push_back(batch.targets);
     }
     probabilities.push_back(
-        options.several ? logits.sigmoid() : logits.softmax(1));
+        options.multi_label ? logits.sigmoid() : logits.softmax(1));
     shown.push_back(classes);
     epg.push_back(share);
     boxed.push_back(boxes.boxes_per_image() > 0);

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/data.hpp"
 
-#include "common/files.hpp"
 #include "common/generated.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/split.hpp"
 
@@ -310,7 +310,7 @@ std::string fingerprint(const std::vector<Row>& rows, bool masks) {
       text += fmt::format("{},{}\n", fmt::join(box.xyxy, ","), box.confidence);
     }
   }
-  return common::fingerprint(text);
+  return trainer::fingerprint(text);
 }
 
 } // namespace study

@@ -1,6 +1,6 @@
 // study: trains many arms on many splits, and says what the differences are.
 // SPDX-License-Identifier: Apache-2.0
-#include "common/files.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/process.hpp"
 #include "study/report.hpp"
 #include "study/runs.hpp"
@@ -94,7 +94,7 @@ int run(const Options& o) {
   }
   const auto verdict = study::write_reports(runs, o.pictures);
   if (std::filesystem::exists(o.out / "results.md")) {
-    std::cout << common::read_file(o.out / "results.md") << '\n';
+    std::cout << trainer::read_file(o.out / "results.md") << '\n';
   }
   std::cout << fmt::format(
       "{}\n\ntrained {} networks\n",

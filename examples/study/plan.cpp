@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/plan.hpp"
 
-#include "common/files.hpp"
 #include "common/json.hpp"
+#include "resnet_trainer/files.hpp"
 
 #include <fmt/format.h>
 
@@ -206,7 +206,7 @@ Plan parse_plan(const nlohmann::json& json) {
 
 Plan read_plan(const std::filesystem::path& file) {
   auto plan = parse_plan(common::read_json(file));
-  plan.text = common::read_file(file);
+  plan.text = trainer::read_file(file);
   return plan;
 }
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "study/report.hpp"
 
-#include "common/files.hpp"
 #include "common/page.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/sheet.hpp"
@@ -176,7 +176,7 @@ std::string write_reports(const Runs& runs, size_t most) {
   lock.take(LOCK_EX); // of two processes that end together
   const auto finished = runs.finished();
   const auto sets = tested_sets(data, finished);
-  common::write_atomically(folder / "runs.csv", runs_csv(data, sets));
+  trainer::write_atomically(folder / "runs.csv", runs_csv(data, sets));
   if (finished.empty()) {
     return "Nothing was finished.";
   }
@@ -196,7 +196,7 @@ std::string write_reports(const Runs& runs, size_t most) {
         escaped(caption),
         svg);
     std::replace(name.begin(), name.end(), ' ', '-');
-    common::write_atomically(folder / "charts" / (name + ".svg"), svg);
+    trainer::write_atomically(folder / "charts" / (name + ".svg"), svg);
   }
   auto [titles, pictures] = pictures_of(data, finished, most);
   if (!pictures.empty()) {
@@ -216,9 +216,9 @@ std::string write_reports(const Runs& runs, size_t most) {
       "<p class=\"soft\">{}</p>\n<h2>Settings</h2>\n<pre>{}</pre>\n",
       kExplained,
       escaped(data.plan.text));
-  common::write_atomically(
+  trainer::write_atomically(
       folder / "results.md", markdown + "\n" + kExplained + "\n");
-  common::write_atomically(
+  trainer::write_atomically(
       folder / "report.html", common::page("Does it help?", body));
   return said;
 }

@@ -3,8 +3,8 @@
 #ifndef CARE_EXAMPLES_STUDY_RUNS_HPP
 #define CARE_EXAMPLES_STUDY_RUNS_HPP
 
-#include "common/files.hpp"
 #include "common/json.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/lock.hpp"
 #include "study/data.hpp"
 #include "study/faults.hpp"

@@ -4,6 +4,7 @@
 
 #include "common/json.hpp"
 #include "networks/names.hpp"
+#include "resnet_trainer/files.hpp"
 
 #include <fmt/format.h>
 
@@ -213,7 +214,7 @@ nlohmann::json identity(const Plan& plan) {
   json["size"] = size_of(plan.recipe);
   json.erase("weights"); // as it was before there were any
   if (const auto& file = plan.recipe.weights; !file.empty()) {
-    json["weights"] = common::fingerprint(common::read_file(file));
+    json["weights"] = trainer::fingerprint(trainer::read_file(file));
   }
   if (!plan.recipe.masks()) {
     json.erase("regions"); // likewise

@@ -145,7 +145,7 @@ Network train(
   }
   if (std::filesystem::exists(checkpoint)) {
     trainer::load_checkpoint(
-        checkpoint, state, *net, *net, *optimizer, guide, input.device);
+        checkpoint, state, *net, *optimizer, guide, input.device);
   }
   if (recipe.channels_last) {
     trainer::to_channels_last(*net);
@@ -178,7 +178,7 @@ Network train(
         step);
     guide.advance();
     ++epoch;
-    trainer::save_checkpoint(checkpoint, state, *net, *net, *optimizer, guide);
+    trainer::save_checkpoint(checkpoint, state, *net, *optimizer, guide);
     auto note = fmt::format(
         "epoch {}, loss {:.3f}, accuracy {:.3f}",
         epoch,

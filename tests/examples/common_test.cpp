@@ -3,13 +3,14 @@
 #include "support/files.hpp"
 #include "support/plain_catch.hpp"
 
-#include "common/files.hpp"
 #include "common/generated.hpp"
 #include "common/json.hpp"
 #include "common/page.hpp"
 #include "common/progress.hpp"
 #include "common/random.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/manifest.hpp"
+#include "resnet_trainer/picture.hpp"
 
 #include <opencv2/imgproc.hpp>
 
@@ -50,15 +51,15 @@ TEST_CASE("files: bytes come back, folders are made", "[common]") {
   const Folder folder;
   const auto path = folder.path / "a" / "b.bin";
   const std::string bytes("line\r\n\0\xff end", 13);
-  common::write_atomically(path, bytes);
-  CHECK(common::read_file(path) == bytes);
-  common::write_atomically(path, "");
-  CHECK(common::read_file(path).empty());
+  trainer::write_atomically(path, bytes);
+  CHECK(trainer::read_file(path) == bytes);
+  trainer::write_atomically(path, "");
+  CHECK(trainer::read_file(path).empty());
   CHECK(contains(
-      error_of([&] { common::read_file(folder.path / "none"); }),
+      error_of([&] { trainer::read_file(folder.path / "none"); }),
       "none': No such file or directory"));
   CHECK(contains(
-      error_of([&] { common::read_file(folder.path); }), "Is a directory"));
+      error_of([&] { trainer::read_file(folder.path); }), "Is a directory"));
 }
 
 TEST_CASE("files: JSON keeps numbers to the last bit", "[common]") {
@@ -77,8 +78,8 @@ TEST_CASE("files: JSON keeps numbers to the last bit", "[common]") {
 
 TEST_CASE("files: fingerprints are FNV-1a's", "[common]") {
   // The values of the algorithm's published test suite.
-  CHECK(common::fingerprint("") == "cbf29ce484222325");
-  CHECK(common::fingerprint("foobar") == "85944171f73967e8");
+  CHECK(trainer::fingerprint("") == "cbf29ce484222325");
+  CHECK(trainer::fingerprint("foobar") == "85944171f73967e8");
 }
 
 TEST_CASE("page: names from outside are text", "[common]") {

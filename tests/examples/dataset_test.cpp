@@ -193,7 +193,7 @@ TEST_CASE("dataset: several labels a picture, and boxes with their own") {
   auto one = picture_row(folder, "b.png", 50);
   one.boxes.clear();
   auto options = small();
-  options.several = true;
+  options.multi_label = true;
   Pictures pictures({both, one}, {"dark", "grey", "light"}, options);
   const auto batch = pictures.get_batch(std::vector<size_t>{1, 0});
   CHECK(torch::equal(

@@ -205,19 +205,19 @@ TEST_CASE("distributed: the program trains, and goes on exactly") {
   const auto whole = folder.path / "whole", parts = folder.path / "parts";
   const auto run = [&](const fs::path& out, const std::string& more) {
     return care_test::run_program(
-        CARE_DISTRIBUTED, arguments(data, out, 3) + " " + more);
+        CARE_DISTRIBUTED, arguments(data, out, 30) + " " + more);
   };
   const auto first = run(whole, "--nproc 2");
   INFO(first.text);
   REQUIRE(first.status == 0);
-  CHECK(contains(first.text, "epoch   3"));
+  CHECK(contains(first.text, "epoch  30"));
   CHECK(fs::exists(whole / "network.safetensors"));
   CHECK(contains(care_test::read_text(whole / "test.txt"), "macro AUC"));
 
   // One rank is killed in the middle; the other names it and ends.
   const auto port = parallel::free_port();
   const auto log = folder.path / "log";
-  const auto training = arguments(data, parts, 3) + " --timeout 60";
+  const auto training = arguments(data, parts, 30) + " --timeout 60";
   care_test::Child zero(as_rank(0, 2, port), training + " 2> " + log.string());
   care_test::Child one(as_rank(1, 2, port), training);
   REQUIRE(care_test::is_there_soon(parts / "checkpoint.pt"));
@@ -225,8 +225,12 @@ TEST_CASE("distributed: the program trains, and goes on exactly") {
   const auto start = std::chrono::steady_clock::now();
   CHECK(zero.wait() == 1);
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(45));
+  CHECK_FALSE(fs::exists(parts / "network.safetensors")); // in the middle
   CHECK(contains(care_test::read_text(log), "rank 0: lost rank 1"));
 
+  const auto alone = run(parts, "--nproc 1");
+  CHECK(alone.status == 1);
+  CHECK(contains(alone.text, "by 2 processes"));
   const auto again = run(parts, "--nproc 2");
   INFO(again.text);
   REQUIRE(again.status == 0);

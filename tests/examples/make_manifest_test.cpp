@@ -744,6 +744,14 @@ TEST_CASE("make_manifest: folder, masks and a table of one's own") {
   REQUIRE(run.status == 0);
   CHECK(work.rows()[1].label == "nv");
   CHECK(work.rows()[2].label == "unlabelled");
+  const auto before = work.rows().size();
+  work.picture("set/nv/d.png");
+  run = work.more("folder set"); // a manifest may be a day's work
+  CHECK(run.status == 1);
+  CHECK(contains(run.text, "--append to add to it, or --fresh to replace it"));
+  CHECK(work.rows().size() == before);
+  CHECK(work.more("folder set --fresh").status == 0);
+  CHECK(work.rows().size() == before + 1);
   CHECK(contains(
       care_test::run_program(
           CARE_MAKE_MANIFEST,

@@ -3,6 +3,7 @@
 #include "support/files.hpp"
 #include "support/plain_catch.hpp"
 
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/picture.hpp"
 
 #include <opencv2/imgcodecs.hpp>

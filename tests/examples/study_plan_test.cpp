@@ -3,7 +3,7 @@
 #include "support/files.hpp"
 #include "support/plain_catch.hpp"
 
-#include "common/files.hpp"
+#include "resnet_trainer/files.hpp"
 #include "study/plan.hpp"
 
 #include <nlohmann/json.hpp>
@@ -85,7 +85,7 @@ TEST_CASE("study: other networks, and weights to start from", "[study]") {
   CHECK(plan.recipe.net == "vgg16");
   const auto identity = study::identity(plan);
   CHECK(identity.at("net") == "vgg16");
-  CHECK(identity.at("weights") == common::fingerprint("bytes"));
+  CHECK(identity.at("weights") == trainer::fingerprint("bytes"));
   // How the path is spelled is no matter, what the file holds is.
   json["recipe"]["weights"] = (folder.path / "." / "vgg16.pth").string();
   CHECK(study::identity(study::parse_plan(json)) == identity);

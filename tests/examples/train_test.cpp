@@ -5,6 +5,7 @@
 #include "support/support.hpp"
 
 #include "resnet_trainer/checkpoint.hpp"
+#include "resnet_trainer/optimizer.hpp"
 #include "resnet_trainer/resnet.hpp"
 #include "resnet_trainer/train.hpp"
 
@@ -346,7 +347,7 @@ TEST_CASE("train: several labels a picture", "[train]") {
   CHECK(epoch.accuracy == Approx(right / 12));
 
   trainer::PredictOptions options{true, true};
-  options.several = true;
+  options.multi_label = true;
   const auto said = trainer::predict(net, data, input, options);
   CHECK(said.targets.sizes() == torch::IntArrayRef({6, 2}));
   CHECK(torch::equal( // of the first box, else the first label
@@ -373,6 +374,45 @@ TEST_CASE("train: without classes the likeliest one is shown", "[train]") {
   CHECK(said.maps.size(0) == 3);
 }
 
+TEST_CASE("train: the learning rate of each epoch and group", "[train]") {
+  const std::vector<trainer::Group> groups{
+      {{torch::ones({2}).requires_grad_()}, 1},
+      {{torch::ones({3}).requires_grad_()}, 0.1}};
+  const auto kind = GENERATE(
+      trainer::Optimizer::kSgd,
+      trainer::Optimizer::kAdam,
+      trainer::Optimizer::kAdamW);
+  const auto optimizer = trainer::make_optimizer(kind, groups, 1, 0);
+  trainer::Options options;
+  options.lr = 0.3;
+  options.lr_warmup = 2;
+  options.stage1 = 2;
+  options.stage2 = 4;
+  const auto rates = [&] {
+    std::vector<double> result;
+    for (int64_t epoch = 0; epoch < 6; ++epoch) {
+      const auto rate =
+          trainer::set_epoch_rate(*optimizer, groups, options, epoch);
+      const auto set = [&](size_t group) {
+        return optimizer->param_groups()[group].options().get_lr();
+      };
+      CHECK(set(0) == Approx(rate));
+      CHECK(set(1) == Approx(rate / 10));
+      result.push_back(rate);
+    }
+    return result;
+  };
+  const double falls = 0.15 * (1 + std::sqrt(0.5)); // at a quarter
+  options.cosine = true;
+  const std::vector<double> expected{0.1, 0.2, 0.3, falls, 0.15, 0.3 - falls};
+  const auto cosine = rates();
+  for (size_t i = 0; i < expected.size(); ++i) {
+    CHECK(cosine[i] == Approx(expected[i]));
+  }
+  options.cosine = false;
+  CHECK(rates().back() == Approx(0.3));
+}
+
 TEST_CASE("checkpoint: gives back everything, or says why not", "[train]") {
   const care_test::Folder folder;
   const auto file = folder.path / "c.pt";
@@ -388,7 +428,7 @@ TEST_CASE("checkpoint: gives back everything, or says why not", "[train]") {
   trainer::train_epoch(net, criterion, guide, optimizer, data, {}, {});
   guide.advance();
   trainer::Progress progress{3, 0.5, "history\n", "identity"};
-  trainer::save_checkpoint(file, progress, *net, *best, optimizer, guide);
+  trainer::save_checkpoint(file, progress, *net, optimizer, guide, &*best);
 
   trainer::Progress read;
   read.identity = "identity";
@@ -396,10 +436,10 @@ TEST_CASE("checkpoint: gives back everything, or says why not", "[train]") {
       file,
       read,
       *other,
-      *other_best,
       other_optimizer,
       other_guide,
-      torch::kCPU);
+      torch::kCPU,
+      &*other_best);
   CHECK(read.epoch == 3);
   CHECK(read.best == 0.5);
   CHECK(read.history == "history\n");
@@ -419,10 +459,10 @@ TEST_CASE("checkpoint: gives back everything, or says why not", "[train]") {
           file,
           p,
           *other,
-          *other_best,
           other_optimizer,
           other_guide,
-          torch::kCPU);
+          torch::kCPU,
+          &*other_best);
     });
   };
   CHECK(contains(load("another"), "expected a training of\nanother"));

@@ -7,6 +7,7 @@
 
 #include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/manifest.hpp"
+#include "resnet_trainer/picture.hpp"
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
@@ -264,6 +265,7 @@ TEST_CASE("trainer: goes on exactly where it was killed", "[trainer]") {
         "--data " + data.string() + kSmall + " " + more + " --out " +
             parts.string(),
         parts / "metrics.csv"));
+    REQUIRE_FALSE(fs::exists(parts / "network.safetensors")); // in the middle
     const auto rest =
         train(data, std::string(more) + " --out " + parts.string());
     CAPTURE(rest.text);
@@ -330,7 +332,13 @@ TEST_CASE("trainer: other masks are another training", "[trainer]") {
     const auto name = "mask-" + std::to_string(i) + ".png";
     fs::copy(moved / name, moved / "others" / name);
   }
-  const auto other = on(named(",others/mask-"));
+  // The same masks elsewhere are the same; one that was drawn anew is not.
+  CHECK(contains(on(named(",others/mask-")).text, "going on after epoch 3"));
+  auto mask = trainer::read_picture(moved / "mask-0.png");
+  mask.at<cv::Vec3b>(0, 0) =
+      cv::Vec3b(255, 255, 255) - mask.at<cv::Vec3b>(0, 0);
+  trainer::write_picture(moved / "mask-0.png", mask);
+  const auto other = on(named(",mask-"));
   CHECK(other.status == 1);
   CHECK(contains(other.text, "expected a training of"));
 }
@@ -390,6 +398,13 @@ TEST_CASE("trainer: a folder is one training's", "[trainer]") {
   const auto damaged = train(plain, to + "--alpha 0");
   CHECK(damaged.status == 1);
   CHECK(contains(damaged.text, "checkpoint.pt: "));
+  // Nor does a network go that no checkpoint tells the training of.
+  fs::remove(out / "checkpoint.pt");
+  const auto trained = read_text(out / "network.safetensors");
+  const auto unasked = train(plain, to + "--alpha 0");
+  CHECK(unasked.status == 1);
+  CHECK(contains(unasked.text, "--out: expected another folder, or --fresh"));
+  CHECK(read_text(out / "network.safetensors") == trained);
   CHECK(train(plain, to + "--fresh --alpha 0").status == 0);
 
   trainer::Lock lock(out / ".lock");
