@@ -284,8 +284,8 @@ void run(const Format& format, const Settings& s) {
   }
   std::optional<trainer::Lock> lock; // else two that add lose one's pictures
   if (s.append && fs::exists(s.out)) {
-    lock.emplace(fs::absolute(s.out)).take_alone(
-        s.out.string() + ": another process is adding to it");
+    lock.emplace(fs::absolute(s.out))
+        .take_alone(s.out.string() + ": another process is adding to it");
   } else if (!s.fresh && fs::exists(s.out)) {
     throw std::invalid_argument(
         "--out: expected a manifest that is not there yet, or --append to add "
