@@ -38,7 +38,8 @@ inline std::string text_option(
   for (size_t i = 0; i + 1 < words.size(); i += 2) {
     if (words[i] == name) {
       auto value = words[i + 1];
-      words.erase(words.begin() + i, words.begin() + i + 2);
+      const auto at = words.begin() + static_cast<std::ptrdiff_t>(i);
+      words.erase(at, at + 2);
       return value;
     }
   }
@@ -58,6 +59,15 @@ inline int64_t option(
     std::exit(2);
   }
   return value;
+}
+
+/// Ends a program whose command line holds what no option was read from.
+inline void no_more_options() {
+  const auto& words = unread(0, nullptr);
+  if (!words.empty()) {
+    fmt::print(stderr, "no option '{}', or no value for it\n", words[0]);
+    std::exit(2);
+  }
 }
 
 /// Sets LibTorch's threads to `--threads` (default: all cores); returns them.
@@ -122,8 +132,7 @@ inline Contest in_turns(
 }
 
 /// Rows of named values: a table for people, and the same as JSON on the last
-/// line. It begins when all options have been read, and ends a program whose
-/// command line holds another.
+/// line. It begins when all options have been read.
 class Report {
  public:
   using Row = nlohmann::ordered_json;
@@ -131,12 +140,7 @@ class Report {
   Report(std::string name, std::string setting)
       : name_(std::move(name)),
         setting_(std::move(setting)) {
-    const auto& words = unread(0, nullptr); // all options have been read
-    if (!words.empty()) {
-      fmt::print(
-          stderr, "{}: no option '{}', or no value for it\n", name_, words[0]);
-      std::exit(2);
-    }
+    no_more_options();
     fmt::print("{}: {}, LibTorch {}\n", name_, setting_, TORCH_VERSION);
   }
 

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   bench::LoaderOptions options;
   options.workers =
       static_cast<size_t>(bench::option(argc, argv, "--workers", 1));
+  bench::no_more_options();
 
   auto rows = trainer::read_manifest(
       bench::write_pictures(folder, count, {side, side}));

@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   o.workers = bench::option(argc, argv, "--workers", 1);
   o.size = {32, 32};
   o.batch = 32;
+  bench::no_more_options();
   const bench::Folder folder;
   o.data = bench::write_pictures(folder.path, count, {64, 64}).string();
   bench::Report report(

@@ -45,16 +45,31 @@ class Folder {
 
 /// Writes `count` JPEGs and their manifest.csv, whose path it returns: bumps
 /// and some grain. Every fourth one is "rare" and has a box round its patch.
-/// They lie in a folder within that is named by count and size; where its
-/// manifest is there already, nothing is written.
+/// Where the manifest is there already, nothing is written; throws
+/// c10::ValueError where that is of another number or size of pictures.
 inline std::filesystem::path write_pictures(
-    const std::filesystem::path& parent,
+    const std::filesystem::path& folder,
     int64_t count,
     cv::Size size) {
-  const auto folder =
-      parent / fmt::format("{}_{}x{}", count, size.width, size.height);
   const auto manifest = folder / "manifest.csv";
   if (std::filesystem::exists(manifest)) {
+    const auto rows = trainer::read_manifest(manifest);
+    const auto there = trainer::read_picture(rows.at(0).file).size();
+    TORCH_CHECK_VALUE(
+        static_cast<int64_t>(rows.size()) == count && there == size,
+        folder.string(),
+        ": expected a folder without a manifest, or ",
+        count,
+        " pictures of ",
+        size.width,
+        "x",
+        size.height,
+        ", but got ",
+        rows.size(),
+        " of ",
+        there.width,
+        "x",
+        there.height);
     return manifest;
   }
   std::filesystem::create_directories(folder);

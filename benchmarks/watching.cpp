@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   const auto pairs = bench::option(argc, argv, "--pairs", 9);
   const auto small_pairs = bench::option(argc, argv, "--small-pairs", 400);
   const auto threads = bench::set_threads(argc, argv);
+  bench::no_more_options();
   torch::manual_seed(0);
   const auto net = network(name);
   if (!net.forward) {

@@ -260,6 +260,32 @@ TEST_CASE("regions: bags, several labels, several layers", "[regions]") {
   }
 }
 
+TEST_CASE("regions: masks coarser than the map", "[regions]") {
+  torch::manual_seed(8);
+  const auto target = torch::tensor({0, 1}, torch::kLong);
+  auto masks = torch::zeros({2, 7, 7});
+  masks[0].slice(0, 2, 5).slice(1, 1, 4).fill_(1);
+  masks[1].slice(0, 0, 2).slice(1, 5, 7).fill_(1);
+  for (const int64_t side : {14, 21, 28}) {
+    const auto features = torch::rand({2, 5, side, side}).requires_grad_();
+    const auto logits =
+        torch::matmul(features.mean({2, 3}), torch::randn({5, 3}));
+    const auto map =
+        care::grad_cam(features, care::class_scores(logits, target)).relu();
+    const auto cells = care::rasterize(masks, {side, side});
+    const auto sum = [&](const Tensor& weights) {
+      return (map * weights).sum({1, 2});
+    };
+    const auto expected =
+        (sum(cells.inside) / sum(cells.inside + cells.outside)).mean();
+    const auto figures = Guide<>().evaluate({logits, features}, target, masks);
+    CAPTURE(side);
+    CHECK(
+        figures.inside_share.item<double>() ==
+        Approx(expected.item<double>()).epsilon(1e-4));
+  }
+}
+
 TEST_CASE("regions: with Balance and Accumulation", "[regions]") {
   const Setting s;
   const Guide<> guide;

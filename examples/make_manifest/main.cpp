@@ -283,8 +283,8 @@ void run(const Format& format, const Settings& s) {
         s.out.string());
   }
   std::optional<trainer::Lock> lock; // else two that add lose one's pictures
-  if (s.append && fs::exists(s.out)) {
-    lock.emplace(fs::absolute(s.out))
+  if (s.append) {
+    lock.emplace(folder / (s.out.filename().string() + ".lock"))
         .take_alone(s.out.string() + ": another process is adding to it");
   } else if (!s.fresh && fs::exists(s.out)) {
     throw std::invalid_argument(

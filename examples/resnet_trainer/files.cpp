@@ -67,7 +67,8 @@ Place place_of(const fs::path& path) {
 /// them, and a power cut then leaves an empty file in a good one's place.
 bool is_on_disk(const fs::path& file) {
   const int opened = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool done = opened >= 0 && ::fsync(opened) == 0;
+  const bool done = opened >= 0 &&
+      (::fsync(opened) == 0 || errno == EINVAL || errno == ENOTSUP);
   const int reason = errno;
   ::close(opened);
   errno = reason;
@@ -83,7 +84,10 @@ bool is_on_disk(const fs::path& file) {
 
 } // namespace
 
-void write_atomically(const fs::path& path, std::string_view bytes) {
+void write_atomically(
+    const fs::path& path,
+    std::string_view bytes,
+    bool durable) {
   const auto [target, part, at_once] = place_of(path);
   std::error_code error, none;
   if (!at_once && target.has_parent_path()) {
@@ -96,7 +100,7 @@ void write_atomically(const fs::path& path, std::string_view bytes) {
   stream.close();
   if (!stream) {
     error = error ? error : std::error_code(errno, std::generic_category());
-  } else if (!at_once && !is_on_disk(part)) {
+  } else if (!at_once && durable && !is_on_disk(part)) {
     error = std::error_code(errno, std::generic_category());
   } else if (!at_once) {
     fs::rename(part, target, error);

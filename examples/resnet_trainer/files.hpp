@@ -18,13 +18,15 @@ std::string read_file(const std::filesystem::path& path);
 std::string fingerprint(std::string_view bytes);
 std::string fingerprint_of_file(const std::filesystem::path& path);
 
-/// Writes the whole file or nothing, through `<path>.part`, which is on the
-/// disk before it takes the file's place; makes its folder where it lacks. A
-/// link stays one, and what is no file (/dev/stdout) is written to. Throws
-/// std::runtime_error with the system's reason.
+/// Writes the whole file or nothing, through `<path>.part`; makes its folder
+/// where it lacks. A `durable` one is on the disk before it takes the old one's
+/// place, which may take a hundredth of a second. A link stays one, and what is
+/// no file (/dev/stdout) is written to. Throws std::runtime_error with the
+/// system's reason.
 void write_atomically(
     const std::filesystem::path& path,
-    std::string_view bytes);
+    std::string_view bytes,
+    bool durable = true);
 
 /// Throws likewise where nothing could be written there. Makes the folder.
 void check_writable(const std::filesystem::path& path);

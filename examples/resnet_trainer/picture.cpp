@@ -302,7 +302,9 @@ void write_picture(const fs::path& path, const cv::Mat& rgb) {
   Bytes bytes;
   cv::imencode(path.extension().string(), bgr, bytes);
   write_atomically(
-      path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      path,
+      {reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+      /*durable=*/false); // there may be thousands
 }
 
 } // namespace trainer

@@ -51,7 +51,7 @@ std::string identity_of(const Options& o, const Split& split) {
         add(text);
       }
       if (o.masks() && !row.mask.empty()) {
-        add(fingerprint_of_file(row.mask));
+        add(fingerprint_of_file(row.mask)); // redrawn, it is another
       }
       for (const auto& box : row.boxes) {
         add(fmt::format("{} {}", fmt::join(box.xyxy, " "), box.label));

@@ -305,7 +305,12 @@ std::string fingerprint(const std::vector<Row>& rows, bool masks) {
         row.split,
         row.fold,
         row.group);
-    text += masks ? mask_of(row) + "\n" : "";
+    if (masks) {
+      text += mask_of(row) + "\n";
+      text += fs::is_regular_file(row.mask)
+          ? trainer::fingerprint_of_file(row.mask)
+          : "";
+    }
     for (const auto& box : row.boxes) {
       text += fmt::format("{},{}\n", fmt::join(box.xyxy, ","), box.confidence);
     }

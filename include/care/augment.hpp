@@ -65,8 +65,9 @@ struct Augmented {
 /// `boxes_from_masks` with the masks. What nothing is to be done to is passed
 /// on as it is. No gradient reaches the images. Throws c10::ValueError for
 /// other shapes, options out of range, masks of lesions without a box in the
-/// batch where an option goes by boxes, masks outside [0, 1], and images on the
-/// host that are not in [0, 1] where colours change or something is filled.
+/// batch where an option goes by boxes; on the host, of masks outside [0, 1],
+/// and of images that are not in [0, 1] where colours change or what comes in
+/// from beyond the border, or lies outside, gets one.
 ///
 ///   const auto options = care::AugmentOptions::preset("strong").seed(1);
 ///   auto batch = care::augment(images, boxes, targets, index, epoch, options);
@@ -84,8 +85,9 @@ inline Augmented augment(
   const bool bytes = images.defined() && images.scalar_type() == torch::kByte;
   detail::check_images(where, images, /*bytes_too=*/true);
   detail::check_batch(where, images, boxes, masks);
-  const bool fills =
-      detail::warps(options) || options.outside().source() == Outside::kColour;
+  const bool fills = options.rotate() > 0 || options.shear() > 0 ||
+      options.scale() > 0 || options.translate() > 0 ||
+      options.outside().source() == Outside::kColour;
   if (!bytes && (fills || detail::colours(options))) {
     detail::check_unit_range(where, images);
   }

@@ -109,9 +109,16 @@ class GradScaler {
     std::set<const c10::TensorImpl*> known; // a tied parameter is listed twice
     for (auto& group : optimizer.param_groups()) {
       for (auto& parameter : group.params()) {
+        if (!parameter.grad().defined() ||
+            !known.insert(parameter.unsafeGetTensorImpl()).second) {
+          continue;
+        }
         auto gradient = parameter.grad();
-        if (!gradient.defined() || gradient.numel() == 0 ||
-            !known.insert(gradient.unsafeGetTensorImpl()).second) {
+        if (gradient.is_sparse()) { // of an embedding: a row may stand twice
+          parameter.mutable_grad() = gradient.coalesce();
+          gradient = parameter.grad()._values();
+        }
+        if (gradient.numel() == 0) {
           continue;
         }
         TORCH_CHECK(
@@ -124,10 +131,6 @@ class GradScaler {
             "care::GradScaler::unscale: expected parameters in float32 (under "
             "Autocast they stay so), but got half ones, whose small gradients "
             "would be lost on the way down");
-        if (gradient.is_sparse()) { // of an embedding: a row may stand twice
-          parameter.mutable_grad() = gradient.coalesce();
-          gradient = parameter.grad()._values();
-        }
         gradients.push_back(gradient);
       }
     }

@@ -5,6 +5,7 @@
 
 #include <care/detail/at_least_float.hpp>
 #include <care/detail/check.hpp>
+#include <care/detail/flat_share.hpp>
 
 #include <torch/types.h>
 
@@ -25,18 +26,6 @@ inline double flat_range(torch::Dtype dtype) {
   return dtype == torch::kHalf ? 1e-4 : 1e-12;
 }
 
-/// The share of its largest absolute value at and below which the range of a
-/// map of this dtype is noise: what rounding leaves of features that are the
-/// same everywhere. A cell of the map is a sum over thousands of channels whose
-/// signs differ, summed in another order from cell to cell, so this is more
-/// than the rounding of the cell itself: up to 1e-5 was seen in float32.
-inline double flat_share(torch::Dtype dtype) {
-  return dtype == torch::kDouble  ? 0x1p-40
-      : dtype == torch::kHalf     ? 0x1p-9
-      : dtype == torch::kBFloat16 ? 0x1p-6
-                                  : 0x1p-13;
-}
-
 /// Maps brought to [0, 1], and which of them had nothing to say.
 struct NormalisedMaps {
   torch::Tensor maps; ///< [N, h, w] float32 or float64; 0 for a flat map
@@ -46,11 +35,13 @@ struct NormalisedMaps {
 /// Normalises each map for itself.
 ///
 /// `maps` [N, h, w]: raw, any floating dtype; half and bfloat16 are computed in
-/// float32. A map is flat when its range (kMinMax) or its largest positive
-/// value (kMax, kSum) is at most `flat_range` of its dtype; when its range is
-/// at most `flat_share` of its largest absolute value, its largest positive
-/// value no more than the rounding of that; or when it holds a NaN or an
-/// infinity. A flat map becomes 0 with gradient 0. Elsewhere the gradient is
+/// float32. Flat is a map that holds a NaN or an infinity. By kMinMax
+/// so is one whose range is at most `flat_range`, or at most 2^-13 of its
+/// largest absolute value (double 2^-40, half 2^-9, bfloat16 2^-6): noise, as
+/// rounding leaves it of features that are the same everywhere. By kMax and
+/// kSum one whose largest positive value is at most `flat_range`, or the
+/// rounding of its largest absolute value.
+/// A flat map becomes 0 with gradient 0. Elsewhere the gradient is
 /// bounded by 1 / flat_range; tied extremes share it equally. Huge values are
 /// scaled first, so nothing overflows.
 /// Throws c10::ValueError unless maps is [N, h, w] with at least one cell.
@@ -80,10 +71,10 @@ inline NormalisedMaps normalise(
   }
   auto high = wide.amax({1, 2}); // the range, or the largest positive value
 
-  const double noise = how == Normalisation::kMinMax ? flat_share(dtype)
+  const double noise = how == Normalisation::kMinMax ? detail::flat_share(dtype)
       : dtype == torch::kDouble                      ? 0x1p-51
       : dtype == torch::kFloat                       ? 0x1p-22
-                                                     : flat_share(dtype);
+                               : detail::flat_share(dtype);
   auto range = high.detach();
   auto flat = broken | (range <= noise) | (range * scale <= flat_range(dtype));
   auto total = how == Normalisation::kSum ? wide.sum({1, 2}) : high;

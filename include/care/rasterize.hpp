@@ -72,37 +72,58 @@ inline void check_map_size(const char* where, Size map_size) {
       map_size);
 }
 
-/// Brings pixel weights `[N, H, W]` to cells `[N, h, w]`. Pixels larger than
-/// two cells are divided first: bilinear sampling from the map at their centres
-/// would pass cells by, which would weigh nothing.
-inline torch::Tensor pixels_to_cells(
+/// Into how many parts a mask's pixels are divided along an axis: larger than
+/// two cells, they would pass cells by, as bilinear sampling from the map at
+/// their centres does, and these would weigh nothing.
+inline int64_t parts_of(int64_t pixels, int64_t cells, RasterMode mode) {
+  const auto parts = (cells + pixels - 1) / pixels;
+  return mode == RasterMode::kAdjoint && parts > 2 ? parts : 1;
+}
+
+/// Pixels `[N, H, W]` so divided, each part with its share of the weight.
+inline torch::Tensor divided(
     torch::Tensor pixels,
     Size map_size,
     RasterMode mode) {
-  const auto divided = [&](int64_t axis, int64_t cells) {
-    const auto parts = (cells + pixels.size(axis) - 1) / pixels.size(axis);
-    if (mode == RasterMode::kAdjoint && parts > 2) {
-      pixels = pixels.repeat_interleave(parts, axis) /
-          static_cast<double>(parts); // each has its share of the weight
+  const auto along = [&](int64_t axis, int64_t cells) {
+    const auto parts = parts_of(pixels.size(axis), cells, mode);
+    if (parts > 1) {
+      auto sizes = pixels.sizes().vec();
+      sizes.insert(sizes.begin() + axis + 1, parts);
+      pixels =
+          pixels.unsqueeze(axis + 1).expand(sizes).flatten(axis, axis + 1) /
+          static_cast<double>(parts);
     }
   };
-  divided(1, map_size.height);
-  divided(2, map_size.width);
+  along(1, map_size.height);
+  along(2, map_size.width);
+  return pixels;
+}
+
+/// Brings pixel weights `[N, H, W]` down to cells `[N, h, w]`.
+inline torch::Tensor pixels_to_cells(
+    const torch::Tensor& pixels,
+    Size map_size,
+    RasterMode mode) {
   auto rows = pixel_weights(pixels.size(1), map_size.height, mode, pixels);
   auto columns = pixel_weights(pixels.size(2), map_size.width, mode, pixels);
   return torch::matmul(torch::matmul(rows.t(), pixels), columns);
 }
 
 /// What the whole image gives to each cell of a map: `[h, w]` double, host.
+/// `is_mask`: of a mask's size, whose pixels may be divided.
 inline torch::Tensor image_to_cells(
     Size image_size,
     Size map_size,
-    RasterMode mode) {
+    RasterMode mode,
+    bool is_mask = false) {
   const auto all = [&](int64_t pixels, int64_t cells) {
-    const CellAxis axis(pixels, cells, mode);
+    const auto parts = is_mask ? parts_of(pixels, cells, mode) : 1;
+    const CellAxis axis(pixels * parts, cells, mode);
     auto given = torch::empty({cells}, torch::kDouble);
     for (int64_t c = 0; c < cells; ++c) {
-      given.data_ptr<double>()[c] = axis.all(static_cast<size_t>(c));
+      given.data_ptr<double>()[c] =
+          axis.all(static_cast<size_t>(c)) / static_cast<double>(parts);
     }
     return given;
   };
@@ -267,10 +288,13 @@ inline RegionWeights rasterize_masks(
     const auto distance = cityblock_to_mask(inside > level.view({-1, 1, 1}));
     outside = outside * (options.start() + options.delta() * distance);
   }
+  const auto cells = [&](const torch::Tensor& pixels) {
+    const auto mode = options.mode();
+    return pixels_to_cells(divided(pixels, map_size, mode), map_size, mode);
+  };
   return {
-      pixels_to_cells(inside, map_size, options.mode()),
-      pixels_to_cells(
-          outside * has_region.view({-1, 1, 1}), map_size, options.mode()),
+      cells(inside),
+      cells(outside * has_region.view({-1, 1, 1})),
       has_region.to(inside.scalar_type())};
 }
 

@@ -246,7 +246,10 @@ TEST_CASE("make_manifest: coco") {
   run = work.run("coco coco.json --images images");
   CAPTURE(run.text);
   CHECK(contains(run.text, "run lengths of 20 x 15, on a picture of 40 x 30"));
-  CHECK(work.rows()[0].corners().empty());
+  // Its only annotation lost, it would be taught as a picture without a lesion.
+  CHECK(contains(run.text, "expected an annotation of a.png that can be read"));
+  CHECK(work.rows().size() == 2);
+  CHECK(work.rows()[0].path == "images/sub/b.png");
 
   work.text(
       "coco.json",
@@ -406,6 +409,27 @@ TEST_CASE("make_manifest: yolo") {
   REQUIRE(work.rows().size() == 1);
   CHECK(work.rows()[0].path == "set/images/train/c.png");
   CHECK(work.rows()[0].label == "vein");
+}
+
+TEST_CASE("make_manifest: a lost annotation makes no healthy picture") {
+  const Work work;
+  work.picture("images/a.png");
+  work.picture("images/b.png");
+  work.text("xml/a.XML", annotation("a.png", object("mole", "1 2 x 4")));
+  work.text("xml/b.xml", annotation("b.png", ""));
+  work.text("classes.txt", "mole\n");
+  work.text("labels/a.TXT", "5 .5 .5 .5 .5\n");
+  work.text("labels/b.txt", "");
+  for (const char* format : {"voc xml", "yolo labels --names classes.txt"}) {
+    const auto run = work.run(std::string(format) + " --images images");
+    CAPTURE(run.text);
+    CHECK(run.status == 0);
+    CHECK(contains(run.text, "it may show a lesion, and is left out"));
+    const auto rows = work.rows();
+    REQUIRE(rows.size() == 1);
+    CHECK(rows[0].path == "images/b.png");
+    CHECK(rows[0].label == "none");
+  }
 }
 
 TEST_CASE("make_manifest: isic, and masks") {

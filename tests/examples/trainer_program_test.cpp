@@ -257,17 +257,16 @@ TEST_CASE("trainer: goes on exactly where it was killed", "[trainer]") {
     const auto whole = folder.path / "whole", parts = folder.path / "parts";
     fs::remove_all(whole);
     fs::remove_all(parts);
-    REQUIRE(
-        train(data, std::string(more) + " --out " + whole.string()).status ==
-        0);
+    const auto arguments = [&](const fs::path& out) { // time to be killed in
+      return "--data " + data.string() +
+          std::regex_replace(kSmall, std::regex("--stage2 2"), "--stage2 20") +
+          " " + more + " --out " + out.string();
+    };
+    REQUIRE(care_test::run_program(CARE_TRAINER, arguments(whole)).status == 0);
     REQUIRE(care_test::kill_when_there(
-        CARE_TRAINER,
-        "--data " + data.string() + kSmall + " " + more + " --out " +
-            parts.string(),
-        parts / "metrics.csv"));
+        CARE_TRAINER, arguments(parts), parts / "metrics.csv"));
     REQUIRE_FALSE(fs::exists(parts / "network.safetensors")); // in the middle
-    const auto rest =
-        train(data, std::string(more) + " --out " + parts.string());
+    const auto rest = care_test::run_program(CARE_TRAINER, arguments(parts));
     CAPTURE(rest.text);
     REQUIRE(rest.status == 0);
     CHECK(contains(rest.text, "going on after epoch"));

@@ -72,9 +72,10 @@ inline torch::Tensor guided_part(const torch::Tensor& x, const Guided& guided) {
 inline torch::Tensor whole_image(
     Size image_size,
     const torch::Tensor& inside,
-    RasterMode mode) {
+    RasterMode mode,
+    bool is_mask) {
   const Size map_size{inside.size(1), inside.size(2)};
-  const auto image = image_to_cells(image_size, map_size, mode);
+  const auto image = image_to_cells(image_size, map_size, mode, is_mask);
   return to_device(image.to(inside.scalar_type()), inside.device())
       .expand_as(inside);
 }
@@ -94,7 +95,8 @@ inline RegionCells cells_of(
     cells.inside =
         rasterize(chosen.counting(), map_size, raster).to(device).inside;
   }
-  cells.whole = whole_image(boxes.image_size(), cells.inside, raster.mode());
+  cells.whole = whole_image(
+      boxes.image_size(), cells.inside, raster.mode(), /*is_mask=*/false);
   return cells;
 }
 
@@ -112,8 +114,11 @@ inline RegionCells cells_of(
   cells.weights =
       rasterize_masks(where, chosen, largest, map_size, raster).to(device);
   cells.inside = cells.weights.inside;
-  cells.whole =
-      whole_image({masks.size(1), masks.size(2)}, cells.inside, raster.mode());
+  cells.whole = whole_image(
+      {masks.size(1), masks.size(2)},
+      cells.inside,
+      raster.mode(),
+      /*is_mask=*/true);
   return cells;
 }
 

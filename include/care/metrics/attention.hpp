@@ -4,8 +4,8 @@
 #define CARE_METRICS_ATTENTION_HPP
 
 #include <care/detail/check.hpp>
+#include <care/detail/flat_share.hpp>
 #include <care/detail/mask_ranges.hpp>
-#include <care/normalise.hpp>
 
 #include <torch/types.h>
 

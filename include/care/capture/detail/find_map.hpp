@@ -95,7 +95,7 @@ struct FoundMaps {
   std::string prefix; ///< tokens whose cells do not reach the logits
 };
 
-/// Made by a convolution of what has no gradient history: of the images.
+/// Made by a convolution of what has no gradient history, as images have none.
 inline bool is_of_input(const Place& place) {
   return is_convolution(operator_of(*place.first)) &&
       is_leaf(place.first->next_edge(0).function.get());
@@ -109,14 +109,22 @@ inline void warn_of_another_extent(
     const MapLayout& layout) {
   const auto place = map.place();
   const auto name = operator_of(*place.first);
-  const auto& edge = place.first->next_edge(0);
-  if ((name != "Slice" && !is_of_family(name, "Pad")) ||
-      is_leaf(edge.function.get())) {
+  if (name != "Slice" && !is_of_family(name, "Pad")) {
     return;
   }
-  const auto before = layouts.sizes(place_of(edge));
-  if (before.size() == 4 && map.sizes.size() == 4 &&
-      layout.map_size(before) != layout.map_size(map.sizes)) {
+  const auto& edge = place.first->next_edge(0);
+  const auto before = is_leaf(edge.function.get())
+      ? std::vector<int64_t>()
+      : layouts.sizes(place_of(edge));
+  if (before.size() != 4 || map.sizes.size() != 4) {
+    return;
+  }
+  const auto from = layout.map_size(before), to = layout.map_size(map.sizes);
+  // Every second cell still shows the whole image.
+  const auto is_cut = [](int64_t whole, int64_t left) {
+    return whole != left && (left > whole || whole < 2 * left - 1);
+  };
+  if (is_cut(from.height, to.height) || is_cut(from.width, to.width)) {
     TORCH_WARN_ONCE(
         "care::capture: the last map was cropped or padded (",
         map.str(),
@@ -145,8 +153,8 @@ inline FoundMaps last_maps(
     if (search.found_attention() && is_of_input(place) &&
         !observer.saw_frozen()) { // else a frozen backbone made its input
       found.doubt = maps.at(place)->str() +
-          ", a patch embedding: made of the images themselves, with attention "
-          "behind it";
+          ", a patch embedding: made of what has no gradient history, with "
+          "attention behind it";
     }
     if (!search.found_volumes()) {
       found.maps.push_back(maps.at(place));
@@ -354,7 +362,9 @@ inline torch::Tensor find_map(
       "\", ",
       map.names.back().count,
       ")");
-  warn_of_another_extent(map, layouts, layout);
+  if (layer.is_default()) {
+    warn_of_another_extent(map, layouts, layout);
+  }
   return map.result;
 }
 
