@@ -86,7 +86,7 @@ inline std::vector<Grid> grids_of(const Plan& plan, const Tables& tables) {
           row(what,
               c.train_share,
               {"arm",
-               "less",
+               "compared with",
                plan.is_own_split(c.train_share) ? "seeds" : "splits"},
               {plan.arms[c.arm].name,
                plan.arms[c.baseline].name,

@@ -170,7 +170,7 @@ TEST_CASE("study: tables of a worked example", "[study]") {
     html += study::to_html(grid);
   }
   CHECK(contains(text, "| CE | 2 | 2, 1 rare | 0.625 ["));
-  CHECK(contains(text, "| arm | less | seeds |"));
+  CHECK(contains(text, "| arm | compared with | seeds |"));
   CHECK(contains(text, "| CARE | CE | 2 | +0.125 ["));
   CHECK(contains(html, "<td>CARE</td><td>CE</td><td>2</td><td>+0.125 ["));
   CHECK(contains(text, "; [+0.125, +0.125] |"));
