@@ -444,36 +444,25 @@ TEST_CASE("augment: refuses what does not fit", "[augment]") {
       run(batch, AugmentOptions().outside(OutsideOptions().share(-1))),
       c10::ValueError,
       "expected share in [0, 1], but got -1");
+  const auto on = [&](const torch::Tensor& images,
+                      const AugmentOptions& options,
+                      const torch::Tensor& masks = {}) {
+    care::augment(
+        images, batch.boxes, batch.targets, batch.index, 0, options, masks);
+  };
   CARE_REQUIRE_THROWS_AS(
-      care::augment(
-          batch.images * 255,
-          batch.boxes,
-          batch.targets,
-          batch.index,
-          0,
-          AugmentOptions::preset("strong")),
+      on(batch.images * 255, AugmentOptions::preset("strong")),
       c10::ValueError,
       "expected images in [0, 1]");
   // What is filled in is grey or a colour of [0, 1].
   CARE_REQUIRE_THROWS_AS(
-      care::augment(
-          batch.images * 255,
-          batch.boxes,
-          batch.targets,
-          batch.index,
-          0,
-          AugmentOptions().rotate(45)),
+      on(batch.images * 255, AugmentOptions().rotate(45)),
       c10::ValueError,
       "expected images in [0, 1]");
   CARE_REQUIRE_THROWS_AS(
-      care::augment(
-          batch.images,
-          batch.boxes,
-          batch.targets,
-          batch.index,
-          0,
-          AugmentOptions().hflip(true),
-          torch::full({6, 24, 24}, 255)),
+      on(batch.images,
+         AugmentOptions().hflip(true),
+         torch::full({6, 24, 24}, 255)),
       c10::ValueError,
       "expected masks in [0, 1]");
   CARE_REQUIRE_THROWS_AS(

@@ -7,6 +7,7 @@
 #include "common/progress.hpp"
 #include "resnet_trainer/checkpoint.hpp"
 #include "resnet_trainer/dataset.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/optimizer.hpp"
 #include "resnet_trainer/picture.hpp"

@@ -3,8 +3,6 @@
 #ifndef CARE_EXAMPLES_COMMON_FILES_HPP
 #define CARE_EXAMPLES_COMMON_FILES_HPP
 
-#include "resnet_trainer/files.hpp"
-
 #include <filesystem>
 #include <stdexcept>
 #include <string>

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>
-#include <utility>
 
 namespace make_manifest {
 namespace {
@@ -149,7 +148,7 @@ std::vector<Told> read_coco(const Source& source, Complaints& suspicious) {
           fmt::format("image_id {}, which is no image's", image));
     }
     auto& picture = told[images[image]];
-    const bool before = std::exchange(picture.is_damaged, true);
+    picture.is_annotated = true;
     const int64_t category = entry.at("category_id");
     if (categories.count(category) == 0) {
       throw std::invalid_argument(
@@ -157,7 +156,6 @@ std::vector<Told> read_coco(const Source& source, Complaints& suspicious) {
     }
     picture.boxes.push_back(
         {box_of(entry, picture.size), where, categories[category]});
-    picture.is_damaged = before;
   });
   return told;
 }

@@ -40,9 +40,9 @@ struct Told : trainer::Row {
   bool fractions = false; ///< boxes are shares of width and height
   std::string exif; ///< apply, ignore; empty: nobody said
   bool is_old = false; ///< of the manifest that is added to
-  /// An annotation of it could not be read: without another it is no picture
-  /// without a lesion.
-  bool is_damaged = false;
+  /// Its file has annotations: if none of them is a box that can be read, it is
+  /// no picture without a lesion.
+  bool is_annotated = false;
 };
 
 /// The pictures of a folder, by the names that annotations give them; those in

@@ -4,6 +4,7 @@
 #include "common/files.hpp"
 #include "common/masks.hpp"
 #include "make_manifest/formats.hpp"
+#include "resnet_trainer/files.hpp"
 #include "resnet_trainer/lock.hpp"
 #include "resnet_trainer/within.hpp"
 
@@ -336,7 +337,7 @@ void run(const Format& format, const Settings& s) {
   check_only(told, before, s);
   auto all = before;
   for (auto& row : told) {
-    if (row.is_damaged && row.label.empty() && row.boxes.empty()) {
+    if (row.is_annotated && row.label.empty() && row.boxes.empty()) {
       suspicious.add(
           row.where,
           "an annotation of " + row.path + " that can be read",

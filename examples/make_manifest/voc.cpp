@@ -49,6 +49,7 @@ std::vector<Told> read_voc(const Source& source, Complaints& suspicious) {
       picture.path = file.stem().string();
     }
     for (const auto object : annotation.children("object")) {
+      picture.is_annotated = true;
       const auto line = where(object.offset_debug());
       const auto limits = object.child("bndbox");
       const std::array<const char*, 4> names{"xmin", "ymin", "xmax", "ymax"};
@@ -63,12 +64,10 @@ std::vector<Told> read_voc(const Source& source, Complaints& suspicious) {
             line,
             "an object with a name and a bndbox of four numbers",
             "another");
-        picture.is_damaged = true;
         continue;
       }
       if (trainer::utf8_end(label) < label.size()) {
         suspicious.add(line, "a name in UTF-8", "other bytes");
-        picture.is_damaged = true;
         continue;
       }
       box[0] -= source.from_one ? 1 : 0;

@@ -171,7 +171,7 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
       if (numbers.empty()) {
         continue;
       }
-      const auto before = suspicious.lines.size();
+      picture.is_annotated = true;
       if (!whole || !box_of(numbers, box)) {
         suspicious.add(
             where, "a class and a box or polygon in numbers", "'" + line + "'");
@@ -190,7 +190,6 @@ std::vector<Told> read_yolo(const Source& source, Complaints& suspicious) {
       } else {
         picture.boxes.push_back({box, where, names[size_t(numbers[0])]});
       }
-      picture.is_damaged |= suspicious.lines.size() > before;
     }
   }
   for (const auto& row : source.pictures.rows()) {

@@ -9,6 +9,8 @@
 #include "resnet_trainer/csv.hpp"
 #include "resnet_trainer/dataset.hpp"
 #include "resnet_trainer/device.hpp"
+#include "resnet_trainer/files.hpp"
+#include "resnet_trainer/manifest.hpp"
 #include "resnet_trainer/model_file.hpp"
 #include "resnet_trainer/picture.hpp"
 #include "resnet_trainer/process.hpp"
@@ -18,7 +20,6 @@
 #include <care/imbalance/shuffle_sampler.hpp>
 
 #include <fmt/format.h>
-#include <strings.h>
 #include <torch/data/dataloader.h>
 #include <CLI/CLI.hpp>
 
@@ -138,7 +139,7 @@ std::vector<trainer::Row> rows_of(const Options& o) {
     std::vector<trainer::Row> found(1);
     if (fs::is_directory(name)) {
       found = read_folder(name, o.overlays);
-    } else if (::strcasecmp(name.extension().c_str(), ".csv") == 0) {
+    } else if (trainer::ending_of(name) == ".csv") {
       found = read_paths(name);
     } else {
       found[0].path = found[0].where = text;

@@ -19,7 +19,7 @@ namespace trainer {
 namespace {
 
 /// [N, K] float: 1 where a row has a label.
-torch::Tensor several_targets(
+torch::Tensor multi_label_targets(
     const std::vector<Row>& rows,
     const std::vector<std::string>& classes) {
   const auto n = static_cast<int64_t>(rows.size());
@@ -89,7 +89,7 @@ Pictures::Pictures(
     : classes_(classes),
       options_(options) {
   if (options.multi_label) {
-    targets_ = several_targets(rows, classes);
+    targets_ = multi_label_targets(rows, classes);
   } else if (!classes.empty()) {
     targets_ = torch::tensor(targets_of(rows, classes), torch::kLong);
   }

@@ -138,7 +138,8 @@ std::string text_of(const care::Interval& x) {
 
 void run(const std::vector<Set>& sets, const std::string& figure) {
   std::vector<double> effects, errors;
-  std::cout << "| set | arm | compared with | networks | without | with | difference |\n"
+  std::cout << "| set | arm | compared with | networks | without | with | "
+               "difference |\n"
                "|---|---|---|---|---|---|---|\n";
   for (const auto& set : sets) {
     const auto pairs = pairs_of(set, figure);

@@ -85,9 +85,8 @@ inline Augmented augment(
   const bool bytes = images.defined() && images.scalar_type() == torch::kByte;
   detail::check_images(where, images, /*bytes_too=*/true);
   detail::check_batch(where, images, boxes, masks);
-  const bool fills = options.rotate() > 0 || options.shear() > 0 ||
-      options.scale() > 0 || options.translate() > 0 ||
-      options.outside().source() == Outside::kColour;
+  const bool fills =
+      detail::bends(options) || options.outside().source() == Outside::kColour;
   if (!bytes && (fills || detail::colours(options))) {
     detail::check_unit_range(where, images);
   }

@@ -35,16 +35,15 @@ struct NormalisedMaps {
 /// Normalises each map for itself.
 ///
 /// `maps` [N, h, w]: raw, any floating dtype; half and bfloat16 are computed in
-/// float32. Flat is a map that holds a NaN or an infinity. By kMinMax
-/// so is one whose range is at most `flat_range`, or at most 2^-13 of its
-/// largest absolute value (double 2^-40, half 2^-9, bfloat16 2^-6): noise, as
-/// rounding leaves it of features that are the same everywhere. By kMax and
-/// kSum one whose largest positive value is at most `flat_range`, or the
-/// rounding of its largest absolute value.
-/// A flat map becomes 0 with gradient 0. Elsewhere the gradient is
-/// bounded by 1 / flat_range; tied extremes share it equally. Huge values are
-/// scaled first, so nothing overflows.
-/// Throws c10::ValueError unless maps is [N, h, w] with at least one cell.
+/// float32. Flat is a map that holds a NaN or an infinity. By kMinMax so is one
+/// whose range is at most `flat_range`, or at most 2^-13 of its largest
+/// absolute value (double 2^-40, half 2^-9, bfloat16 2^-6): noise, as rounding
+/// leaves it of features that are the same everywhere. By kMax and kSum one
+/// whose largest positive value is at most `flat_range`, or the rounding of its
+/// largest absolute value. A flat map becomes 0 with gradient 0. Elsewhere the
+/// gradient is bounded by 1 / flat_range; tied extremes share it equally. Huge
+/// values are scaled first, so nothing overflows. Throws c10::ValueError unless
+/// maps is [N, h, w] with at least one cell.
 inline NormalisedMaps normalise(
     const torch::Tensor& maps,
     Normalisation how = Normalisation::kMinMax) {
@@ -71,10 +70,9 @@ inline NormalisedMaps normalise(
   }
   auto high = wide.amax({1, 2}); // the range, or the largest positive value
 
-  const double noise = how == Normalisation::kMinMax ? detail::flat_share(dtype)
-      : dtype == torch::kDouble                      ? 0x1p-51
-      : dtype == torch::kFloat                       ? 0x1p-22
-                               : detail::flat_share(dtype);
+  const double noise = how == Normalisation::kMinMax
+      ? detail::flat_share(dtype)
+      : 2 * detail::rounding_of(dtype);
   auto range = high.detach();
   auto flat = broken | (range <= noise) | (range * scale <= flat_range(dtype));
   auto total = how == Normalisation::kSum ? wide.sum({1, 2}) : high;

@@ -116,7 +116,7 @@ inline torch::Tensor image_to_cells(
     Size image_size,
     Size map_size,
     RasterMode mode,
-    bool is_mask = false) {
+    bool is_mask) {
   const auto all = [&](int64_t pixels, int64_t cells) {
     const auto parts = is_mask ? parts_of(pixels, cells, mode) : 1;
     const CellAxis axis(pixels * parts, cells, mode);

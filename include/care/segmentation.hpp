@@ -117,7 +117,7 @@ inline torch::Tensor foreground_share(
         channel);
   }
   if (options.values() == MaskValues::kLogits) {
-    if (!output.is_cuda() && output.numel() > 0) { // a GPU is not waited for
+    if (output.device().is_cpu() && output.numel() > 0) { // none is waited for
       const auto [low, high] = torch::aminmax(output);
       if (low.item<float>() >= 0 && high.item<float>() <= 1) {
         TORCH_WARN_ONCE(

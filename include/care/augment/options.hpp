@@ -95,10 +95,15 @@ inline void check_options(const char* where, const AugmentOptions& options) {
   check_options(where, options.outside());
 }
 
+/// Whether something may come in from beyond the border.
+inline bool bends(const AugmentOptions& options) {
+  return options.rotate() > 0 || options.shear() > 0 || options.scale() > 0 ||
+      options.translate() > 0;
+}
+
 /// Whether images move by more than flips and quarter turns.
 inline bool warps(const AugmentOptions& options) {
-  return options.crop() < 1 || options.rotate() > 0 || options.shear() > 0 ||
-      options.scale() > 0 || options.translate() > 0;
+  return options.crop() < 1 || bends(options);
 }
 
 /// Whether colours change.

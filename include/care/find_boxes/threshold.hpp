@@ -51,8 +51,8 @@ inline torch::Tensor checked_maps(
 /// `maps` [N, H, W] in [0, 1] -> [N] float32 in (0, 1); values at or above it
 /// are the upper part. Where a gap separates the parts, its middle; of several
 /// that are as good, the lowest; 1/2 for a map whose values all fall into one
-/// 256th. Throws c10::ValueError for other
-/// shapes and values. Source: Otsu 1979, eq. 18.
+/// 256th. Throws c10::ValueError for other shapes and values. Source: Otsu
+/// 1979, eq. 18.
 inline torch::Tensor otsu_threshold(const torch::Tensor& maps) {
   auto wide = detail::checked_maps("care::otsu_threshold", maps);
   constexpr int64_t kBins = 256;

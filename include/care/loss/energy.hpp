@@ -19,12 +19,12 @@ namespace care {
 /// device -> float32 (float64 for double maps), 0 to 1, times regions.weight.
 /// With `rasterize`'s flat weights (its defaults: a margin of 0, a start of 1)
 /// it is one less the energy pointing game at the image's size: nothing is lost
-/// by the map's few cells. Any positive
-/// factor of the map cancels. Gradient: reaches the maps' positive cells; at
-/// most 1 / flat_range with flat weights, 10^6 times that with any. Throws
-/// c10::ValueError for wrong shapes or devices. 0 with gradient 0: an
-/// image without a region, a map without a positive cell or that is not finite,
-/// and one whose positive cells lie under (nearly) no weight.
+/// by the map's few cells. Any positive factor of the map cancels. Gradient:
+/// reaches the maps' positive cells; at most 1 / flat_range with flat weights,
+/// 10^6 times that with any. Throws c10::ValueError for wrong shapes or
+/// devices. 0 with gradient 0: an image without a region, a map without a
+/// positive cell or that is not finite, and one whose positive cells lie under
+/// (nearly) no weight.
 /// Source: Rao et al. 2023 (Model Guidance), whose code gives 1, and almost no
 /// gradient, for a map without a positive cell.
 ///
